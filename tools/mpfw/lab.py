@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""The lab: a small Linux guest with the kernel's own vhost-vsock, QEMU and socat inside.
+
+`Lab` boots it under software emulation and runs programs in it, moves files, and joins byte
+streams to sockets inside, all through one virtio-serial port (mpfw.mux). It knows nothing of the
+firmware; mpfw.labhost makes a host for firmware guests out of it.
+"""
+
+import os
+import queue
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfw import debian, lab_initramfs, mux
+from mpfw.lab_initramfs import LAB, Cpio, LabImage
+
+# One vCPU: with two, kernel oopses were seen. An SVM-capable AMD model: KVM works inside.
+CPU = "qemu64,+svm,+npt"
+_BOOT_SECONDS = 60
+_BOOT_ATTEMPTS = 3
+_APPEND = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"
+
+
+class LabError(Exception):
+    """The lab guest did not do what was asked; the message has its console's last lines."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program inside ended: exit code (negative: signal), stdout, stderr."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Process:
+    """A running program inside: `stdio` (its stdin and stdout) and `stderr` are sockets here."""
+
+    def __init__(self, lab: "Lab", stream, stdio: socket.socket, stderr: socket.socket):
+        self._lab = lab
+        self._stream = stream
+        self._ended = threading.Event()
+        self._code = None
+        self.stdio = stdio
+        self.stderr = stderr
+
+    def event(self, what: dict) -> None:
+        self._code = what["exit"]
+        self._ended.set()
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal, or None while it runs."""
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code once it has ended; TimeoutError after `timeout` seconds."""
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"a program in the lab still runs after {timeout} s")
+        return self._code
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        self._lab.post(lambda: self._stream.event(signal=int(number)))
+
+    def close(self) -> None:
+        """Kill it if it runs, and give its sockets back."""
+        if self._code is None:
+            self.kill()
+        self.stdio.close()
+        self.stderr.close()
+
+
+class Listener:
+    """A listening socket inside; accept() gives sockets here."""
+
+    def __init__(self, lab: "Lab", stream):
+        self._lab = lab
+        self._stream = stream
+        self._queue = queue.SimpleQueue()
+
+    def event(self, what: dict) -> None:
+        ours, theirs = socket.socketpair()
+        self._lab.mux.add(what["stream"]).attach(theirs)
+        self._queue.put((ours, what["peer"]))
+
+    def accept(self, timeout: float | None = None) -> tuple[socket.socket, object]:
+        """(socket, peer's address) of the next connection; TimeoutError after `timeout` s."""
+        try:
+            return self._queue.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"no connection to the lab's listener in {timeout} s") from None
+
+    def close(self) -> None:
+        self._lab.post(self._stream.close)
+
+
+class Lab:
+    """A booted lab guest. Use as a context manager, or call stop()."""
+
+    def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
+        """`memory` in MiB: what guests inside get, their files and about 300 MiB of its own."""
+        self.image = image or lab_initramfs.provide(default_suite())
+        self.retries = []  # why earlier attempts to boot failed: for reports
+        self._cpu = cpu
+        self._memory = memory
+        self._directory = Path(tempfile.mkdtemp(prefix="mpfw-lab-"))
+        self._posted = deque()
+        self._wake, self._woken = socket.socketpair()
+        self._qemu = self._thread = self.mux = self._failure = None
+        try:
+            self._boot()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    # Programs and files
+
+    def spawn(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
+        """Start a program inside."""
+        stdio, stdio_inside = socket.socketpair()
+        stderr, stderr_inside = socket.socketpair()
+        process = Process(self, None, stdio, stderr)
+
+        def request():
+            numbers = [self.mux.reserve(), self.mux.reserve()]
+            for number, sock in zip(numbers, (stdio_inside, stderr_inside), strict=True):
+                self.mux.add(number).attach(sock)
+            asked = {"op": "exec", "argv": argv, "env": env}
+            return self.mux.open({**asked, "stdio": numbers[0], "stderr": numbers[1]})
+
+        process._stream = self._ask(request, process.event)
+        return process
+
+    def run(
+        self, argv: list[str], stdin: bytes = b"", timeout: float = 60, check: bool = True
+    ) -> Result:
+        """Run a program inside to its end; LabError if it fails and `check` is set."""
+        process = self.spawn(argv)
+        feeder = threading.Thread(target=_feed, args=(process.stdio, stdin), daemon=True)
+        errors = []
+        reader = threading.Thread(target=lambda: errors.append(_drain(process.stderr)), daemon=True)
+        feeder.start()
+        reader.start()
+        expiry = threading.Timer(timeout, process.kill)
+        expiry.start()
+        try:
+            out = _drain(process.stdio)
+            reader.join(timeout)
+            result = Result(process.wait(timeout), out, b"".join(errors))
+        finally:
+            overdue = expiry.finished.is_set()
+            expiry.cancel()
+            process.close()
+        if overdue:
+            raise TimeoutError(f"{argv[0]} in the lab took longer than {timeout} s")
+        if check and result.code != 0:
+            raise LabError(f"{argv}: exit code {result.code}\n{result.err.decode()}")
+        return result
+
+    def python(self, script: str, *arguments: str, timeout: float = 60) -> str:
+        """Run a Python script inside; what it printed. LabError with its traceback if it fails."""
+        return self.run(["python3", "-c", script, *arguments], timeout=timeout).out.decode()
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a file inside."""
+        self.run(["sh", "-c", 'cat >"$0"', path], stdin=data)
+
+    def get(self, path: str) -> bytes:
+        """Read a file inside."""
+        return self.run(["cat", path]).out
+
+    # Streams
+
+    def connect(self, *where) -> socket.socket:
+        """A socket joined to ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._ask(lambda: self.mux.open({"op": "connect", "to": where}), None, theirs)
+        except OSError:
+            ours.close()
+            raise
+        return ours
+
+    def listen(self, *where) -> Listener:
+        """Listen on ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
+        listener = Listener(self, None)
+        request = {"op": "listen", "on": where}
+        listener._stream = self._ask(lambda: self.mux.open(request), listener.event)
+        return listener
+
+    def post(self, function) -> None:
+        """Have the mux's thread call function()."""
+        self._posted.append(function)
+        self._wake.send(b"x")
+
+    def _ask(self, opening, on_event=None, bridge: socket.socket | None = None):
+        """Open a stream on the mux's thread, wait for the answer; returns the stream."""
+        answers = queue.SimpleQueue()
+
+        def opened():
+            stream = opening()
+
+            def answered(answer):
+                if bridge is not None and "errno" not in answer:
+                    stream.attach(bridge)
+                answers.put((stream, answer))
+
+            stream.on_reply = answered
+            stream.on_event = on_event
+
+        self.post(opened)
+        stream, answer = self._await(answers)
+        if "errno" in answer:
+            if bridge is not None:
+                bridge.close()
+            raise OSError(answer["errno"], answer["error"])
+        return stream
+
+    def _await(self, answers: queue.SimpleQueue, timeout: float = 60):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                return answers.get(timeout=0.5)
+            except queue.Empty:
+                if self._failure is not None:
+                    raise LabError(self._report(f"the lab has ended: {self._failure}")) from None
+        raise LabError(self._report("the lab's agent does not answer"))
+
+    # Life
+
+    def _boot(self) -> None:
+        for attempt in range(1, _BOOT_ATTEMPTS + 1):
+            try:
+                self._start()
+                return
+            except LabError as error:
+                self.retries.append(str(error))
+                self._end_qemu()
+                if attempt == _BOOT_ATTEMPTS:
+                    raise
+
+    def _start(self) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = self._directory / "agent"
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen(1)
+        self._qemu = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL)
+        listener.settimeout(_BOOT_SECONDS)
+        link, _ = listener.accept()
+        listener.close()
+        link.setblocking(False)
+        self._link = link
+        self.mux = mux.Mux(link.fileno(), 1)
+        self.mux.selector.register(self._woken, selectors.EVENT_READ, self._run_posted)
+        self._failure = None
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="lab")
+        self._thread.start()
+        self.run(["true"], timeout=_BOOT_SECONDS)
+
+    def command(self) -> list[str]:
+        """QEMU's command line; writes the archive that it boots from."""
+        initrd = self._directory / "initrd"
+        with open(initrd, "wb") as file, open(self.image.archive, "rb") as base:
+            shutil.copyfileobj(base, file)
+            _add_ours(file)
+        console = f"socket,id=console,server=on,wait=off,path={self._directory}/console"
+        return [
+            "qemu-system-x86_64",
+            *("-accel", "tcg", "-machine", "q35", "-cpu", self._cpu, "-m", str(self._memory)),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", _APPEND),
+            *("-chardev", f"{console},logfile={self._directory}/console.log"),
+            *("-serial", "chardev:console", "-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=agent,path={self._directory}/agent"),
+            *("-device", "virtserialport,chardev=agent,name=lab.agent"),
+        ]
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                self.mux.step()
+        except (EOFError, OSError) as error:
+            self._failure = error
+        for stream in list(self.mux.streams.values()):
+            stream.abandon()
+
+    def _run_posted(self, _events) -> None:
+        self._woken.recv(4096)
+        while self._posted:
+            self._posted.popleft()()
+
+    def _report(self, reason: str) -> str:
+        log = self._directory / "console.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return "\n".join([reason, *(f"    {line}" for line in lines[-20:])])
+
+    def _end_qemu(self) -> None:
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait()
+            self._qemu = None
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._link.close()
+
+    def stop(self) -> None:
+        """End the guest at once and remove its files."""
+        self._end_qemu()
+        for sock in (self._wake, self._woken):
+            sock.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def default_suite() -> str:
+    """The Debian suite that the lab is made of: LAB_SUITE, else the machine's own release."""
+    return os.environ.get("LAB_SUITE") or debian.codename() or "bookworm"
+
+
+def _add_ours(file) -> None:
+    """Append the archive of our own files: what starts first, the agent, the mux."""
+    cpio = Cpio(file)
+    cpio.file("init", (LAB / "init").read_bytes(), 0o755)
+    cpio.file("lab/agent.py", (LAB / "agent.py").read_bytes())
+    cpio.file("lab/mux.py", Path(mux.__file__).read_bytes())
+    cpio.end()
+
+
+def _feed(sock: socket.socket, data: bytes) -> None:
+    try:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the program ended without reading it all
+
+
+def _drain(sock: socket.socket) -> bytes:
+    chunks = []
+    while chunk := sock.recv(1 << 16):
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""The lab guest's kernel and initramfs, made from Debian packages of one suite.
+
+`provide(suite)` makes them once and keeps them under build/lab/ until contents.toml, the package
+list in deps.toml or this file change. No root: packages are unpacked as plain files and the cpio
+archive is written here. Packages are trusted as far as apt's signature check goes.
+"""
+
+import fnmatch
+import hashlib
+import lzma
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfw import debian, deps, paths
+
+LAB = paths.ROOT / "ci" / "lab"
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+
+
+@dataclass(frozen=True)
+class LabImage:
+    """What one suite's lab boots: its kernel, the archive of its files, its packages' versions."""
+
+    suite: str
+    kernel: Path
+    archive: Path
+    versions: dict[str, str]
+
+
+def provide(suite: str, build: Path = paths.BUILD) -> LabImage:
+    """The lab image of Debian suite `suite`, from build/lab or made now. May raise AptError."""
+    packages = deps.manifest()["lab"]["packages"]
+    key = hashlib.sha256("\n".join([suite, *packages]).encode())
+    for source in (LAB / "contents.toml", Path(__file__)):
+        key.update(source.read_bytes())
+    place = build / "lab" / f"{suite}-{key.hexdigest()[:12]}"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{suite}-") as scratch:
+            product = _make(suite, packages, build, Path(scratch))
+            for old in place.parent.glob(f"{suite}-*"):
+                shutil.rmtree(old)
+            product.rename(place)
+    versions = dict(line.split(" ") for line in (place / "versions").read_text().splitlines())
+    return LabImage(suite, place / "vmlinuz", place / "files.cpio", versions)
+
+
+def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
+    """Fetch and unpack the packages, choose files, write the products; returns their directory."""
+    archives = debian.Suite(build / "apt", suite, "deb").closure(packages, scratch / "debs")
+    root, product = scratch / "root", scratch / "product"
+    product.mkdir()
+    _unpack(archives, root)
+    contents = tomllib.loads((LAB / "contents.toml").read_text())
+    (kernel,) = root.glob("boot/vmlinuz-*")
+    shutil.copyfile(kernel, product / "vmlinuz")
+    chosen = _python_library(root, contents["python-without"])
+    chosen |= {root / name for name in contents["files"]}
+    for name in contents["programs"] + contents["plugins"]:
+        chosen |= _with_links(root, root / name)
+    chosen |= _libraries(root, chosen)
+    with open(product / "files.cpio", "wb") as file:
+        cpio = Cpio(file)
+        for old, new in _MERGED.items():
+            cpio.symlink(old, new)
+        for path in sorted(chosen):
+            cpio.copy(str(path.relative_to(root)), path)
+        for name in contents["busybox"]:
+            cpio.symlink(f"usr/bin/{name}", "busybox")
+        _modules(root, contents["modules"], cpio)
+        for name in ("dev", "proc", "sys", "tmp", "root", "run", "var"):
+            cpio.directory(name)
+        cpio.device("dev/console", 5, 1)
+        cpio.end()
+    names = [path.stem.split("_")[:2] for path in archives]
+    lines = sorted(f"{name} {version.replace('%3a', ':')}\n" for name, version in names)
+    (product / "versions").write_text("".join(lines))
+    return product
+
+
+def _unpack(archives: list[Path], root: Path) -> None:
+    """Unpack packages into one tree, where bin, lib and so on are below usr/ (merged /usr)."""
+    for new in _MERGED.values():
+        (root / new).mkdir(parents=True, exist_ok=True)
+    for old, new in _MERGED.items():
+        (root / old).symlink_to(new)
+    for archive in archives:
+        with subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE
+        ) as reader:
+            # --keep-directory-symlink: a package's own /lib must not replace the link.
+            command = ["tar", "-x", "-C", root, "--keep-directory-symlink", "--no-same-owner"]
+            subprocess.run(command, stdin=reader.stdout, check=True)
+        if reader.returncode != 0:
+            raise subprocess.CalledProcessError(reader.returncode, reader.args)
+
+
+def _with_links(root: Path, path: Path) -> set[Path]:
+    """`path` and, if it is a link, all it leads to, so that the link works in the archive."""
+    chain = {path}
+    while path.is_symlink():
+        target = os.readlink(path)
+        path = root / target[1:] if target.startswith("/") else path.parent / target
+        path = path.parent.resolve() / path.name
+        chain.add(path)
+    return chain
+
+
+def _loader(root: Path) -> list[str]:
+    """The suite's own dynamic loader: runs the suite's programs on this machine."""
+    libraries = root / _LIBRARIES
+    return [str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
+
+
+def _libraries(root: Path, files: set[Path]) -> set[Path]:
+    """Every shared library that the ELF files among `files` need, as the suite's loader says."""
+    found = _with_links(root, root / "usr/lib64/ld-linux-x86-64.so.2")
+    for path in files:
+        if path.is_symlink() or path.read_bytes()[:4] != b"\x7fELF":
+            continue
+        listing = subprocess.run(
+            [*_loader(root), "--list", str(path)], capture_output=True, text=True, check=False
+        )
+        for name in re.findall(r"=> (.+?)(?: \(.*)?$", listing.stdout, re.MULTILINE):
+            if not name.startswith(str(root)):
+                raise FileNotFoundError(f"{path} needs a library outside the packages: {name}")
+            found |= _with_links(root, Path(name).parent.resolve() / Path(name).name)
+    return found
+
+
+def _python_library(root: Path, without: list[str]) -> set[Path]:
+    """The standard library's files, and bytecode for them made by the suite's own Python."""
+    (library,) = root.glob("usr/lib/python3.[0-9]*")
+    excluded = [f"{name}{end}" for name in without for end in ("", "/*")]
+
+    def kept(path: Path) -> bool:
+        name = str(path.relative_to(library))
+        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in excluded)
+
+    for path in [path for path in library.rglob("*") if not kept(path)]:
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+    python = [*_loader(root), str(root / "usr/bin" / library.name), "-I", "-m", "compileall"]
+    # Unchecked: a start in the guest need not look at the sources at all.
+    options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
+    environment = {"PYTHONHOME": str(root / "usr"), "PATH": os.defpath}
+    subprocess.run([*python, *options, str(library)], env=environment, check=True)
+    return {path for path in library.rglob("*") if path.is_file()}
+
+
+def _modules(root: Path, wanted: list[str], cpio: "Cpio") -> None:
+    """Add kernel modules and lab/modules, the order to load them in."""
+    files = root.glob("usr/lib/modules/*/**/*.ko*")
+    by_name = {path.name.split(".ko")[0].replace("-", "_"): path for path in files}
+    order = []
+
+    def add(name: str) -> None:
+        name = name.replace("-", "_")
+        if name in order or name not in by_name:  # not a file: built into this kernel
+            return
+        data = by_name[name].read_bytes()
+        if by_name[name].suffix == ".xz":
+            data = lzma.decompress(data)
+        depends = re.search(rb"\0depends=([^\0]*)\0", data)
+        for other in depends.group(1).decode().split(",") if depends else []:
+            add(other)
+        order.append(name)
+        cpio.file(f"lab/{name}.ko", data)
+
+    for name in wanted:
+        add(name)
+    cpio.file("lab/modules", "".join(f"/lab/{name}.ko\n" for name in order).encode())
+
+
+class Cpio:
+    """Writes a cpio archive in the "newc" form (Linux, initramfs buffer format)."""
+
+    def __init__(self, file):
+        self._file = file
+        self._inode = 0
+        self._made = set()
+
+    def directory(self, name: str) -> None:
+        self._entry(name, stat.S_IFDIR | 0o755)
+
+    def symlink(self, name: str, target: str) -> None:
+        self._entry(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
+        self._entry(name, stat.S_IFREG | mode, data)
+
+    def device(self, name: str, major: int, minor: int) -> None:
+        self._entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
+
+    def copy(self, name: str, path: Path) -> None:
+        """Add a link or a regular file as it is on this machine."""
+        if path.is_symlink():
+            self.symlink(name, os.readlink(path))
+        else:
+            self.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+
+    def end(self) -> None:
+        """Close the archive; another one may follow it in the same file."""
+        self._entry("TRAILER!!!", 0)
+
+    def _entry(self, name: str, mode: int, data: bytes = b"", device=(0, 0)) -> None:
+        for parent in reversed(Path(name).parents[:-1]):
+            if str(parent) not in self._made:
+                self._made.add(str(parent))
+                self.directory(str(parent))
+        if stat.S_ISDIR(mode):
+            self._made.add(name)
+        self._inode += 1
+        path = name.encode() + b"\0"
+        fields = (self._inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
+        header = b"070701" + b"".join(b"%08x" % field for field in fields) + path
+        self._file.write(header + bytes(-len(header) % 4) + data + bytes(-len(data) % 4))

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: MIT
+"""Many byte streams over one: what joins a test process to the lab guest's agent.
+
+Both ends run this file, so it needs nothing but the standard library's smallest part. Each
+stream is bridged to a local descriptor, has its own credit window (a reader that sleeps stalls
+its own stream only), and ends one direction at a time. The peer is ours and is trusted.
+
+A frame is a header (type, stream, length) and a payload. A stream's life: CALL with a JSON
+request -> REPLY; then DATA and WINDOW both ways; EOF ends one direction, CLOSE both; EVENT carries
+JSON that belongs to no direction (an exit code, a new connection).
+"""
+
+import errno
+import json
+import os
+import select
+import selectors
+import socket
+import struct
+
+CALL, REPLY, DATA, WINDOW, EOF, CLOSE, EVENT = range(1, 8)
+
+_HEADER = struct.Struct("<BII")
+_CHUNK = 64 * 1024  # bytes per DATA frame, at most
+_CREDIT = 512 * 1024  # bytes under way in one direction of one stream, at most
+_LINK_HIGH = 1024 * 1024  # stop reading local descriptors while the link holds more than this
+_FATAL_WRITE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+
+
+class Stream:
+    """One stream and its local end, a non-blocking socket (None: nothing to bridge yet)."""
+
+    def __init__(self, mux, number):
+        self.mux = mux
+        self.number = number
+        self.sock = None
+        self.on_reply = self.on_event = self.on_close = None
+        self._credit = _CREDIT  # what the peer lets us send
+        self._owed = 0  # what we took from the peer and have not told it
+        self._out = bytearray()  # from the peer, not yet written to sock
+        self._reading = True  # sock may still give bytes
+        self._peer_done = False  # the peer sent EOF: shut down writing once _out is empty
+        self._closing = False  # the peer sent CLOSE: close once _out is empty
+        self._interest = 0
+
+    def attach(self, sock):
+        """Bridge the stream to `sock`, which now belongs to the stream."""
+        sock.setblocking(False)
+        self.sock = sock
+        self._flush()
+        self.update()
+
+    def send(self, kind, payload=b""):
+        self.mux.send(kind, self.number, payload)
+
+    def reply(self, **answer):
+        self.send(REPLY, json.dumps(answer).encode())
+
+    def event(self, **what):
+        self.send(EVENT, json.dumps(what).encode())
+
+    def close(self):
+        """End both directions here and at the peer."""
+        if self.number in self.mux.streams:
+            self.send(CLOSE)
+            self._drop()
+
+    def abandon(self):
+        """The link has gone: end here without a word to the peer."""
+        self._drop()
+
+    def update(self):
+        """Ask the selector for just what can make progress now."""
+        if self.sock is None:
+            return
+        want = 0
+        if self._reading and self._credit and not self._closing and self.mux.has_room():
+            want |= selectors.EVENT_READ
+        if self._out:
+            want |= selectors.EVENT_WRITE
+        if want != self._interest:
+            self.mux.watch(self.sock, self._interest, want, self._ready)
+            self._interest = want
+
+    def _ready(self, events):
+        if events & selectors.EVENT_WRITE:  # an earlier callback may have ended us: sock is None
+            self._flush()
+        if events & selectors.EVENT_READ and self.sock is not None:
+            self._read()
+        self.update()
+
+    def _read(self):
+        try:
+            chunk = self.sock.recv(min(_CHUNK, self._credit))
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if chunk:
+            self._credit -= len(chunk)
+            self.send(DATA, chunk)
+            return
+        self._reading = False
+        if self._hung_up() or self._peer_done:
+            self.close()
+        else:
+            self.send(EOF)
+
+    def _hung_up(self):
+        """True if the local peer has closed altogether, not only its sending direction."""
+        poll = select.poll()
+        poll.register(self.sock, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+    def _flush(self):
+        while self._out and self.sock is not None:
+            try:
+                count = self.sock.send(memoryview(self._out)[:_CHUNK])
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _FATAL_WRITE:
+                    raise
+                self.close()
+                return
+            del self._out[:count]
+            self._owed += count
+        if self._owed >= _CREDIT // 4 and not self._peer_done:
+            self.send(WINDOW, struct.pack("<I", self._owed))
+            self._owed = 0
+        if self._closing:
+            self._drop()
+        elif self._peer_done and self.sock is not None:
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # it is gone altogether; reading tells
+            if not self._reading:
+                self.close()
+
+    def received(self, kind, payload):
+        """A frame of this stream has arrived."""
+        if kind == DATA:
+            self._out += payload
+            self._flush()
+        elif kind == WINDOW:
+            self._credit += struct.unpack("<I", payload)[0]
+        elif kind == EOF:
+            self._peer_done = True
+            self._flush()
+        elif kind == CLOSE:
+            self._closing = True
+            self._flush()
+            if self.sock is None:
+                self._drop()
+        elif kind == REPLY and self.on_reply:
+            self.on_reply(json.loads(payload))
+        elif kind == EVENT and self.on_event:
+            self.on_event(json.loads(payload))
+        self.update()
+
+    def _drop(self):
+        if self.mux.streams.pop(self.number, None) is None:
+            return
+        if self.sock is not None:
+            self.mux.watch(self.sock, self._interest, 0, None)
+            self.sock.close()
+            self.sock = None
+        if self.on_close:
+            self.on_close()
+
+
+class Mux:
+    """The link: frames in, frames out, and the loop that moves them.
+
+    `link` is a non-blocking descriptor; `first` is 1 on one side and 2 on the other, so that both
+    can number new streams; on_call(stream, request) serves the peer's requests.
+    """
+
+    def __init__(self, link, first, on_call=None):
+        self.streams = {}
+        self.selector = selectors.DefaultSelector()
+        self._link = link
+        self._next = first
+        self._on_call = on_call
+        self._in = bytearray()
+        self._out = bytearray()
+        self._full = False
+        self._interest = selectors.EVENT_READ
+        self.selector.register(link, selectors.EVENT_READ, self._link_ready)
+
+    def open(self, request):
+        """A new stream, asked for by `request` (JSON-able); the answer comes to on_reply."""
+        stream = self.add(self.reserve())
+        stream.send(CALL, json.dumps(request).encode())
+        return stream
+
+    def reserve(self):
+        """A stream number that no one else will use."""
+        number = self._next
+        self._next += 2
+        return number
+
+    def add(self, number):
+        stream = self.streams[number] = Stream(self, number)
+        return stream
+
+    def send(self, kind, number, payload):
+        self._out += _HEADER.pack(kind, number, len(payload))
+        self._out += payload
+        self._write()
+
+    def has_room(self):
+        return len(self._out) < _LINK_HIGH
+
+    def watch(self, fileobj, before, after, callback):
+        """Change what the selector watches for on fileobj from the events before to after."""
+        if not after:
+            if before:
+                self.selector.unregister(fileobj)
+        elif before:
+            self.selector.modify(fileobj, after, callback)
+        else:
+            self.selector.register(fileobj, after, callback)
+
+    def step(self, timeout=None):
+        """Wait for something to happen (seconds; None: for ever) and move what can move."""
+        for key, events in self.selector.select(timeout):
+            key.data(events)
+
+    def _write(self):
+        while self._out:
+            try:
+                count = os.write(self._link, memoryview(self._out)[: 16 * _CHUNK])
+            except BlockingIOError:
+                break
+            del self._out[:count]
+        want = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        if want != self._interest:
+            self.selector.modify(self._link, want, self._link_ready)
+            self._interest = want
+        if self._full != (not self.has_room()):
+            self._full = not self._full
+            for stream in list(self.streams.values()):
+                stream.update()
+
+    def _link_ready(self, events):
+        if events & selectors.EVENT_WRITE:
+            self._write()
+        if not events & selectors.EVENT_READ:
+            return
+        try:
+            data = os.read(self._link, 16 * _CHUNK)
+        except BlockingIOError:
+            return
+        if not data:
+            raise EOFError("the other end of the link has gone")
+        self._in += data
+        start = 0
+        while len(self._in) - start >= _HEADER.size:
+            kind, number, length = _HEADER.unpack_from(self._in, start)
+            end = start + _HEADER.size + length
+            if len(self._in) < end:
+                break
+            self._dispatch(kind, number, bytes(self._in[start + _HEADER.size : end]))
+            start = end
+        del self._in[:start]
+
+    def _dispatch(self, kind, number, payload):
+        if kind == CALL:
+            self._on_call(self.add(number), json.loads(payload))
+        elif number in self.streams:  # frames cross a CLOSE on the way: they are for nobody
+            self.streams[number].received(kind, payload)
