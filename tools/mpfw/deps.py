@@ -52,9 +52,7 @@ def manifest() -> dict:
 def dependency(name: str) -> Dependency:
     """The downloaded dependency `name`; KeyError if deps.toml has none."""
     entry = manifest()[name]
-    return Dependency(
-        name=name, **{key.replace("-", "_"): value for key, value in entry.items()}
-    )
+    return Dependency(name=name, **{key.replace("-", "_"): value for key, value in entry.items()})
 
 
 def provide(name: str, build: Path = paths.BUILD) -> Path:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures: the image under test, guests that boot it, and the host that carries their vsock.
+
+A failing test's report shows what every guest that was alive then had said.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mpfw import guest as guests
+from mpfw import paths
+from mpfw.host import local_host
+from mpfw.machine import Machine
+
+
+def pytest_addoption(parser):
+    """Options: which image is tested, and which vsock device carries it."""
+    parser.addoption("--image", default=str(paths.IMAGE), help="the flash image under test")
+    parser.addoption(
+        "--host",
+        default=os.environ.get("HOST") or "auto",
+        help="vsock device: auto, vhost-vsock, vhost-user, lab (default: $HOST or auto)",
+    )
+
+
+@pytest.fixture(scope="session")
+def image(request) -> Path:
+    """Path of the image under test."""
+    path = Path(request.config.getoption("--image")).resolve()
+    assert path.exists(), f"{path} is missing: make image"
+    return path
+
+
+@pytest.fixture(scope="session")
+def host(request):
+    """Where guests run: this machine with the vsock device chosen, or the lab."""
+    kind = request.config.getoption("--host")
+    if kind == "lab":
+        from mpfw.lab import lab_host
+
+        with lab_host() as lab:
+            yield lab
+    else:
+        yield local_host(kind)
+
+
+@pytest.fixture
+def boot(image, host):
+    """A function that boots a guest: boot(vsock=True, console="socket", **machine_fields).
+
+    Every guest ends with the test. The machine's fields are those of mpfw.machine.Machine.
+    """
+    booted = []
+
+    def boot(vsock=False, console="socket", **machine):
+        guest = host.guest(Machine(image=image, **machine), vsock=vsock, console=console)
+        guest.__enter__()
+        booted.append(guest)
+        return guest
+
+    yield boot
+    for guest in reversed(booted):
+        guest.close()
+
+
+@pytest.fixture
+def repl(boot):
+    """A guest without a vsock device, at its prompt."""
+    guest = boot()
+    guest.console.wait_prompt()
+    return guest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Add the last words of every guest alive to a failing test's report."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for guest in list(guests.running):
+            report.sections.append((f"guest {guest.directory.name}", guest.report()))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""The command `mpfw`: each subcommand lives in its own module, imported when it is called."""
+
+import importlib
+
+import click
+
+# Subcommand -> where its click command is.
+COMMANDS = {
+    "boot-time": "mpfw.boottime:boot_time",
+    "image": "mpfw.image.cli:image",
+    "run": "mpfw.run:run",
+    "smoke": "mpfw.smoke:smoke",
+    "upstream": "mpfw.upstream:upstream",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module only when it is used."""
+
+    def list_commands(self, ctx):
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main():
+    """MicroPython as firmware: build, inspect, boot and test the flash image."""

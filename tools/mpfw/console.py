@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""A guest's serial console as a byte stream: wait for text, type, run code in the raw REPL.
+
+Works on any connected stream socket. A thread drains it all the time, so the guest never waits
+for its reader. Knows nothing of QEMU.
+"""
+
+import ast
+import re
+import socket
+import threading
+import time
+
+RAW_PROMPT = rb"raw REPL; CTRL-B to exit\r\n>"
+CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
+TAIL = 2000  # bytes of console shown in errors
+
+
+class ConsoleError(Exception):
+    """The console did not say what was expected; the message shows what it said."""
+
+
+class ConsoleTimeout(ConsoleError):
+    """The expected text did not come in time."""
+
+
+class ConsoleClosed(ConsoleError):
+    """The other end is gone: the machine is off."""
+
+
+class RemoteError(Exception):
+    """Python code run on the guest raised; `output` is what it printed, the message its
+    traceback."""
+
+    def __init__(self, traceback: str, output: str):
+        super().__init__(traceback)
+        self.output = output
+
+
+class Console:
+    """One end of a serial line to a MicroPython."""
+
+    def __init__(self, stream: socket.socket):
+        self._stream = stream
+        self._lock = threading.Condition()
+        self._unread = bytearray()
+        self._closed = False
+        self._raw = False
+        self.transcript = bytearray()  # everything ever received
+        self._reader = threading.Thread(target=self._drain, daemon=True, name="console")
+        self._reader.start()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                data = self._stream.recv(65536)
+            except OSError:
+                data = b""
+            with self._lock:
+                self._unread += data
+                self.transcript += data
+                self._closed = not data
+                self._lock.notify_all()
+            if not data:
+                return
+
+    def close(self) -> None:
+        """Hang up."""
+        try:
+            self._stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._reader.join()
+        self._stream.close()
+
+    def send(self, data: bytes | str) -> None:
+        """Type `data`."""
+        self._stream.sendall(data.encode() if isinstance(data, str) else data)
+
+    def expect(self, pattern: bytes | str, timeout: float = 10) -> re.Match:
+        """Wait until the regular expression occurs in what has not been read; read up to its end.
+
+        Raises ConsoleTimeout after `timeout` seconds, ConsoleClosed if the line went down.
+        """
+        if isinstance(pattern, str):
+            pattern = pattern.encode()
+        regex = re.compile(pattern, re.DOTALL)
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            while True:
+                match = regex.search(bytes(self._unread))
+                if match:
+                    del self._unread[: match.end()]
+                    return match
+                left = deadline - time.monotonic()
+                if self._closed:
+                    raise ConsoleClosed(f"{pattern!r} expected, but it hung up;{self._tail()}")
+                if left <= 0:
+                    raise ConsoleTimeout(f"no {pattern!r} in {timeout} s;{self._tail()}")
+                self._lock.wait(left)
+
+    def read(self, count: int, timeout: float = 10) -> bytes:
+        """Exactly `count` bytes."""
+        return self.expect(b".{%d}" % count, timeout).group()
+
+    def unread(self) -> bytes:
+        """What has come in and was not read, which this reads."""
+        with self._lock:
+            data = bytes(self._unread)
+            self._unread.clear()
+        return data
+
+    def _tail(self) -> str:
+        text = bytes(self.transcript[-TAIL:]).decode(errors="backslashreplace")
+        return f" the console's last words:\n{text}"
+
+    # -- REPL -----------------------------------------------------------------------------------
+
+    def wait_prompt(self, timeout: float = 10) -> None:
+        """Wait for the friendly REPL's prompt."""
+        self.expect(rb">>> ", timeout)
+        self._raw = False
+
+    def interrupt(self, timeout: float = 10) -> None:
+        """Ctrl-C out of whatever runs, to a fresh friendly prompt."""
+        self.unread()
+        self.send(b"\r" + CTRL_C + CTRL_B)
+        self.expect(rb"Type \"help\(\)\" for more information.\r\n>>> ", timeout)
+        self._raw = False
+
+    def enter_raw_repl(self, timeout: float = 10) -> None:
+        """Interrupt what runs and go to the raw REPL."""
+        self.unread()
+        self.send(b"\r" + CTRL_C + CTRL_A)
+        self.expect(RAW_PROMPT, timeout)
+        self._raw = True
+
+    def leave_raw_repl(self, timeout: float = 10) -> None:
+        """Back to the friendly prompt."""
+        self.send(CTRL_B)
+        self.wait_prompt(timeout)
+
+    def soft_reset(self, timeout: float = 10) -> None:
+        """Ctrl-D at the friendly prompt; returns at the next one."""
+        self.interrupt(timeout)
+        self.send(CTRL_D)
+        self.expect(rb"soft reboot\r\n", timeout)
+        self.wait_prompt(timeout)
+
+    def exec(self, code: str | bytes, timeout: float = 30) -> str:
+        """Run code in the raw REPL; returns what it printed, with \\n line ends.
+
+        Raises RemoteError with the guest's traceback if the code raised.
+        """
+        self.start(code, timeout)
+        return self.finish(timeout)
+
+    def eval(self, expression: str, timeout: float = 30):
+        """The value of an expression of plain literals (numbers, strings, tuples, ...)."""
+        return ast.literal_eval(self.exec(f"print(repr({expression}))", timeout))
+
+    def start(self, code: str | bytes, timeout: float = 30) -> None:
+        """Hand code to the raw REPL and return while it runs; finish() collects its output."""
+        if isinstance(code, str):
+            code = code.encode()
+        if not self._raw:
+            self.enter_raw_repl(timeout)
+        self.send(CTRL_E + b"A" + CTRL_A)
+        self.expect(rb"R\x01", timeout)
+        window = int.from_bytes(self.read(2, timeout), "little")
+        allowed = window
+        while code:
+            while allowed == 0:
+                if self.read(1, timeout) != b"\x01":
+                    raise ConsoleError(f"raw paste was broken off;{self._tail()}")
+                allowed += window
+            self.send(code[:allowed])
+            code, allowed = code[allowed:], max(0, allowed - len(code))
+        self.send(CTRL_D)
+        self.expect(rb"\x04", timeout)  # also reads the window increments not waited for
+
+    def finish(self, timeout: float = 30) -> str:
+        """Wait for the end of what start() began; as exec()."""
+        output = self.expect(rb"(.*?)\x04", timeout).group(1)
+        error = self.expect(rb"(.*?)\x04>", timeout).group(1)
+        text = output.decode(errors="backslashreplace").replace("\r\n", "\n")
+        if error:
+            raise RemoteError(error.decode(errors="backslashreplace").replace("\r\n", "\n"), text)
+        return text

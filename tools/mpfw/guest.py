@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""A running guest: the one implementation that launches QEMU, for tests, `mpfw run` and the rest.
+
+A Guest owns its QEMU process, a directory of its own for logs and sockets, the console and QMP.
+It ends only what it started.
+"""
+
+import atexit
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import weakref
+from pathlib import Path
+
+from mpfw.console import Console
+from mpfw.machine import Machine
+from mpfw.qmp import Qmp
+from mpfw.vsockhost import VsockHost
+
+running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
+
+
+class GuestError(Exception):
+    """QEMU did not start or did not end as asked."""
+
+
+class Guest:
+    """Context manager: boots `machine` on entry, ends QEMU on exit.
+
+    `vsock` is the host's side of a vsock device (mpfw.vsockhost), or None for a machine without.
+    `console` is "socket" (self.console talks to it) or "pty" (self.pty names the terminal that
+    other programs open).
+    """
+
+    def __init__(
+        self, machine: Machine | None = None, vsock: VsockHost | None = None, console="socket"
+    ):
+        self.machine = machine or Machine()
+        self.vsock = vsock
+        self._console_kind = console
+        self.console: Console | None = None
+        self.process: subprocess.Popen | None = None
+        self.started_at = 0.0  # time.perf_counter() just before QEMU was started
+
+    def __enter__(self) -> "Guest":
+        self.directory = Path(tempfile.mkdtemp(prefix="mpfw-"))
+        running.add(self)
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        machine = self.machine
+        if self.vsock is not None:
+            self.vsock.start(self.directory)
+            machine = machine.with_options(
+                devices=(*machine.devices, *self.vsock.devices),
+                extra=(*self.vsock.options, *machine.extra),
+                share_memory=machine.share_memory or self.vsock.shares_memory,
+            )
+        qmp_ours, qmp_theirs = socket.socketpair()
+        control = ["-chardev", f"socket,id=qmp,fd={qmp_theirs.fileno()}"]
+        control += ["-mon", "chardev=qmp,mode=control"]
+        passed = [qmp_theirs]
+        if self._console_kind == "pty":
+            serial = ("-chardev", "pty,id=console", "-serial", "chardev:console")
+        else:
+            console_ours, console_theirs = socket.socketpair()
+            passed.append(console_theirs)
+            fd = console_theirs.fileno()
+            serial = ("-chardev", f"socket,id=console,fd={fd}", "-serial", "chardev:console")
+        self.command = machine.command(
+            (*serial, "-monitor", "none", *control), self.debugcon_path, self.directory
+        )
+        with open(self.directory / "qemu.log", "wb") as log:
+            self.started_at = time.perf_counter()
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[end.fileno() for end in passed],
+            )
+        for end in passed:
+            end.close()
+        self.qmp = Qmp(qmp_ours)
+        if self._console_kind == "socket":
+            self.console = Console(console_ours)
+
+    # -- what tests ask ---------------------------------------------------------------------------
+
+    @property
+    def pty(self) -> str:
+        """Path of the terminal that COM1 is connected to."""
+        for chardev in self.qmp("query-chardev"):
+            if chardev["label"] == "console":
+                return chardev["filename"].removeprefix("pty:")
+        raise GuestError("QEMU has no console")
+
+    @property
+    def debugcon_path(self) -> Path:
+        """The file that takes what the guest writes to port 0x402."""
+        return self.directory / "debugcon.log"
+
+    def debugcon(self) -> str:
+        """Everything the guest has logged so far."""
+        if not self.debugcon_path.exists():
+            return ""
+        return self.debugcon_path.read_text(errors="backslashreplace")
+
+    def qemu_log(self) -> str:
+        """What QEMU itself printed."""
+        return (self.directory / "qemu.log").read_text(errors="backslashreplace")
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the QEMU process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wait(self, timeout: float = 10) -> int:
+        """Wait until QEMU ends by itself (power-off); its exit code. Raises GuestError."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"QEMU still runs after {timeout} s\n{self.report()}") from None
+
+    def report(self, lines: int = 30) -> str:
+        """The tails of everything the guest said, for a failure's message."""
+        parts = [("command", " ".join(self.command)), ("qemu", self.qemu_log())]
+        if self.console is not None:
+            text = bytes(self.console.transcript).decode(errors="backslashreplace")
+            parts.append(("console", text.replace("\r\n", "\n")))
+        parts.append(("debugcon", self.debugcon()))
+        if self.vsock is not None:
+            parts.append(("vsock host", self.vsock.log()))
+        return "\n".join(
+            f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
+            for name, text in parts
+            if text
+        )
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End QEMU and what belongs to it; does nothing the second time."""
+        running.discard(self)
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for part in ("qmp", "console"):
+            if getattr(self, part, None) is not None:
+                getattr(self, part).close()
+        if self.vsock is not None:
+            self.vsock.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
+    """QEMU's version, such as (7, 2, 18)."""
+    text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.search(r"version ([\d.]+)", text).group(1).split("."))
+
+
+@atexit.register
+def _close_all() -> None:
+    for guest in list(running):
+        guest.close()

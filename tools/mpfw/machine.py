@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""The virtual machine as a value: what QEMU is asked to build, and the command line that says so.
+
+The only place where a QEMU command line for the firmware is put together. It starts nothing; see
+mpfw.guest for that.
+"""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mpfw import paths
+
+DEBUGCON_PORT = 0x402
+
+
+def kvm_is_real() -> bool:
+    """Whether KVM helps here: /dev/kvm opens and the processor has hardware virtualisation.
+
+    There are machines whose /dev/kvm opens and then emulates every instruction.
+    """
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "vmx" in flags or "svm" in flags
+
+
+def pick_accelerator() -> str:
+    """ "kvm" where it is real, otherwise "tcg"."""
+    return "kvm" if kvm_is_real() else "tcg"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a guest is made of. Everything has the contract's default (DESIGN.md section 6)."""
+
+    image: Path = paths.IMAGE
+    machine: str = "q35"
+    memory: str = "64M"  # QEMU's notation, with a suffix
+    cpu: str | None = None
+    smp: int = 1
+    accel: str = "auto"  # "auto", "tcg" or "kvm"
+    display: tuple[str, ...] = ("-display", "none")
+    devices: tuple[str, ...] = ()  # values of -device, in this order, before the vsock device
+    fw_cfg: dict[str, str | bytes] = field(default_factory=dict)  # name -> content
+    share_memory: bool = False  # vhost-user devices see the guest's memory
+    extra: tuple[str, ...] = ()  # further options, last on the command line
+    qemu: str = "qemu-system-x86_64"
+
+    def with_options(self, **changes) -> "Machine":
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def command(
+        self, serial: tuple[str, ...], debugcon: Path, fw_cfg_dir: Path | None = None
+    ) -> list[str]:
+        """The command line; `serial` are the options that connect COM1.
+
+        `fw_cfg_dir` takes the files that hold the fw_cfg entries' contents.
+        """
+        accel = pick_accelerator() if self.accel == "auto" else self.accel
+        options = ["-machine", f"{self.machine},memory-backend=ram", "-accel", accel]
+        options += ["-object", self._memory_backend(), "-m", self.memory]
+        options += ["-smp", str(self.smp)]
+        if self.cpu:
+            options += ["-cpu", self.cpu]
+        drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
+        options += ["-drive", drive, "-nic", "none", *self.display, *serial]
+        options += ["-debugcon", f"file:{_escape(debugcon)}"]
+        options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
+        for number, (name, content) in enumerate(self.fw_cfg.items()):
+            path = fw_cfg_dir / f"fw_cfg.{number}"
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+        for device in self.devices:
+            options += ["-device", device]
+        return [self.qemu, *options, *self.extra]
+
+    def _memory_backend(self) -> str:
+        if self.share_memory:
+            return f"memory-backend-memfd,id=ram,size={self.memory},share=on,reserve=off"
+        return f"memory-backend-ram,id=ram,size={self.memory},reserve=off"
+
+
+def _escape(path: Path) -> str:
+    """A path as an option's value: a comma is doubled."""
+    return str(path).replace(",", ",,")

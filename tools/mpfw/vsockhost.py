@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+"""The host's side of a guest's vsock device, whichever carries it (DESIGN.md section 5).
+
+`dial` and `listen` hide the device: the kernel's AF_VSOCK, or the vhost-device-vsock daemon, whose
+host programs use Unix sockets. Each gives ordinary connected sockets.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from mpfw import deps
+
+GUEST_CID = 33
+KERNEL_DEVICE = Path("/dev/vhost-vsock")
+
+
+class VsockHost:
+    """A vsock device of one guest, seen from the host. start() comes before everything else."""
+
+    kind = ""
+    shares_memory = False
+
+    def __init__(self, cid: int = GUEST_CID, device_options: str = ""):
+        """`device_options` is appended to QEMU's -device value, such as ",bus=port1"."""
+        self.cid = cid
+        self.device_options = device_options
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Values for QEMU's -device."""
+        raise NotImplementedError
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """QEMU options that the devices need."""
+        return ()
+
+    def start(self, directory: Path) -> None:
+        """Make the host's side ready; `directory` is for its files and sockets."""
+
+    def stop(self) -> None:
+        """End what start() began."""
+
+    def log(self) -> str:
+        """What the host's side printed."""
+        return ""
+
+    def dial(self, port: int, timeout: float = 10) -> socket.socket:
+        """A connection to the guest's `port`.
+
+        Tries again while nobody accepts, for `timeout` seconds; then raises ConnectionError.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.dial_once(port, max(0.1, deadline - time.monotonic()))
+            except (ConnectionError, TimeoutError) as error:
+                if time.monotonic() >= deadline:
+                    raise ConnectionError(f"guest port {port}: {error}") from error
+            time.sleep(0.02)
+
+    def dial_once(self, port: int, timeout: float = 10) -> socket.socket:
+        """A connection to the guest's `port`, in one attempt. Raises OSError."""
+        raise NotImplementedError
+
+    def listen(self, port: int, backlog: int = 128) -> socket.socket:
+        """A listening socket that accepts the guest's connections to CID 2, `port`."""
+        raise NotImplementedError
+
+    def socat_dial(self, port: int) -> tuple[str, bytes]:
+        """How socat reaches the guest: its address, and what to type first."""
+        raise NotImplementedError
+
+    def socat_listen(self, port: int) -> str:
+        """The socat address that waits for the guest's connection to CID 2, `port`."""
+        raise NotImplementedError
+
+
+class KernelVsock(VsockHost):
+    """vhost-vsock-pci: the kernel's device; host programs use AF_VSOCK."""
+
+    kind = "vhost-vsock"
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return (f"vhost-vsock-pci,guest-cid={self.cid}{self.device_options}",)
+
+    def dial_once(self, port: int, timeout: float = 10) -> socket.socket:
+        connection = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        try:
+            connection.connect((self.cid, port))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def listen(self, port: int, backlog: int = 128) -> socket.socket:
+        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        try:
+            listener.bind((socket.VMADDR_CID_ANY, port))
+            listener.listen(backlog)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def socat_dial(self, port: int) -> tuple[str, bytes]:
+        return f"VSOCK-CONNECT:{self.cid}:{port}", b""
+
+    def socat_listen(self, port: int) -> str:
+        return f"VSOCK-LISTEN:{port},reuseaddr"
+
+
+class VhostUserVsock(VsockHost):
+    """vhost-user-vsock-pci with a vhost-device-vsock daemon of its own.
+
+    The daemon's Unix-socket protocol: a host program connects to its socket and sends
+    "CONNECT <port>\\n", the answer is "OK <number>\\n"; the guest's connections to CID 2 arrive
+    at the socket whose name ends in "_<port>".
+    """
+
+    kind = "vhost-user"
+    shares_memory = True
+
+    def __init__(self, cid=GUEST_CID, device_options="", tx_buffer_size: int | None = None):
+        super().__init__(cid, device_options)
+        self.tx_buffer_size = tx_buffer_size
+        self._daemon: subprocess.Popen | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return (f"vhost-user-vsock-pci,chardev=vsock{self.cid}{self.device_options}",)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("-chardev", f"socket,id=vsock{self.cid},path={self._control}")
+
+    def start(self, directory: Path) -> None:
+        self.directory = directory
+        self._control = directory / f"vhost-user-{self.cid}"
+        self._path = directory / f"vsock-{self.cid}"
+        self._log = directory / f"vsock-{self.cid}.log"
+        vm = f"guest-cid={self.cid},socket={self._control},uds-path={self._path}"
+        if self.tx_buffer_size:
+            vm += f",tx-buffer-size={self.tx_buffer_size}"
+        with open(self._log, "wb") as log:
+            self._daemon = subprocess.Popen(
+                [daemon_program(), "--vm", vm],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "warn")),
+            )
+        deadline = time.monotonic() + 10
+        while not (self._control.exists() and self._path.exists()):
+            if self._daemon.poll() is not None or time.monotonic() > deadline:
+                raise ConnectionError(f"vhost-device-vsock did not start\n{self.log()}")
+            time.sleep(0.002)
+
+    def stop(self) -> None:
+        if self._daemon is not None:
+            self._daemon.kill()
+            self._daemon.wait()
+            self._daemon = None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="backslashreplace") if self._log.exists() else ""
+
+    def dial_once(self, port: int, timeout: float = 10) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(self._path))
+            connection.sendall(b"CONNECT %d\n" % port)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                byte = connection.recv(1)  # not one byte more: what follows is the guest's
+                if not byte:
+                    raise ConnectionResetError(104, f"guest port {port} does not accept")
+                answer += byte
+            if not answer.startswith(b"OK "):
+                raise ConnectionResetError(104, f"the daemon answered {answer!r}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def listen(self, port: int, backlog: int = 128) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path = Path(f"{self._path}_{port}")
+            if path.exists() and not _is_served(path):
+                path.unlink()  # an earlier listener's, closed since
+            listener.bind(str(path))
+            listener.listen(backlog)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def socat_dial(self, port: int) -> tuple[str, bytes]:
+        return f"UNIX-CONNECT:{self._path}", b"CONNECT %d\n" % port
+
+    def socat_listen(self, port: int) -> str:
+        return f"UNIX-LISTEN:{self._path}_{port},unlink-early"
+
+
+KINDS = {host.kind: host for host in (KernelVsock, VhostUserVsock)}
+
+
+def kernel_device_usable() -> bool:
+    """Whether /dev/vhost-vsock is there and may be opened."""
+    try:
+        os.close(os.open(KERNEL_DEVICE, os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def pick_kind(kind: str = "auto") -> str:
+    """The kind named, checked; "auto" is the kernel's where it can be had."""
+    if kind == "auto":
+        return KernelVsock.kind if kernel_device_usable() else VhostUserVsock.kind
+    if kind not in KINDS:
+        raise ValueError(f"no vsock device {kind!r}: auto, {', '.join(KINDS)}")
+    return kind
+
+
+def pick(kind: str = "auto", **options) -> VsockHost:
+    """The host's side of a vsock device of the kind named."""
+    return KINDS[pick_kind(kind)](**options)
+
+
+def daemon_program() -> str:
+    """The vhost-device-vsock program: the user's own (VHOST_DEVICE_VSOCK) or the fetched one."""
+    place = deps.provide("vhost-device-vsock")
+    return str(place if place.is_file() else place / "usr/bin/vhost-device-vsock")
+
+
+def _is_served(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
