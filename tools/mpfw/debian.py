@@ -65,6 +65,17 @@ class Suite:
         wanted = [f"{name}={version}" for name, version in packages.items()]
         self._download(["download", *wanted], dest)
 
+    def closure(self, packages: list[str], dest: Path) -> list[Path]:
+        """Download `packages` and all they depend on, newest versions, into the empty `dest`.
+
+        Returns the .deb files. Nothing counts as installed, so the set is complete in itself.
+        """
+        (dest / "partial").mkdir(parents=True)
+        options = ["-y", "--download-only", "--no-install-recommends"]
+        archives = ["-o", f"Dir::Cache::archives={dest}"]
+        self._download(["install", *options, *archives, *packages], dest)
+        return sorted(dest.glob("*.deb"))
+
     def _download(self, command: list[str], dest: Path) -> None:
         dest.mkdir(parents=True, exist_ok=True)
         with self._locked():
