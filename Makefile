@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+# The table of contents: `make help` lists what can be made. Each target is a line or two; the
+# work is done by tools/bootstrap.py (a fresh machine), firmware/ and port/ (the two halves of the
+# image) and the command mpfw (tools/mpfw/), all of it under build/.
+
+PYTHON ?= python3
+JOBS   ?= $(shell nproc)
+BUILD  := $(CURDIR)/build
+IMAGE  := $(BUILD)/final_vsock.bin
+MPFW   := $(BUILD)/venv/bin/mpfw
+PYTEST := $(BUILD)/venv/bin/pytest
+
+# The source of MicroPython: the user's own, or what deps.toml names, fetched to build/.
+ifdef MICROPYTHON_DIR
+export MICROPYTHON_DIR := $(abspath $(MICROPYTHON_DIR))
+MICROPYTHON := $(MICROPYTHON_DIR)
+else
+MICROPYTHON := $(BUILD)/$(shell sed -n 's/^unpack = "\(micropython-.*\)"/\1/p' deps.toml)
+endif
+export VHOST_DEVICE_VSOCK HOST
+
+SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
+
+.DEFAULT_GOAL := image
+.PHONY: help image run test lint smoke boot-time upstream lock clean distclean FORCE
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+image: ## Build build/final_vsock.bin, the flash image (the default)
+	@$(PYTHON) tools/bootstrap.py image
+	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware MPFW=$(MPFW)
+	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
+	@$(SUBMAKE) $(IMAGE)
+
+run: image ## Boot it, hold a conversation with host programs, then hand over its console
+	@$(PYTHON) tools/bootstrap.py run
+	@$(MPFW) run
+
+test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
+	@$(PYTHON) tools/bootstrap.py test
+	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+
+lint: ## Style of all Python: ruff check, ruff format
+	@$(PYTHON) tools/bootstrap.py image
+	@$(BUILD)/venv/bin/ruff check --quiet .
+	@$(BUILD)/venv/bin/ruff format --check --quiet .
+
+smoke: image ## Boot the image and have one connection echoed
+	@$(PYTHON) tools/bootstrap.py run
+	@$(MPFW) smoke $(IMAGE)
+
+boot-time: image ## Measure power-on to the first prompt against QEMU's own floor
+	@$(PYTHON) tools/bootstrap.py run
+	@$(MPFW) boot-time
+
+upstream: image ## MicroPython's own tests on the firmware and on the unix port: the totals
+	@$(PYTHON) tools/bootstrap.py test
+	@$(MPFW) upstream totals --micropython $(MICROPYTHON)
+
+lock: ## Make requirements.lock anew from pyproject.toml
+	@$(PYTHON) tools/lock.py
+
+clean: ## Remove what was built; keep what was fetched
+	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(IMAGE)
+
+distclean: ## Remove everything that is not in the source tree
+	rm -rf $(BUILD)
+
+# Called by `image` when the parts are up to date: rebuilt only if one of them is newer.
+$(IMAGE): $(wildcard $(BUILD)/firmware/*.bin $(BUILD)/firmware/*.elf) $(BUILD)/port/micropython.elf \
+          firmware/layout.toml $(wildcard tools/mpfw/image/*.py tools/mpfw/image*.py)
+	@$(MPFW) image build
