@@ -61,12 +61,14 @@ def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
     product.mkdir()
     _unpack(archives, root)
     contents = tomllib.loads((LAB / "contents.toml").read_text())
-    (kernel,) = root.glob("boot/vmlinuz-*")
+    (kernel,) = [*root.glob("boot/vmlinuz-*"), *root.glob("usr/lib/modules/*/vmlinuz")]
     shutil.copyfile(kernel, product / "vmlinuz")
     chosen = _python_library(root, contents["python-without"])
     chosen |= {root / name for name in contents["files"]}
-    for name in contents["programs"] + contents["plugins"]:
+    for name in contents["programs"]:
         chosen |= _with_links(root, root / name)
+    for pattern in contents["plugins"]:
+        chosen |= set(root.glob(pattern))
     chosen |= _libraries(root, chosen)
     with open(product / "files.cpio", "wb") as file:
         cpio = Cpio(file)
