@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw image build | inspect | verify`: the command line of mpfw.image."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from mpfw import layout
+from mpfw.image import ImageError, romfs
+from mpfw.image import build as image_build
+from mpfw.paths import BUILD, IMAGE
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{what}: {path}: {error.strerror}") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces `path` by a complete file, or leaves it as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+@click.group()
+def image():
+    """Build, inspect and verify the flash image."""
+
+
+def _path(**kwargs):
+    return click.Path(path_type=Path, dir_okay=False, **kwargs)
+
+
+@image.command()
+@click.option("--reset-vector", type=_path(), default=BUILD / "firmware" / "reset_vector.bin")
+@click.option("--ipl", type=_path(), default=BUILD / "firmware" / "ipl.elf")
+@click.option("--payload", type=_path(), default=BUILD / "port" / "micropython.elf")
+@click.option(
+    "--app",
+    type=click.Path(path_type=Path),
+    help="Your own Python: a directory, or a ROMFS image. Without it the app volume is empty.",
+)
+@click.option("-o", "--output", type=_path(), default=IMAGE, help="The image to write.")
+def build(reset_vector, ipl, payload, app, output):
+    """Build an image from its parts (by default those that `make` has built)."""
+    try:
+        parts = image_build.Parts(
+            _read(reset_vector, "reset vector"),
+            _read(ipl, "IPL"),
+            _read(payload, "payload"),
+            romfs.load(app) if app else b"",
+        )
+        write_atomically(output, image_build.build(layout.load(), parts))
+    except ImageError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None

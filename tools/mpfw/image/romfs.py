@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""The app volume's contents: a MicroPython ROMFS image, made by mpremote's own writer."""
+
+from pathlib import Path
+
+from mpremote.romfs import VfsRomWriter
+
+from mpfw.image import ImageError
+
+MAGIC = VfsRomWriter.ROMFS_HEADER
+
+
+def _add_directory(writer: VfsRomWriter, directory: Path) -> None:
+    for entry in sorted(directory.iterdir()):
+        if not entry.name.isascii():
+            raise ImageError(f"{entry}: ROMFS names are ASCII")
+        if entry.name == "__pycache__":
+            continue
+        if entry.is_dir():
+            writer.opendir(entry.name)
+            _add_directory(writer, entry)
+            writer.closedir()
+        elif entry.is_file():
+            writer.mkfile(entry.name, entry.read_bytes())
+        else:
+            raise ImageError(f"{entry}: neither a file nor a directory")
+
+
+def load(source: Path) -> bytes:
+    """A directory's files as a ROMFS image, or a ROMFS image from a file as it is."""
+    if source.is_dir():
+        writer = VfsRomWriter()
+        _add_directory(writer, source)
+        return writer.finalise()
+    data = source.read_bytes()
+    if not data.startswith(MAGIC):
+        raise ImageError(f"{source}: neither a directory nor a ROMFS image")
+    return data
