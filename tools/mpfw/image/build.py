@@ -61,7 +61,9 @@ def boot_volume(layout: Layout, ipl: bytes, reset_vector: bytes) -> bytes:
     image = te.build(ipl, te_address, layout.ipl_entry)
     body = ffs.join_sections(ffs.section(ffs.SECTION_TE, image), ffs.ui_section("ipl"))
     if len(reset_vector) % ffs.FILE_ALIGNMENT or len(reset_vector) < RESET_ADDRESS_FROM_END:
-        raise ImageError(f"reset vector: {len(reset_vector)} bytes, not a multiple of 8 from 16 up")
+        raise ImageError(
+            f"reset vector: {len(reset_vector)} bytes, not a multiple of 8 from 16 up"
+        )
     top = ffs.file(ffs.FILE_RAW, layout.guids["volume_top_file"], reset_vector)
     core = ffs.file(ffs.FILE_SECURITY_CORE, volume.file, body)
     return ffs.volume(_spec(layout, volume, core, top_file=top))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`mpfw image build | inspect | verify`: the command line of mpfw.image."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,8 @@ import click
 from mpfw import layout
 from mpfw.image import ImageError, romfs
 from mpfw.image import build as image_build
+from mpfw.image import inspect as image_inspect
+from mpfw.image import verify as image_verify
 from mpfw.paths import BUILD, IMAGE
 
 
@@ -69,3 +72,27 @@ def build(reset_vector, ipl, payload, app, output):
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+
+
+@image.command()
+@click.argument("path", type=_path(), default=IMAGE)
+@click.option("--json", "as_json", is_flag=True, help="The same for machines.")
+def inspect(path, as_json):
+    """Show an image's volumes, files, sections, sizes and free space."""
+    try:
+        report = image_inspect.inspect(layout.load(), _read(path, "image"))
+    except ImageError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(json.dumps(report, indent=2) if as_json else image_inspect.as_text(report))
+
+
+@image.command()
+@click.argument("path", type=_path(), default=IMAGE)
+def verify(path):
+    """Check every byte of an image; exits with 1 and a line per finding if it is damaged."""
+    findings = image_verify.verify(layout.load(), _read(path, "image"))
+    for name, finding in findings:
+        click.echo(f"{path}: {name} volume: {finding}", err=True)
+    if findings:
+        raise SystemExit(1)
+    click.echo(f"{path}: whole")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""As much of ELF-64 as the image needs: is it a payload that the IPL will load, and where is its code?
+"""As much of ELF-64 as the image needs: will the IPL load this payload, where is its code?
 
 The rules are those of firmware/ipl/elf.c, so that a payload the IPL would refuse is refused at
 build time.

@@ -33,7 +33,7 @@ class TerseExecutable:
 
 
 def build(executable: bytes, address: int, code_address: int) -> bytes:
-    """Wraps the IPL's ELF into a TE image that lies at `address` with its code at `code_address`."""
+    """Wraps the IPL's ELF into a TE image at `address`, its code at `code_address`."""
     program = elf.read(executable)
     if len(program.segments) != 1:
         raise ImageError(f"IPL: {len(program.segments)} segments; it must have one, its code")
