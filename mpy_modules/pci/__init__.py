@@ -55,10 +55,7 @@ def rescan():
     from . import chipset, placement
     from .scan import Scan
 
-    if _devices is not None:
-        _quiesce()
-    else:
-        machine.atreset(_quiesce)
+    _quiesce()
     access = chipset.find_access()
     found = Scan(access)
     placement.place(found.roots, *chipset.windows(access))
@@ -66,6 +63,9 @@ def rescan():
 
 
 def _quiesce():
-    for function in _devices:
+    for function in _devices or ():
         if function.enabled:
             function.disable()
+
+
+machine.atreset(_quiesce)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Where a virtio device's registers are (virtio 1.2, 4.1.4): its vendor capabilities, checked.
+
+Every structure's BAR, offset and length is the device's word; each is checked against the BAR
+before its address is used. Legacy interfaces (virtio before 1.0) are not spoken.
+"""
+
+from micropython import const
+from pci.function import CAP_VENDOR
+
+from .errors import NotSupported
+
+_COMMON = const(1)  # cfg_type, 4.1.4
+_NOTIFY = const(2)
+_ISR = const(3)
+_DEVICE = const(4)
+
+# struct virtio_pci_cap, from the start of the capability
+_LENGTH = const(2)
+_TYPE = const(3)
+_BAR = const(4)
+_OFFSET = const(8)
+_SIZE = const(12)
+_MULTIPLIER = const(16)  # struct virtio_pci_notify_cap
+
+_COMMON_SIZE = const(56)  # through queue_device, 4.1.4.3
+
+
+class Transport:
+    """The addresses of a device's structures; `config` and `isr` are 0 where there is none."""
+
+    def __init__(self, function):
+        self.slot = function.slot
+        found = {}
+        for _, at in function.capabilities(CAP_VENDOR):
+            kind = function.read8(at + _TYPE)
+            # The first of each type that is usable counts (4.1.4.1); the others, among them the
+            # window into BARs through configuration space (type 5), are for other drivers.
+            if kind not in found and _COMMON <= kind <= _DEVICE:
+                place = _read_place(function, at, kind)
+                if place:
+                    found[kind] = place
+        for kind, name in ((_COMMON, "common configuration"), (_NOTIFY, "notification")):
+            if kind not in found:
+                raise NotSupported(
+                    "%r: no modern interface (%s structure); is it disable-modern=on?"
+                    % (function, name)
+                )
+        function.enable()
+        self.common = function.region(*found[_COMMON][:3])
+        self._notify = function.region(*found[_NOTIFY][:3])
+        self._notify_size = found[_NOTIFY][2]
+        self._multiplier = found[_NOTIFY][3]
+        self.isr = function.region(*found[_ISR][:3]) if _ISR in found else 0
+        self.config = 0
+        self.config_size = 0
+        if _DEVICE in found:
+            self.config = function.region(*found[_DEVICE][:3])
+            self.config_size = found[_DEVICE][2]
+
+    def notify_address(self, notify_off):
+        """The address that notifies the queue with that queue_notify_off (4.1.4.4)."""
+        at = notify_off * self._multiplier
+        if at + 2 > self._notify_size:
+            raise NotSupported(
+                "%s: notification offset 0x%x lies outside its structure" % (self.slot, at)
+            )
+        return self._notify + at
+
+
+def _read_place(function, at, kind):
+    """(BAR, offset, size, multiplier) of one structure, or None if it is not to be used."""
+    bar = function.read8(at + _BAR)
+    offset = function.read32(at + _OFFSET)
+    size = function.read32(at + _SIZE)
+    multiplier = function.read32(at + _MULTIPLIER) if kind == _NOTIFY else 0
+    if bar > 5 or function.read8(at + _LENGTH) < 16:
+        return None  # reserved values: to be ignored
+    least = _COMMON_SIZE if kind == _COMMON else 2 if kind == _NOTIFY else 1
+    if size < least or offset & (0, 3, 1, 0, 3)[kind]:
+        return None
+    return bar, offset, size, multiplier
