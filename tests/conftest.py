@@ -38,7 +38,7 @@ def host(request):
     """Where guests run: this machine with the vsock device chosen, or the lab."""
     kind = request.config.getoption("--host")
     if kind == "lab":
-        from mpfw.lab import lab_host
+        from mpfw.labhost import lab_host
 
         with lab_host() as lab:
             yield lab

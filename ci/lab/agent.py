@@ -41,24 +41,28 @@ class Agent:
         stream.reply(errno=number, error=os.strerror(number))
         stream.close()
 
-    def run(self, stream, argv, stdio, stderr, env=None):
-        """Start argv: its stdin and stdout are stream `stdio`, its stderr is stream `stderr`."""
-        pairs = [socket.socketpair() for _ in range(2)]
-        child, child_err = pairs[0][1], pairs[1][1]
+    def run(self, stream, argv, stdio, stderr, fds=None, env=None):
+        """Start argv: its stdin and stdout are stream `stdio`, its stderr is stream `stderr`.
+
+        `fds` maps further descriptors of the program ("1000": beyond any of ours) to streams.
+        """
+        ends = [self.bridge(stdio), self.bridge(stderr)]
+        for number, other in (fds or {}).items():
+            with self.bridge(other) as end:
+                ends.append(socket.socket(fileno=os.dup2(end.fileno(), int(number))))
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=child,
-                stdout=child,
-                stderr=child_err,
+                stdin=ends[0],
+                stdout=ends[0],
+                stderr=ends[1],
+                pass_fds=[end.fileno() for end in ends[2:]],
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
         finally:
-            child.close()
-            child_err.close()
-        for number, (ours, _) in zip((stdio, stderr), pairs, strict=True):
-            self.mux.add(number).attach(ours)
+            for end in ends:
+                end.close()
         stream.on_event = lambda event: process.send_signal(event["signal"])
         pidfd = os.pidfd_open(process.pid)
 
@@ -70,6 +74,12 @@ class Agent:
 
         self.mux.selector.register(pidfd, selectors.EVENT_READ, ended)
         stream.reply(pid=process.pid)
+
+    def bridge(self, number):
+        """A socket whose other end is the stream of that number, which the host has opened."""
+        ours, theirs = socket.socketpair()
+        self.mux.add(number).attach(ours)
+        return theirs
 
     def connect(self, stream, to):
         family, name = address(to)

@@ -44,6 +44,7 @@ class Guest:
         self._console_kind = console
         self.console: Console | None = None
         self.process: subprocess.Popen | None = None
+        self._passed: dict[int, socket.socket] = {}  # number in QEMU -> its end of a channel
         self.started_at = 0.0  # time.perf_counter() just before QEMU was started
 
     def __enter__(self) -> "Guest":
@@ -68,34 +69,42 @@ class Guest:
                 extra=(*self.vsock.options, *machine.extra),
                 share_memory=machine.share_memory or self.vsock.shares_memory,
             )
-        qmp_ours, qmp_theirs = socket.socketpair()
-        control = ["-chardev", f"socket,id=qmp,fd={qmp_theirs.fileno()}"]
-        control += ["-mon", "chardev=qmp,mode=control"]
-        passed = [qmp_theirs]
+        qmp, number = self._channel()
+        options = ["-chardev", f"socket,id=qmp,fd={number}", "-mon", "chardev=qmp,mode=control"]
         if self._console_kind == "pty":
-            serial = ("-chardev", "pty,id=console", "-serial", "chardev:console")
+            options += ["-chardev", "pty,id=console"]
         else:
-            console_ours, console_theirs = socket.socketpair()
-            passed.append(console_theirs)
-            fd = console_theirs.fileno()
-            serial = ("-chardev", f"socket,id=console,fd={fd}", "-serial", "chardev:console")
+            console, number = self._channel()
+            options += ["-chardev", f"socket,id=console,fd={number}"]
         self.command = machine.command(
-            (*serial, "-monitor", "none", *control), self.debugcon_path, self.directory
+            ("-serial", "chardev:console", "-monitor", "none", *options),
+            self.debugcon_path,
+            self.directory,
         )
+        self.started_at = time.perf_counter()
+        self._launch()
+        for end in self._passed.values():
+            end.close()
+        self.qmp = Qmp(qmp)
+        if self._console_kind == "socket":
+            self.console = Console(console)
+
+    def _channel(self) -> tuple[socket.socket, int]:
+        """Our end of a stream to QEMU, and the number that QEMU will know its end by."""
+        ours, theirs = socket.socketpair()
+        self._passed[theirs.fileno()] = theirs
+        return ours, theirs.fileno()
+
+    def _launch(self) -> None:
+        """Start self.command with the channels' ends."""
         with open(self.directory / "qemu.log", "wb") as log:
-            self.started_at = time.perf_counter()
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=[end.fileno() for end in passed],
+                pass_fds=list(self._passed),
             )
-        for end in passed:
-            end.close()
-        self.qmp = Qmp(qmp_ours)
-        if self._console_kind == "socket":
-            self.console = Console(console_ours)
 
     # -- what tests ask ---------------------------------------------------------------------------
 
@@ -124,8 +133,16 @@ class Guest:
 
     def cpu_seconds(self) -> float:
         """Processor time that the QEMU process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return self._cpu_seconds(Path(f"/proc/{self.process.pid}/stat").read_text())
+
+    @staticmethod
+    def _cpu_seconds(stat: str) -> float:
+        fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds of wall time since QEMU was started."""
+        return (time.perf_counter() - self.started_at) * 1000
 
     def wait(self, timeout: float = 10) -> int:
         """Wait until QEMU ends by itself (power-off); its exit code. Raises GuestError."""

@@ -44,33 +44,51 @@ class Result:
 
 
 class Process:
-    """A running program inside: `stdio` (its stdin and stdout) and `stderr` are sockets here."""
+    """A running program inside, used as subprocess.Popen is.
 
-    def __init__(self, lab: "Lab", stream, stdio: socket.socket, stderr: socket.socket):
+    `stdio` (its stdin and stdout) and `stderr` are sockets here; `pid` is its number inside.
+    """
+
+    def __init__(self, lab: "Lab", argv: list[str], stdio: socket.socket, stderr: socket.socket):
         self._lab = lab
-        self._stream = stream
+        self.args = argv
+        self.pid = 0
+        self._stream = None
         self._ended = threading.Event()
         self._code = None
         self.stdio = stdio
         self.stderr = stderr
 
     def event(self, what: dict) -> None:
+        """What the agent tells of it: that it has ended."""
         self._code = what["exit"]
         self._ended.set()
+
+    def lost(self) -> None:
+        """The lab has ended, and the program with it (or it has told its end before)."""
+        if self._code is None:
+            self._code = -signal.SIGKILL
+            self._ended.set()
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code once it has ended; TimeoutError after `timeout` seconds."""
+        """The exit code once it has ended; subprocess.TimeoutExpired after `timeout` seconds."""
         if not self._ended.wait(timeout):
-            raise TimeoutError(f"a program in the lab still runs after {timeout} s")
+            raise subprocess.TimeoutExpired(self.args, timeout)
         return self._code
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def send_signal(self, number: int) -> None:
         """Send it a signal; nothing happens if it has ended."""
         self._lab.post(lambda: self._stream.event(signal=int(number)))
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Kill it if it runs, and give its sockets back."""
@@ -80,28 +98,33 @@ class Process:
         self.stderr.close()
 
 
-class Listener:
-    """A listening socket inside; accept() gives sockets here."""
+class Listener(socket.socket):
+    """A listening socket here that gets the connections made to a listening socket inside."""
 
-    def __init__(self, lab: "Lab", stream):
-        self._lab = lab
-        self._stream = stream
-        self._queue = queue.SimpleQueue()
+    def __init__(self, path: Path, backlog: int):
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path = path
+        self.on_close = None
+        self.bind(str(path))
+        self.listen(backlog)
 
-    def event(self, what: dict) -> None:
-        ours, theirs = socket.socketpair()
-        self._lab.mux.add(what["stream"]).attach(theirs)
-        self._queue.put((ours, what["peer"]))
-
-    def accept(self, timeout: float | None = None) -> tuple[socket.socket, object]:
-        """(socket, peer's address) of the next connection; TimeoutError after `timeout` s."""
+    def connection(self) -> socket.socket | None:
+        """A socket whose other end waits to be accepted; None if the backlog is full."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
         try:
-            return self._queue.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError(f"no connection to the lab's listener in {timeout} s") from None
+            sock.connect(str(self._path))
+        except OSError:
+            sock.close()
+            return None
+        return sock
 
     def close(self) -> None:
-        self._lab.post(self._stream.close)
+        if self.fileno() >= 0:
+            self._path.unlink(missing_ok=True)
+            if self.on_close is not None:
+                self.on_close()
+        super().close()
 
 
 class Lab:
@@ -114,9 +137,10 @@ class Lab:
         self._cpu = cpu
         self._memory = memory
         self._directory = Path(tempfile.mkdtemp(prefix="mpfw-lab-"))
+        self._listeners = 0
         self._posted = deque()
         self._wake, self._woken = socket.socketpair()
-        self._qemu = self._thread = self.mux = self._failure = None
+        self._qemu = self._thread = self.mux = self.failure = None
         try:
             self._boot()
         except BaseException:
@@ -131,20 +155,29 @@ class Lab:
 
     # Programs and files
 
-    def spawn(self, argv: list[str], env: dict[str, str] | None = None) -> Process:
-        """Start a program inside."""
+    def spawn(
+        self,
+        argv: list[str],
+        fds: dict[int, socket.socket] | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Process:
+        """Start a program inside. Its descriptors `fds` are joined to those sockets."""
         stdio, stdio_inside = socket.socketpair()
         stderr, stderr_inside = socket.socketpair()
-        process = Process(self, None, stdio, stderr)
+        process = Process(self, argv, stdio, stderr)
+
+        def bridge(sock):
+            number = self.mux.reserve()
+            self.mux.add(number).attach(sock)
+            return number
 
         def request():
-            numbers = [self.mux.reserve(), self.mux.reserve()]
-            for number, sock in zip(numbers, (stdio_inside, stderr_inside), strict=True):
-                self.mux.add(number).attach(sock)
-            asked = {"op": "exec", "argv": argv, "env": env}
-            return self.mux.open({**asked, "stdio": numbers[0], "stderr": numbers[1]})
+            asked = {"op": "exec", "argv": argv, "env": env, "stdio": bridge(stdio_inside)}
+            others = {number: bridge(sock) for number, sock in (fds or {}).items()}
+            return self.mux.open({**asked, "stderr": bridge(stderr_inside), "fds": others})
 
-        process._stream = self._ask(request, process.event)
+        process._stream, answer = self._ask(request, process.event, on_close=process.lost)
+        process.pid = answer["pid"]
         return process
 
     def run(
@@ -154,7 +187,9 @@ class Lab:
         process = self.spawn(argv)
         feeder = threading.Thread(target=_feed, args=(process.stdio, stdin), daemon=True)
         errors = []
-        reader = threading.Thread(target=lambda: errors.append(_drain(process.stderr)), daemon=True)
+        reader = threading.Thread(
+            target=lambda: errors.append(_drain(process.stderr)), daemon=True
+        )
         feeder.start()
         reader.start()
         expiry = threading.Timer(timeout, process.kill)
@@ -197,11 +232,26 @@ class Lab:
             raise
         return ours
 
-    def listen(self, *where) -> Listener:
+    def listen(self, *where, backlog: int = 128) -> Listener:
         """Listen on ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
-        listener = Listener(self, None)
-        request = {"op": "listen", "on": where}
-        listener._stream = self._ask(lambda: self.mux.open(request), listener.event)
+        self._listeners += 1
+        listener = Listener(self._directory / f"listen-{self._listeners}", backlog)
+
+        def arrived(event):
+            stream = self.mux.add(event["stream"])
+            connection = listener.connection()
+            if connection is None:
+                stream.close()
+            else:
+                stream.attach(connection)
+
+        request = {"op": "listen", "on": where, "backlog": backlog}
+        try:
+            stream, _ = self._ask(lambda: self.mux.open(request), arrived)
+        except OSError:
+            listener.close()
+            raise
+        listener.on_close = lambda: self.post(stream.close)
         return listener
 
     def post(self, function) -> None:
@@ -209,8 +259,8 @@ class Lab:
         self._posted.append(function)
         self._wake.send(b"x")
 
-    def _ask(self, opening, on_event=None, bridge: socket.socket | None = None):
-        """Open a stream on the mux's thread, wait for the answer; returns the stream."""
+    def _ask(self, opening, on_event=None, bridge: socket.socket | None = None, on_close=None):
+        """Open a stream on the mux's thread and wait: (stream, the agent's answer)."""
         answers = queue.SimpleQueue()
 
         def opened():
@@ -223,6 +273,7 @@ class Lab:
 
             stream.on_reply = answered
             stream.on_event = on_event
+            stream.on_close = on_close
 
         self.post(opened)
         stream, answer = self._await(answers)
@@ -230,7 +281,7 @@ class Lab:
             if bridge is not None:
                 bridge.close()
             raise OSError(answer["errno"], answer["error"])
-        return stream
+        return stream, answer
 
     def _await(self, answers: queue.SimpleQueue, timeout: float = 60):
         deadline = time.monotonic() + timeout
@@ -238,8 +289,8 @@ class Lab:
             try:
                 return answers.get(timeout=0.5)
             except queue.Empty:
-                if self._failure is not None:
-                    raise LabError(self._report(f"the lab has ended: {self._failure}")) from None
+                if self.failure is not None:
+                    raise LabError(self._report(f"the lab has ended: {self.failure}")) from None
         raise LabError(self._report("the lab's agent does not answer"))
 
     # Life
@@ -269,7 +320,7 @@ class Lab:
         self._link = link
         self.mux = mux.Mux(link.fileno(), 1)
         self.mux.selector.register(self._woken, selectors.EVENT_READ, self._run_posted)
-        self._failure = None
+        self.failure = None
         self._thread = threading.Thread(target=self._serve, daemon=True, name="lab")
         self._thread.start()
         self.run(["true"], timeout=_BOOT_SECONDS)
@@ -297,7 +348,7 @@ class Lab:
             while True:
                 self.mux.step()
         except (EOFError, OSError) as error:
-            self._failure = error
+            self.failure = error
         for stream in list(self.mux.streams.values()):
             stream.abandon()
 

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The lab as a host: firmware guests that run inside it, on the kernel's own vhost-vsock.
+
+Tests use it as they use this machine (mpfw.host): console, QMP, dial and listen are ordinary
+sockets here, whose other ends are inside.
+"""
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+from mpfw.guest import Guest
+from mpfw.lab import Lab, LabError
+from mpfw.machine import Machine
+from mpfw.vsockhost import KernelVsock
+
+_FIRST_CHANNEL = 1000  # descriptor numbers in QEMU, above those of the lab's agent
+
+
+class LabHost:
+    """Boots guests in a lab, which it boots anew (and says so in `notes`) if it has died."""
+
+    kind = "lab"
+
+    def __init__(self, accel: str = "kvm", image=None):
+        """`accel`: what guests run under, "kvm" (with -cpu host) or "tcg", unless they say."""
+        self.accel = accel
+        self.notes: list[str] = []  # retries, for a report at the end
+        self._image = image
+        self._lab: Lab | None = None
+        self._inside: set[str] = set()  # digests of flash images that are inside
+
+    @property
+    def lab(self) -> Lab:
+        """The lab, running."""
+        if self._lab is not None and self._lab.failure is not None:
+            self.notes.append(f"the lab died and was booted again: {self._lab.failure}")
+            self.close()
+        if self._lab is None:
+            self._lab = Lab(self._image)
+            self.notes += [f"the lab did not boot at once: {why}" for why in self._lab.retries]
+        return self._lab
+
+    def guest(self, machine: Machine, vsock: bool = True, console: str = "socket", **options):
+        """A Guest, not yet started; `options` are those of mpfw.vsockhost.KernelVsock."""
+        accel = self.accel if machine.accel == "auto" else machine.accel
+        cpu = machine.cpu or ("host" if accel == "kvm" else None)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))
+        return LabGuest(self.lab, machine, LabVsock(self.lab, **options) if vsock else None)
+
+    def _bring(self, image: Path) -> Path:
+        """Where a flash image lies inside, after putting it there if need be."""
+        lab, data = self.lab, image.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()[:16]
+        path = Path(f"/tmp/image-{digest}.bin")
+        if digest not in self._inside:
+            lab.put(str(path), data)
+            self._inside.add(digest)
+        return path
+
+    def close(self) -> None:
+        """End the lab."""
+        if self._lab is not None:
+            self._lab.stop()
+            self._lab = None
+        self._inside.clear()
+
+    def __enter__(self) -> "LabHost":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class LabVsock(KernelVsock):
+    """The kernel's vsock inside the lab; dial and listen give sockets here."""
+
+    kind = "lab"
+
+    def __init__(self, lab: Lab, **options):
+        super().__init__(**options)
+        self.lab = lab
+
+    def dial_once(self, port: int, timeout: float = 10) -> socket.socket:
+        connection = self.lab.connect("vsock", self.cid, port)
+        connection.settimeout(timeout)
+        return connection
+
+    def listen(self, port: int, backlog: int = 128) -> socket.socket:
+        return self.lab.listen("vsock", socket.VMADDR_CID_ANY, port, backlog=backlog)
+
+
+class LabGuest(Guest):
+    """A guest whose QEMU runs inside; its directory lies inside under the same name."""
+
+    def __init__(self, lab: Lab, machine: Machine, vsock: LabVsock | None):
+        super().__init__(machine, vsock)
+        self.lab = lab
+
+    def _channel(self) -> tuple[socket.socket, int]:
+        ours, theirs = socket.socketpair()
+        number = _FIRST_CHANNEL + len(self._passed)
+        self._passed[number] = theirs
+        return ours, number
+
+    def _launch(self) -> None:
+        self.lab.run(["mkdir", str(self.directory)])
+        for path in self.directory.iterdir():
+            self.lab.put(str(path), path.read_bytes())
+        log = ["sh", "-c", f'exec "$0" "$@" >{self.directory}/qemu.log 2>&1']
+        self.process = self.lab.spawn([*log, *self.command], fds=self._passed)
+        self._passed.clear()  # the lab has them now
+
+    def debugcon(self) -> str:
+        return self._text("debugcon.log")
+
+    def qemu_log(self) -> str:
+        return self._text("qemu.log")
+
+    def _text(self, name: str) -> str:
+        try:
+            data = self.lab.get(f"{self.directory}/{name}")
+        except LabError as error:
+            data = str(error).encode()
+        return data.decode(errors="backslashreplace")
+
+    def cpu_seconds(self) -> float:
+        return self._cpu_seconds(self.lab.get(f"/proc/{self.process.pid}/stat").decode())
+
+    def close(self) -> None:
+        super().close()
+        if self.process is not None:
+            self.process.close()
+        if self.lab.failure is None:
+            self.lab.run(["rm", "-rf", str(self.directory)])
+
+
+def lab_host() -> LabHost:
+    """The lab as a host, as the environment wants it (LAB_SUITE, LAB_ACCEL)."""
+    return LabHost(os.environ.get("LAB_ACCEL") or "kvm")
