@@ -56,7 +56,7 @@ boot-time: image ## Measure power-on to the first prompt against QEMU's own floo
 
 upstream: image ## MicroPython's own tests on the firmware and on the unix port: the totals
 	@$(PYTHON) tools/bootstrap.py test
-	@$(MPFW) upstream totals --micropython $(MICROPYTHON)
+	@$(MPFW) upstream totals
 
 lock: ## Make requirements.lock anew from pyproject.toml
 	@$(PYTHON) tools/lock.py

@@ -64,6 +64,12 @@ class Console:
             if not data:
                 return
 
+    @property
+    def closed(self) -> bool:
+        """Whether the line is down and everything that came before has been read."""
+        with self._lock:
+            return self._closed and not self._unread
+
     def close(self) -> None:
         """Hang up."""
         try:

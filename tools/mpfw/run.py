@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw run`: boot the image, hold a conversation both ways, then the console or power-off."""
+
+import os
+import select
+import sys
+import termios
+import tty
+from pathlib import Path
+
+import click
+
+from mpfw import paths
+from mpfw.console import Console, ConsoleError
+from mpfw.conversation import ConversationFailed, converse, summary
+from mpfw.guest import Guest, GuestError
+from mpfw.host import local_host
+from mpfw.machine import Machine, pick_accelerator
+
+ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
+
+
+@click.command()
+@click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
+@click.option("--memory", default="64M", show_default=True, help="As QEMU writes it.")
+@click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")
+@click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
+@click.option("--script", type=click.Path(path_type=Path, exists=True), help="main.py to run.")
+@click.argument("argv", nargs=-1)
+def run(image, memory, accel, kind, script, argv):
+    """Boot the firmware and talk to it.
+
+    Without --script: a conversation both ways between the built-in echo and socat. With it, the
+    guest runs that file, with ARGV, and only the console is shown. Then, on a terminal, the
+    console is yours (Ctrl-A x ends it); otherwise the guest is powered off.
+    """
+    accel = pick_accelerator() if accel == "auto" else accel
+    machine = Machine(image=image, memory=memory, accel=accel, fw_cfg=_fw_cfg(script, argv))
+    host = local_host(kind)
+    print(f"{image.name}: accelerator {accel}, vsock device {host.kind}")
+    with host.guest(machine) as guest:
+        try:
+            if script is None:
+                print(summary(converse(guest)), flush=True)
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                hand_over(guest.console)
+            else:
+                power_off(guest)
+        except (ConversationFailed, ConsoleError, GuestError) as error:
+            print(guest.report(), file=sys.stderr)
+            raise click.ClickException(str(error).splitlines()[0]) from None
+
+
+def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes]:
+    entries = {}
+    if script is not None:
+        entries["opt/micropython/main.py"] = script.read_bytes()
+    if argv:
+        quoted = ["'" + word.replace("'", "'\"'\"'") + "'" for word in argv]
+        entries["opt/micropython/argv"] = " ".join(quoted)
+    return entries
+
+
+def power_off(guest: Guest) -> None:
+    """Interrupt what runs, ask MicroPython to power the machine off, wait for QEMU's end."""
+    guest.console.interrupt()
+    guest.console.send(b"import machine; machine.poweroff()\r")
+    code = guest.wait()
+    if code != 0:
+        raise GuestError(f"QEMU ended with {code}")
+    print("the guest has powered itself off")
+
+
+def hand_over(console: Console) -> None:
+    """Join this terminal and the guest's console until Ctrl-A x, or until the guest is off."""
+    print("The console is yours: Ctrl-C for the prompt, Ctrl-A x to end.", flush=True)
+    settings = termios.tcgetattr(sys.stdin)
+    tty.setraw(sys.stdin)
+    try:
+        _shuttle(console)
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
+        print()
+
+
+def _shuttle(console: Console) -> None:
+    escaped = False
+    while not console.closed:
+        _write(console.unread())
+        if not select.select([sys.stdin], [], [], 0.02)[0]:
+            continue
+        for key in os.read(sys.stdin.fileno(), 1024):
+            byte = bytes([key])
+            if escaped and byte in b"xX":
+                return
+            escaped = not escaped and byte == ESCAPE
+            if not escaped:
+                console.send(byte)
+    _write(console.unread())
+
+
+def _write(data: bytes) -> None:
+    if data:
+        os.write(sys.stdout.fileno(), data)

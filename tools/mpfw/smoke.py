@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw smoke`: boot a ready image, wait for READY, have one connection echoed. For other CIs."""
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from mpfw import paths
+from mpfw.conversation import PORT, wait_ready
+from mpfw.host import local_host
+from mpfw.machine import Machine
+
+SIZE = 1 << 20
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
+@click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
+def smoke(image, kind):
+    """Boot IMAGE and have a mebibyte echoed; exit 0 if it came back as it was sent."""
+    with local_host(kind).guest(Machine(image=image)) as guest:
+        try:
+            ready = wait_ready(guest)
+            started = time.perf_counter()
+            echoed = echo(guest.vsock.dial(PORT), os.urandom(SIZE))
+        except Exception as error:
+            raise click.ClickException(f"{error}\n{guest.report()}") from error
+        if not echoed:
+            raise click.ClickException(f"the echo differs from what was sent\n{guest.report()}")
+        elapsed = time.perf_counter() - started
+        print(f"READY after {ready:.0f} ms; {SIZE} bytes echoed in {elapsed * 1000:.0f} ms")
+
+
+def echo(connection, data: bytes, chunk: int = 16384) -> bool:
+    """Send `data` in chunks, read each back; whether all of it came back unchanged."""
+    with connection:
+        connection.settimeout(10)
+        for at in range(0, len(data), chunk):
+            part = data[at : at + chunk]
+            connection.sendall(part)
+            received = b""
+            while len(received) < len(part):
+                more = connection.recv(len(part) - len(received))
+                if not more:
+                    return False
+                received += more
+            if received != part:
+                return False
+    return True

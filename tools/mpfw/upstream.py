@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""MicroPython's own test suite, run by upstream's run-tests.py, unchanged, and its totals.
+
+The firmware is tested over a terminal that is its serial port; the unix port from the same source
+gives the numbers to compare with.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from mpfw import deps, paths
+from mpfw.guest import Guest
+from mpfw.machine import Machine
+
+DIRECTORIES = "basics extmod float import io micropython misc stress unicode inlineasm".split()
+# Upstream sends native code to a target only as .mpy.
+MODES = {
+    "plain": [],
+    "via-mpy": ["--via-mpy"],
+    "native": ["--via-mpy", "--emit", "native"],
+}
+# What cannot hold on a target at the end of a serial line, whatever the target: regular expression
+# -> why. Upstream runs these directories on PCs only and has no feature check for it.
+EXCLUDED = {
+    "^io/argv[.]py$": "prints the path that the PC's command line has",
+    "^import/import_file[.]py$": "prints the path that the module has on the PC",
+}
+# As a .mpy, a test runs with an injected file system as its current directory.
+EXCLUDED_VIA_MPY = {
+    "^io/(file|open)_?[a-z0-9_]*[.]py$": "opens files beside it, in the current directory",
+}
+LIBRARY = paths.ROOT / "tests/upstream/lib"  # unittest, which upstream keeps in another repository
+RESULTS = paths.BUILD / "upstream"
+MPY_CROSS = paths.BUILD / "mpy-cross/mpy-cross"
+
+
+class UpstreamError(Exception):
+    """run-tests.py did not come to its end; the message is its output's tail."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What run-tests.py reports at its end."""
+
+    tests: int  # performed: passed or failed
+    cases: int  # lines of expected output and unittest methods
+    passed: int
+    skipped: tuple[str, ...]
+    failed: tuple[str, ...]  # paths
+
+
+def run_suite(
+    source: Path,
+    instance: str,
+    mode: str,
+    results: Path,
+    excluded: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+    timeout: float = 1200,
+) -> Totals:
+    """Run upstream's tests against `instance` ("unix" or a terminal's path).
+
+    `source` is MicroPython's tree; `results` takes the expected and actual output of tests that
+    fail; `excluded` are regular expressions of paths. Raises UpstreamError.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "run-tests.py", "-t", instance, "-r", str(results)]
+    command += [*MODES[mode], "--keep-path", "-d", *DIRECTORIES]
+    command += [f"--exclude={pattern}" for pattern in excluded]
+    settings = {
+        "MICROPYPATH": f".frozen:{source / 'extmod'}:{LIBRARY}",
+        "MICROPY_CPYTHON3": sys.executable,
+        "MICROPY_MPYCROSS": str(MPY_CROSS),
+    }
+    (results / "_results.json").unlink(missing_ok=True)
+    with open(results / "run-tests.log", "w+") as log:
+        try:
+            subprocess.run(
+                command,
+                cwd=source / "tests",
+                env=os.environ | settings | (environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            log.write(f"\nstopped after {timeout} s\n")
+        log.seek(0)
+        return _parse(log.read(), results / "_results.json")
+
+
+def _parse(output: str, results: Path) -> Totals:
+    performed = re.search(r"^(\d+) tests performed \((\d+) individual", output, re.MULTILINE)
+    passed = re.search(r"^(\d+) tests passed$", output, re.MULTILINE)
+    if not (performed and passed and results.exists()):
+        raise UpstreamError("run-tests.py broke off:\n" + "\n".join(output.splitlines()[-20:]))
+    skipped = re.search(r"^\d+ tests skipped: (.*)$", output, re.MULTILINE)
+    return Totals(
+        tests=int(performed.group(1)),
+        cases=int(performed.group(2)),
+        passed=int(passed.group(1)),
+        skipped=tuple(skipped.group(1).split()) if skipped else (),
+        failed=tuple(json.loads(results.read_text())["failed_tests"]),
+    )
+
+
+def differences(results: Path, lines: int = 60) -> str:
+    """What the failed tests printed against what they should have, from the results' files."""
+    parts = []
+    for actual in sorted(results.glob("*.out")):
+        expected = actual.with_suffix(".exp")
+        first = str(expected) if expected.exists() else os.devnull
+        diff = subprocess.run(
+            ["diff", "-u", first, str(actual)], capture_output=True, text=True, check=False
+        )
+        parts.append("\n".join(diff.stdout.splitlines()[:lines]))
+    return "\n".join(parts)
+
+
+def build_unix_port(source: Path) -> Path:
+    """The unix port of `source`, built under build/; returns the program."""
+    build = paths.BUILD / "upstream/unix"
+    manifest = paths.ROOT / "tests/upstream/unix_manifest.py"
+    without = [f"MICROPY_PY_{name}=0" for name in ("FFI", "SSL", "BTREE")]
+    command = ["make", "-s", "-C", str(source / "ports/unix"), f"-j{os.cpu_count()}"]
+    command += [f"BUILD={build}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
+    command.append(f"MICROPY_MPYCROSS={MPY_CROSS}")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return build / "micropython"
+
+
+def run_unix(source: Path, mode: str) -> Totals:
+    """Totals of the unix port in one mode; build_unix_port() comes first."""
+    environment = {"MICROPY_MICROPYTHON": str(paths.BUILD / "upstream/unix/micropython")}
+    return run_suite(source, "unix", mode, RESULTS / f"unix-{mode}", environment=environment)
+
+
+def run_firmware(source: Path, mode: str, guest: Guest) -> Totals:
+    """Totals of the firmware in `guest`, which was started with console="pty"."""
+    excluded = EXCLUDED if mode == "plain" else EXCLUDED | EXCLUDED_VIA_MPY
+    upload(source, guest.pty)
+    return run_suite(source, guest.pty, mode, RESULTS / f"firmware-{mode}", tuple(excluded))
+
+
+def upload(source: Path, terminal: str) -> None:
+    """Copy what tests import and open to the target's file system: unittest, modules, data."""
+    imported = sorted((source / "tests/import").iterdir())
+    command = [sys.executable, "-m", "mpremote", "connect", terminal, "resume"]
+    command += ["mkdir", ":lib", "+", "cp", "-r", str(LIBRARY / "unittest.py")]
+    command += [*map(str, imported), ":lib/", "+", "cp", "-r", str(source / "tests/io/data"), ":"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def source_tree() -> Path:
+    """MicroPython's source: the user's own or the fetched one."""
+    return deps.provide("micropython")
+
+
+@click.group()
+def upstream():
+    """Run MicroPython's own test suite."""
+
+
+@upstream.command()
+@click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
+@click.option("--mode", type=click.Choice(sorted(MODES)), default="plain", show_default=True)
+def run(image, mode):
+    """Run it on the firmware in one mode; show what failed."""
+    with Guest(Machine(image=image), console="pty") as guest:
+        totals = run_firmware(source_tree(), mode, guest)
+    print(differences(RESULTS / f"firmware-{mode}"))
+    print(_row(f"firmware, {mode}", totals))
+    raise SystemExit(bool(totals.failed))
+
+
+@upstream.command()
+@click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
+def totals(image):
+    """Run it on the firmware and on the unix port in every mode; print a Markdown table."""
+    source = source_tree()
+    build_unix_port(source)
+
+    def on_firmware(mode):
+        with Guest(Machine(image=image), console="pty") as guest:
+            return run_firmware(source, mode, guest)
+
+    print("| target, mode | tests | passed | failed | skipped | individual cases |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for mode in MODES:
+        with ThreadPoolExecutor() as pool:
+            firmware = pool.submit(on_firmware, mode)
+            print(_row(f"unix port, {mode}", run_unix(source, mode)), flush=True)
+            print(_row(f"firmware, {mode}", firmware.result()), flush=True)
+
+
+def _row(name: str, totals: Totals) -> str:
+    numbers = (totals.tests, totals.passed, len(totals.failed), len(totals.skipped), totals.cases)
+    return f"| {name} | " + " | ".join(map(str, numbers)) + " |"
