@@ -22,7 +22,7 @@ export VHOST_DEVICE_VSOCK HOST
 SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test lint smoke boot-time upstream lock clean distclean FORCE
+.PHONY: help image run test lab lint smoke boot-time upstream lock clean distclean FORCE
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ run: image ## Boot it, hold a conversation with host programs, then hand over it
 test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
 	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+
+lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), the image at hand
+	@$(PYTHON) tools/bootstrap.py run
+	@$(MPFW) lab
 
 lint: ## Style of all Python: ruff check, ruff format
 	@$(PYTHON) tools/bootstrap.py image

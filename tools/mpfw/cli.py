@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "boot-time": "mpfw.boottime:boot_time",
     "image": "mpfw.image.cli:image",
+    "lab": "mpfw.labshell:lab",
     "run": "mpfw.run:run",
     "smoke": "mpfw.smoke:smoke",
     "upstream": "mpfw.upstream:upstream",

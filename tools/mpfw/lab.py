@@ -222,6 +222,12 @@ class Lab:
 
     # Streams
 
+    def console(self) -> socket.socket:
+        """The guest's serial console; text from before is in its log only."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(str(self._directory / "console"))
+        return sock
+
     def connect(self, *where) -> socket.socket:
         """A socket joined to ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
         ours, theirs = socket.socketpair()
@@ -386,11 +392,12 @@ def default_suite() -> str:
 
 
 def _add_ours(file) -> None:
-    """Append the archive of our own files: what starts first, the agent, the mux."""
+    """Append the archive of our own files."""
     cpio = Cpio(file)
     cpio.file("init", (LAB / "init").read_bytes(), 0o755)
-    cpio.file("lab/agent.py", (LAB / "agent.py").read_bytes())
-    cpio.file("lab/mux.py", Path(mux.__file__).read_bytes())
+    cpio.file("usr/bin/firmware", (LAB / "firmware").read_bytes(), 0o755)
+    for path in (LAB / "agent.py", LAB / "shell", Path(mux.__file__)):
+        cpio.file(f"lab/{path.name}", path.read_bytes())
     cpio.end()
 
 

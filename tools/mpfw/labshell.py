@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw lab`: a shell in the lab for a person, with the firmware image at hand."""
+
+import os
+import selectors
+import socket
+import sys
+import termios
+import threading
+import tty
+from pathlib import Path
+
+import click
+
+from mpfw import lab_initramfs, paths
+from mpfw.lab import Lab, default_suite
+
+_SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
+
+
+@click.command()
+@click.option("--suite", default=default_suite, help="Debian suite: bookworm, trixie, sid.")
+@click.option("--image", default=paths.IMAGE, type=click.Path(exists=True, path_type=Path))
+def lab(suite: str, image: Path) -> None:
+    """A shell in the lab, where the kernel's vhost-vsock is."""
+    click.echo(f"lab: booting Debian {suite}'s kernel; this takes some seconds", err=True)
+    with Lab(lab_initramfs.provide(suite)) as guest:
+        guest.put("/lab/final_vsock.bin", image.read_bytes())
+        size = os.get_terminal_size() if sys.stdin.isatty() else None
+        arguments = [str(size.lines), str(size.columns)] if size else []
+        console = guest.console()
+        shell = guest.spawn(["sh", "-c", _SHELL, "shell", *arguments])
+        ended, wake = socket.socketpair()
+        threading.Thread(target=lambda: (shell.wait(), wake.close()), daemon=True).start()
+        sys.exit(_join_terminal(console, ended, shell))
+
+
+def _join_terminal(console: socket.socket, ended: socket.socket, shell) -> int:
+    """Pass keys and text on until the shell has ended; its exit code."""
+    keyboard = sys.stdin.fileno()
+    saved = termios.tcgetattr(keyboard) if sys.stdin.isatty() else None
+    if saved:
+        tty.setraw(keyboard)
+    try:
+        with selectors.DefaultSelector() as selector:
+            for file in (keyboard, console, ended):
+                selector.register(file, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select()}
+                if console in ready:
+                    os.write(sys.stdout.fileno(), console.recv(1 << 16))
+                elif ended in ready:
+                    return shell.wait()
+                if keyboard in ready:
+                    data = os.read(keyboard, 4096)
+                    if not data:
+                        selector.unregister(keyboard)
+                    console.sendall(data or b"\x04")
+    finally:
+        if saved:
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, saved)
