@@ -84,7 +84,7 @@ static void map_ram(struct page_tables *tables, const struct address_space *spac
         if (ram.start == space->ram.start) {
             map_payload_ram(tables, space, image);
         } else {
-            paging_map(tables, ram.start ? ram.start : PAGE, ram.end, MAP_WRITE);
+            paging_map(tables, ram.start, ram.end, MAP_WRITE);
         }
     }
 }

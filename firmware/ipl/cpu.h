@@ -50,6 +50,14 @@ static inline struct cpuid cpuid(uint32_t leaf) {
     return r;
 }
 
+static inline void load_idt(const void *table, uint16_t size) {
+    struct {
+        uint16_t limit;
+        uint64_t base;
+    } __attribute__((packed)) pointer = {size - 1, (uint64_t)table};
+    __asm__ volatile ("lidt %0" : : "m" (pointer));
+}
+
 static inline void set_cr3(uint64_t value) {
     __asm__ volatile ("mov %0, %%cr3" : : "r" (value) : "memory");
 }

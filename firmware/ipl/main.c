@@ -7,12 +7,23 @@
 #include "clock.h"
 #include "cpu.h"
 #include "elf.h"
+#include "exceptions.h"
 #include "hob.h"
 #include "log.h"
 #include "memory_map.h"
 #include "volume.h"
 
 #define PAGE 0x1000ull
+
+// The volume that this code runs from. Nobody boots from a damaged one knowingly; most damage in it shows here.
+static void check_boot_volume(void) {
+    static const uint8_t none[16];
+    struct section unused;
+    const char *damage = volume_open((const uint8_t *)BOOT_VOLUME_BASE, BOOT_VOLUME_SIZE, none, &unused);
+    if (damage) {
+        fatal("boot volume: %s: image refused", damage);
+    }
+}
 
 static void open_payload(struct section *file, struct image *image) {
     static const uint8_t guid[16] = GUID_MAIN_FILE;
@@ -102,12 +113,14 @@ __attribute__((section(".text.entry"))) _Noreturn void ipl_main(void) {
     struct image image;
     struct address_space space;
 
-    ipl_state->clock.running = false;
+    ipl_state->clock.running = false; // RAM keeps what it held through a warm reset
+    exceptions_init();
     uint16_t chipset = chipset_init();
     clock_start();
     const char *source = memory_map_read(&ipl_state->map);
     log_info("%s: RAM to %x from %s", chipset == CHIPSET_Q35 ? "q35" : "pc", memory_map_end(&ipl_state->map), source);
 
+    check_boot_volume();
     open_payload(&file, &image);
     open_app(&app);
     log_info("volumes checked: payload %u bytes, app %u bytes", (uint64_t)file.size, (uint64_t)app.size);

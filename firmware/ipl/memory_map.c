@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The memory map: fw_cfg's etc/e820 (20-byte entries: base, length, type), the CMOS as fallback.
-// The 384 KiB under 1 MiB are VGA window and ROM shadow, whatever either of them says.
+// Page 0 stays out, so that null pointers fault; so do the 384 KiB under 1 MiB, VGA window and ROM shadow.
 
 #include "memory_map.h"
 
@@ -58,7 +58,7 @@ static void merge_touching(struct memory_map *map) {
 }
 
 static void add_ram(struct memory_map *map, uint64_t start, uint64_t end) {
-    insert(map, start, end < LEGACY_HOLE ? end : LEGACY_HOLE);
+    insert(map, start > PAGE ? start : PAGE, end < LEGACY_HOLE ? end : LEGACY_HOLE);
     insert(map, start > MIB ? start : MIB, end);
 }
 

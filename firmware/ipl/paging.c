@@ -4,15 +4,17 @@
 
 #include "paging.h"
 
-#include <stdbool.h>
-
 #include "cpu.h"
 #include "log.h"
 #include "memory.h"
 
 #define PAGE_4K      0x1000ull
-#define PAGE_2M      0x200000ull
-#define PAGE_1G      0x40000000ull
+
+// What one entry of each level's table covers, as a power of two.
+#define SHIFT_4K     12
+#define SHIFT_2M     21
+#define SHIFT_1G     30
+#define SHIFT_512G   39
 
 #define PTE_PRESENT  (1ull << 0)
 #define PTE_WRITE    (1ull << 1)
@@ -46,14 +48,31 @@ static uint64_t descend(struct page_tables *tables, uint64_t *entry) {
     return *entry & PTE_ADDRESS;
 }
 
-static bool fits(uint64_t start, uint64_t end, uint64_t page) {
-    return start % page == 0 && end - start >= page;
-}
-
 void paging_start(struct page_tables *tables, uint64_t first, uint64_t limit) {
     tables->next = first;
     tables->limit = limit;
     tables->root = new_table(tables);
+    tables->largest_shift = cpuid(0x80000001).edx & CPUID_PDPE1GB ? SHIFT_1G : SHIFT_2M;
+}
+
+// Maps [start, end), which lies within one table whose entries cover 1 << shift bytes each.
+static void map_level(struct page_tables *tables, uint64_t table, uint32_t shift, uint64_t start, uint64_t end,
+    uint64_t bits) {
+    uint64_t entry_size = 1ull << shift;
+    for (uint64_t next; start < end; start = next) {
+        uint64_t *entry = entry_at(table, start, shift);
+        next = (start | (entry_size - 1)) + 1;
+        if (next > end) {
+            next = end;
+        }
+        if (shift == SHIFT_4K) {
+            *entry = start | bits;
+        } else if (shift <= tables->largest_shift && next - start == entry_size) {
+            *entry = start | PTE_LARGE | bits;
+        } else {
+            map_level(tables, descend(tables, entry), shift - 9, start, next, bits);
+        }
+    }
 }
 
 void paging_map(struct page_tables *tables, uint64_t start, uint64_t end, uint32_t flags) {
@@ -61,25 +80,7 @@ void paging_map(struct page_tables *tables, uint64_t start, uint64_t end, uint32
     bits |= flags & MAP_WRITE ? PTE_WRITE : 0;
     bits |= flags & MAP_EXECUTE ? 0 : PTE_NX;
     bits |= flags & MAP_UNCACHED ? PTE_PCD | PTE_PWT : 0;
-    bool has_1g_pages = cpuid(0x80000001).edx & CPUID_PDPE1GB;
-
-    while (start < end) {
-        uint64_t pdpt = descend(tables, entry_at(tables->root, start, 39));
-        uint64_t *pdpte = entry_at(pdpt, start, 30);
-        if (has_1g_pages && fits(start, end, PAGE_1G)) {
-            *pdpte = start | PTE_LARGE | bits;
-            start += PAGE_1G;
-            continue;
-        }
-        uint64_t *pde = entry_at(descend(tables, pdpte), start, 21);
-        if (fits(start, end, PAGE_2M)) {
-            *pde = start | PTE_LARGE | bits;
-            start += PAGE_2M;
-            continue;
-        }
-        *entry_at(descend(tables, pde), start, 12) = start | bits;
-        start += PAGE_4K;
-    }
+    map_level(tables, tables->root, SHIFT_512G, start, end, bits);
 }
 
 void paging_load(const struct page_tables *tables) {

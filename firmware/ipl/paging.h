@@ -15,6 +15,7 @@ struct page_tables {
     uint64_t root;
     uint64_t next;
     uint64_t limit;
+    uint32_t largest_shift; // the largest page that the CPU has, as a power of two
 };
 
 // Starts empty tables at `first`, page-aligned; they may grow to `limit`.

@@ -9,6 +9,7 @@
 #include "layout.h"
 
 #define RAM_RANGES_MAX 32
+#define EXCEPTIONS     32 // the vectors that belong to the CPU
 
 // A range of addresses, end exclusive.
 struct range {
@@ -30,8 +31,15 @@ struct clock {
     bool running;
 };
 
+// An entry of the interrupt descriptor table (Intel SDM vol. 3A, section 6.14.1).
+struct gate {
+    uint16_t offset_low, selector, attributes, offset_middle;
+    uint32_t offset_high, reserved;
+};
+
 struct ipl_state {
     uint64_t tsc_at_reset; // written by the reset vector
+    struct gate idt[EXCEPTIONS];
     struct clock clock;
     struct memory_map map;
 };

@@ -73,19 +73,23 @@ static uint16_t sum16(const uint8_t *p, uint32_t size) {
     return sum;
 }
 
-// The 8-bit sum. Eight bytes at a time, added in four 16-bit lanes that cannot overflow within a block.
+// The 8-bit sum, eight bytes at a time. Even bytes are added in 16-bit lanes, which 256 words cannot overflow; the
+// plain sum less those is the sum of the odd bytes in lanes of their own (the topmost is cut to 8 bits, all we need).
 static uint8_t sum8(const uint8_t *p, uint64_t size) {
     const uint64_t lanes = 0x00FF00FF00FF00FF;
     uint64_t total = 0;
     while (size >= 8) {
-        uint64_t block = size / 8 < 128 ? size / 8 : 128;
-        uint64_t sum = 0;
-        size -= block * 8;
-        for (; block; --block, p += 8) {
+        uint64_t words = size / 8 < 256 ? size / 8 : 256;
+        uint64_t sum = 0, even = 0;
+        size -= words * 8;
+        for (const uint8_t *end = p + words * 8; p != end; p += 8) {
             uint64_t word = read64(p);
-            sum += (word & lanes) + (word >> 8 & lanes);
+            sum += word;
+            even += word & lanes;
         }
-        total += sum + (sum >> 16) + (sum >> 32) + (sum >> 48);
+        uint64_t odd = (sum - even) >> 8;
+        total += even + (even >> 16) + (even >> 32) + (even >> 48);
+        total += odd + (odd >> 16) + (odd >> 32) + (odd >> 48);
     }
     while (size--) {
         total += *p++;
@@ -94,17 +98,20 @@ static uint8_t sum8(const uint8_t *p, uint64_t size) {
 }
 
 static bool all_erased(const uint8_t *p, uint64_t size) {
+    uint64_t all = ~(uint64_t)0;
+    for (; size >= 64; size -= 64, p += 64) {
+        for (uint32_t i = 0; i < 64; i += 8) {
+            all &= read64(p + i);
+        }
+    }
     for (; size >= 8; size -= 8, p += 8) {
-        if (read64(p) != ~(uint64_t)0) {
-            return false;
-        }
+        all &= read64(p);
     }
-    for (; size; --size) {
-        if (*p++ != ERASED) {
-            return false;
-        }
+    uint8_t rest = ERASED;
+    while (size--) {
+        rest &= *p++;
     }
-    return true;
+    return all == ~(uint64_t)0 && rest == ERASED;
 }
 
 static const char *check_volume_header(const uint8_t *base, uint64_t size) {
