@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// Descriptor tables, exceptions, the local APIC with its timer, and the I/O APIC.
+#ifndef PORT_INTERRUPTS_H
+#define PORT_INTERRUPTS_H
+
+#include <stdint.h>
+#include <stdbool.h>
+
+// What vectors.S leaves on the stack, lowest address first.
+typedef struct _interrupt_frame_t {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+} interrupt_frame_t;
+
+#define VECTOR_EXCEPTIONS   (32)   // 0..31 belong to the CPU
+#define VECTOR_SERIAL       (0x24)
+#define VECTOR_TIMER        (0x30)
+#define VECTOR_FIRST        (0x40) // handed out by vector_alloc()
+#define VECTOR_LAST         (0xef)
+#define VECTOR_SPURIOUS     (0xff)
+
+#define KERNEL_CS           (0x08)
+#define KERNEL_DS           (0x10)
+#define KERNEL_TSS          (0x18)
+
+typedef void (*vector_handler_t)(void *arg);
+
+void interrupts_init(void);
+void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg);
+uint64_t lapic_msi_address(void); // where a device writes a vector number to raise it here
+void lapic_timer_start(uint64_t us);
+void lapic_timer_stop(void);
+void lapic_timer_free_run(void); // for calibration: count down without an interrupt
+uint32_t lapic_timer_elapsed(void); // ticks since lapic_timer_free_run()
+
+// exception.c
+void exception_handle(interrupt_frame_t *frame);
+
+#endif // PORT_INTERRUPTS_H

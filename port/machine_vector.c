@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// machine.Vector: an interrupt vector for a device that signals by message (MSI, MSI-X). Python
+// can count its interrupts, have a handler scheduled, or sleep in machine.idle() until one comes.
+
+#include "py/mperrno.h"
+#include "py/mphal.h"
+#include "py/runtime.h"
+#include "port/interrupts.h"
+#include "port/modmachine.h"
+
+#define N_VECTORS (VECTOR_LAST - VECTOR_FIRST + 1)
+
+typedef struct _machine_vector_obj_t {
+    mp_obj_base_t base;
+    mp_sched_node_t node;
+    volatile mp_uint_t count; // interrupts so far; only the interrupt handler writes it
+    mp_obj_t handler;         // None, or called with the vector once per burst
+    uint8_t number;
+    bool open;
+} machine_vector_obj_t;
+
+MP_REGISTER_ROOT_POINTER(struct _machine_vector_obj_t *machine_vectors[176]);
+_Static_assert(N_VECTORS == 176, "upstream's qstr pass cannot evaluate N_VECTORS");
+
+static void run_handler(mp_sched_node_t *node) {
+    machine_vector_obj_t *self = (machine_vector_obj_t *)((char *)node - offsetof(machine_vector_obj_t, node));
+    if (!self->open) {
+        MP_STATE_PORT(machine_vectors)[self->number - VECTOR_FIRST] = NULL; // close() left this to us
+    } else if (self->handler != mp_const_none) {
+        mp_call_function_1_protected(self->handler, MP_OBJ_FROM_PTR(self));
+        // The handler may have made true what somebody is about to sleep for.
+        mp_hal_signal_event();
+    }
+}
+
+// Runs in the interrupt.
+static void vector_interrupt(void *arg) {
+    machine_vector_obj_t *self = arg;
+    ++self->count;
+    if (self->handler != mp_const_none) {
+        mp_sched_schedule_node(&self->node, run_handler);
+    }
+}
+
+static mp_obj_t machine_vector_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    (void)args;
+    mp_arg_check_num(n_args, n_kw, 0, 0, false);
+    for (size_t i = 0; i < N_VECTORS; ++i) {
+        if (MP_STATE_PORT(machine_vectors)[i] == NULL) {
+            machine_vector_obj_t *self = mp_obj_malloc(machine_vector_obj_t, type);
+            self->node.callback = NULL;
+            self->count = 0;
+            self->handler = mp_const_none;
+            self->number = VECTOR_FIRST + i;
+            self->open = true;
+            MP_STATE_PORT(machine_vectors)[i] = self;
+            vector_set_handler(self->number, vector_interrupt, self);
+            return MP_OBJ_FROM_PTR(self);
+        }
+    }
+    mp_raise_OSError(MP_EBUSY);
+}
+
+static void machine_vector_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
+    (void)kind;
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (!self->open) {
+        mp_print_str(print, "<Vector, closed>");
+    } else {
+        mp_printf(print, "<Vector 0x%02x, %lu interrupts>", self->number, self->count);
+    }
+}
+
+static void machine_vector_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (dest[0] == MP_OBJ_NULL && attr == MP_QSTR_count) {
+        dest[0] = mp_obj_new_int_from_uint(self->count);
+    } else if (dest[0] == MP_OBJ_NULL && attr == MP_QSTR_number) {
+        dest[0] = MP_OBJ_NEW_SMALL_INT(self->number);
+    } else {
+        dest[1] = MP_OBJ_SENTINEL; // go on in locals_dict
+    }
+}
+
+// msi(): the (address, data) that a device writes to raise the vector (SDM volume 3, 10.11).
+static mp_obj_t machine_vector_msi(mp_obj_t self_in) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    mp_obj_t tuple[2] = { mp_obj_new_int_from_ull(lapic_msi_address()), MP_OBJ_NEW_SMALL_INT(self->number) };
+    return mp_obj_new_tuple(2, tuple);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_msi_obj, machine_vector_msi);
+
+// irq(handler=None): handler(vector) is scheduled after interrupts, once for all that came until
+// it runs.
+static mp_obj_t machine_vector_irq(size_t n_args, const mp_obj_t *args) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(args[0]);
+    mp_obj_t handler = n_args > 1 ? args[1] : mp_const_none;
+    if (handler != mp_const_none && !mp_obj_is_callable(handler)) {
+        mp_raise_ValueError(MP_ERROR_TEXT("handler must be None or callable"));
+    }
+    self->handler = handler;
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_vector_irq_obj, 1, 2, machine_vector_irq);
+
+static mp_obj_t machine_vector_close(mp_obj_t self_in) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    if (self->open) {
+        self->open = false;
+        vector_set_handler(self->number, NULL, NULL);
+        // While the scheduler holds the node the object must not be collected.
+        if (self->node.callback == NULL) {
+            MP_STATE_PORT(machine_vectors)[self->number - VECTOR_FIRST] = NULL;
+        }
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_close_obj, machine_vector_close);
+
+// At a soft reset: a device that still interrupts finds nobody.
+void machine_vector_deinit_all(void) {
+    for (size_t i = 0; i < N_VECTORS; ++i) {
+        vector_set_handler(VECTOR_FIRST + i, NULL, NULL);
+        MP_STATE_PORT(machine_vectors)[i] = NULL;
+    }
+}
+
+static const mp_rom_map_elem_t machine_vector_locals_dict_table[] = {
+    { MP_ROM_QSTR(MP_QSTR_msi), MP_ROM_PTR(&machine_vector_msi_obj) },
+    { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&machine_vector_irq_obj) },
+    { MP_ROM_QSTR(MP_QSTR_close), MP_ROM_PTR(&machine_vector_close_obj) },
+};
+static MP_DEFINE_CONST_DICT(machine_vector_locals_dict, machine_vector_locals_dict_table);
+
+MP_DEFINE_CONST_OBJ_TYPE(
+    machine_vector_type,
+    MP_QSTR_Vector,
+    MP_TYPE_FLAG_NONE,
+    make_new, machine_vector_make_new,
+    print, machine_vector_print,
+    attr, machine_vector_attr,
+    locals_dict, &machine_vector_locals_dict
+    );

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+// The port's part of the machine module; extmod/modmachine.c includes it.
+
+#include <string.h>
+#include "py/mperrno.h"
+#include "py/mphal.h"
+#include "port/debugcon.h"
+#include "port/hob.h"
+#include "port/memory.h"
+#include "port/modmachine.h"
+
+#define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
+#define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9
+#define PM1_SLP_EN          (1 << 13)
+#define PM1_SLP_TYP_S5      (0 << 10) // QEMU's \_S5 object says 0 on both chipsets
+#define CMOS_INDEX          (0x70)
+#define CMOS_DATA           (0x71)
+#define CMOS_SHUTDOWN       (0x0f)   // shutdown status byte: survives a reset, not power-off
+#define SHUTDOWN_BY_PYTHON  (0xa5)
+#define FW_CFG_SELECTOR     (0x510)
+#define FW_CFG_DATA         (0x511)
+#define FW_CFG_UUID         (0x02)
+
+enum {
+    MACHINE_PWRON_RESET = 1,
+    MACHINE_HARD_RESET = 2,
+    MACHINE_SOFT_RESET = 5,
+};
+
+static uint8_t reset_cause = MACHINE_PWRON_RESET;
+
+static uint8_t cmos_shutdown_read(void) {
+    cpu_out8(CMOS_INDEX, CMOS_SHUTDOWN);
+    return cpu_in8(CMOS_DATA);
+}
+
+static void cmos_shutdown_write(uint8_t value) {
+    cpu_out8(CMOS_INDEX, CMOS_SHUTDOWN);
+    cpu_out8(CMOS_DATA, value);
+}
+
+void machine_init(void) {
+    if (cmos_shutdown_read() == SHUTDOWN_BY_PYTHON) {
+        reset_cause = MACHINE_HARD_RESET;
+        cmos_shutdown_write(0);
+    }
+}
+
+// The functions that machine.atreset() was given, a list; None before the first.
+MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atreset_list);
+
+void machine_deinit(void) {
+    mp_obj_t list = MP_STATE_PORT(machine_atreset_list);
+    MP_STATE_PORT(machine_atreset_list) = MP_OBJ_NULL;
+    if (list != MP_OBJ_NULL) {
+        size_t len;
+        mp_obj_t *items;
+        mp_obj_list_get(list, &len, &items);
+        while (len-- != 0) {
+            nlr_buf_t nlr;
+            if (nlr_push(&nlr) == 0) {
+                mp_call_function_0(items[len]);
+                nlr_pop();
+            } else {
+                mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
+            }
+        }
+    }
+    machine_vector_deinit_all();
+    reset_cause = MACHINE_SOFT_RESET;
+}
+
+// atreset(fn): fn() is called before a soft reset frees DMA memory; a driver stops its device
+// there. The last one registered is called first.
+static mp_obj_t machine_atreset(mp_obj_t fn) {
+    if (MP_STATE_PORT(machine_atreset_list) == MP_OBJ_NULL) {
+        MP_STATE_PORT(machine_atreset_list) = mp_obj_new_list(0, NULL);
+    }
+    return mp_obj_list_append(MP_STATE_PORT(machine_atreset_list), fn);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_atreset_obj, machine_atreset);
+
+// idle(timeout_us=-1): sleep until an interrupt has come since the last idle() returned, or the
+// time is over. Runs what interrupts have scheduled. Callers check their condition again.
+static mp_obj_t machine_idle_timeout(size_t n_args, const mp_obj_t *args) {
+    mp_int_t timeout_us = n_args == 0 ? -1 : mp_obj_get_int(args[0]);
+    mp_handle_pending(true);
+    mp_hal_wait_event_us(timeout_us);
+    mp_handle_pending(true);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_idle_timeout_obj, 0, 1, machine_idle_timeout);
+
+static void mp_machine_idle(void) {
+    machine_idle_timeout(0, NULL);
+}
+
+NORETURN static void mp_machine_reset(void) {
+    cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
+    cpu_out8(RESET_CONTROL, 0x02);
+    cpu_out8(RESET_CONTROL, 0x06);
+    cpu_halt_forever();
+}
+
+static mp_int_t mp_machine_reset_cause(void) {
+    return reset_cause;
+}
+
+// poweroff(): ACPI S5; the VMM ends.
+static mp_obj_t machine_poweroff(void) {
+    cpu_out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
+    cpu_halt_forever();
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_poweroff_obj, machine_poweroff);
+
+// The VM's UUID (QEMU -uuid), 16 bytes; zeros if it has none.
+static mp_obj_t mp_machine_unique_id(void) {
+    uint8_t uuid[16];
+    cpu_out16(FW_CFG_SELECTOR, FW_CFG_UUID);
+    for (size_t i = 0; i < sizeof(uuid); ++i) {
+        uuid[i] = cpu_in8(FW_CFG_DATA);
+    }
+    return mp_obj_new_bytes(uuid, sizeof(uuid));
+}
+
+static mp_obj_t mp_machine_get_freq(void) {
+    return mp_obj_new_int_from_ull(clock_tsc_hz());
+}
+
+static void mp_machine_set_freq(size_t n_args, const mp_obj_t *args) {
+    (void)n_args;
+    (void)args;
+    mp_raise_NotImplementedError(MP_ERROR_TEXT("the VMM sets the frequency"));
+}
+
+static void mp_machine_lightsleep(size_t n_args, const mp_obj_t *args) {
+    if (n_args != 0) {
+        mp_hal_delay_ms(mp_obj_get_int(args[0]));
+    } else {
+        mp_event_wait_indefinite();
+    }
+}
+
+// Upstream's meaning: sleep, then start as from a reset.
+NORETURN static void mp_machine_deepsleep(size_t n_args, const mp_obj_t *args) {
+    mp_machine_lightsleep(n_args, args);
+    mp_machine_reset();
+}
+
+// log(where, what, level="INFO"): a line on the debug console.
+static mp_obj_t machine_log(size_t n_args, const mp_obj_t *args) {
+    debugcon_log(n_args > 2 ? mp_obj_str_get_str(args[2]) : "INFO", mp_obj_str_get_str(args[0]),
+        "%s", mp_obj_str_get_str(args[1]));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_log_obj, 2, 3, machine_log);
+
+// hobs(): the PI hand-off block list that the IPL left, read-only.
+static mp_obj_t machine_hobs(void) {
+    return mp_obj_new_memoryview('B', hob_list_size(), (void *)hob_list());
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_hobs_obj, machine_hobs);
+
+// fence(): all earlier loads and stores are done before any later one; on x86 only a store
+// followed by a load needs it.
+static mp_obj_t machine_fence(void) {
+    cpu_fence();
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
+
+#define MICROPY_PY_MACHINE_EXTRA_GLOBALS \
+    { MP_ROM_QSTR(MP_QSTR_idle), MP_ROM_PTR(&machine_idle_timeout_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_fence), MP_ROM_PTR(&machine_fence_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_dma_used), MP_ROM_PTR(&machine_dma_used_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_mem64), MP_ROM_PTR(&machine_mem64_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_port8), MP_ROM_PTR(&machine_port8_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_port16), MP_ROM_PTR(&machine_port16_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_port32), MP_ROM_PTR(&machine_port32_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_DMABuffer), MP_ROM_PTR(&machine_dma_type) }, \
+    { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
+    { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \
+    { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(MACHINE_PWRON_RESET) }, \
+    { MP_ROM_QSTR(MP_QSTR_HARD_RESET), MP_ROM_INT(MACHINE_HARD_RESET) }, \
+    { MP_ROM_QSTR(MP_QSTR_SOFT_RESET), MP_ROM_INT(MACHINE_SOFT_RESET) },

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// MicroPython's hardware abstraction: the console over serial.c, sleeping over clock.c and
+// interrupts.c, and the event latch that every wait of the port ends in.
+
+#include "py/runtime.h"
+#include "py/stream.h"
+#include "py/mphal.h"
+#include "port/interrupts.h"
+#include "port/serial.h"
+
+// Set by every interrupt and by every interrupt handler that Python has run, cleared when a
+// wait returns. A condition that changes between a caller's check and its wait is therefore
+// never slept through.
+static volatile bool event_latch;
+
+void mp_hal_signal_event(void) {
+    event_latch = true;
+}
+
+// Halt until an interrupt has come since the previous call returned, or timeout_us (negative:
+// for ever) has passed. It may return early; callers check their condition again.
+void mp_hal_wait_event_us(int64_t timeout_us) {
+    uint64_t state = cpu_irq_save();
+    if (!event_latch && timeout_us != 0) {
+        if (timeout_us > 0) {
+            lapic_timer_start(timeout_us);
+        }
+        cpu_sti_hlt();
+        cpu_irq_save();
+        if (timeout_us > 0) {
+            lapic_timer_stop();
+        }
+    }
+    event_latch = false;
+    cpu_irq_restore(state);
+    clock_refine();
+}
+
+void mp_hal_delay_us(mp_uint_t us) {
+    uint64_t end = clock_us() + us;
+    for (;;) {
+        mp_handle_pending(true);
+        int64_t left = end - clock_us();
+        if (left <= 0) {
+            return;
+        }
+        // Below this an interrupt costs more than the wait itself.
+        if (left > 50) {
+            mp_hal_wait_event_us(left);
+        } else {
+            cpu_pause();
+        }
+    }
+}
+
+void mp_hal_delay_ms(mp_uint_t ms) {
+    mp_hal_delay_us(ms * 1000);
+}
+
+uint64_t mp_hal_time_ns(void) {
+    return clock_epoch_us() * 1000;
+}
+
+uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
+    uintptr_t ret = poll_flags & MP_STREAM_POLL_WR;
+    if ((poll_flags & MP_STREAM_POLL_RD) && serial_rx_any()) {
+        ret |= MP_STREAM_POLL_RD;
+    }
+    return ret;
+}
+
+int mp_hal_stdin_rx_chr(void) {
+    for (;;) {
+        int c = serial_rx();
+        if (c >= 0) {
+            return c;
+        }
+        mp_event_wait_indefinite();
+    }
+}
+
+mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
+    serial_tx(str, len);
+    return len;
+}
