@@ -26,7 +26,10 @@ _SMALL = const(64 << 20)  # larger blocks that can lie above 4 GiB leave the spa
 class _Block:
     """A run of addresses that a function needs: for one of its BARs, or for a bridge's window."""
 
-    def __init__(self, size, align, function, bar, inner):
+    def __init__(self, kind, size, align, function, bar, inner):
+        # A window keeps its kind where it lies within one of another kind: a prefetchable window
+        # behind a bridge without 64-bit addresses.
+        self.kind = kind
         self.size = size
         self.align = align
         self.function = function
@@ -61,11 +64,11 @@ def place(roots, io, low, high):
     io = Space(io)
     low = Space(low)
     high = Space(high)
-    _place_root(wanted[IO], IO, (io,))
-    _place_root(wanted[LOW], LOW, (low,))
+    _place_root(wanted[IO], (io,))
+    _place_root(wanted[LOW], (low,))
     for block in _largest_first(wanted[ANY]):
         spaces = (low, high) if block.size <= _SMALL else (high, low)
-        _place_root((block,), ANY, spaces)
+        _place_root((block,), spaces)
 
 
 def _collect(functions, root):
@@ -77,7 +80,7 @@ def _collect(functions, root):
             if bar is not None:
                 anywhere = bar.wide and (root or bar.prefetchable)
                 kind = IO if bar.io else ANY if anywhere else LOW
-                wanted[kind].append(_Block(bar.size, bar.size, function, bar, None))
+                wanted[kind].append(_Block(kind, bar.size, bar.size, function, bar, None))
         if isinstance(function, Bridge):
             _collect_bridge(function, wanted)
     return wanted
@@ -98,14 +101,14 @@ def _collect_bridge(bridge, wanted):
         for block in blocks:
             end = ((end + block.align - 1) & -block.align) + block.size
         size = (end + step - 1) & -step
-        wanted[kind].append(_Block(size, max(step, blocks[0].align), bridge, None, blocks))
+        wanted[kind].append(_Block(kind, size, max(step, blocks[0].align), bridge, None, blocks))
 
 
 def _largest_first(blocks):
     return sorted(blocks, key=lambda block: -block.align)
 
 
-def _place_root(blocks, kind, spaces):
+def _place_root(blocks, spaces):
     for block in _largest_first(blocks):
         start = None
         for space in spaces:
@@ -115,23 +118,24 @@ def _place_root(blocks, kind, spaces):
         if start is None:
             machine.log(
                 "pci",
-                "no room for %d bytes of %s: %r" % (block.size, _KINDS[kind], block.function),
+                "no room for %d bytes of %s: %r"
+                % (block.size, _KINDS[block.kind], block.function),
                 "WARNING",
             )
-        _assign(block, kind, start)
+        _assign(block, start)
 
 
-def _assign(block, kind, start):
+def _assign(block, start):
     """Give a block its start, or None, and the blocks within it theirs."""
     if block.bar is not None:
         block.bar.address = start
         write_bar(block.function, block.bar)
         return
-    _set_window(block.function, kind, start or 0, 0 if start is None else block.size)
+    _set_window(block.function, block.kind, start or 0, 0 if start is None else block.size)
     for inner in block.inner:
         if start is not None:
             start = (start + inner.align - 1) & -inner.align
-        _assign(inner, kind, start)
+        _assign(inner, start)
         if start is not None:
             start += inner.size
 
