@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""The lab's multiplexer, both ends in one process: order, half-close, credit, the link's end."""
+
+import random
+import socket
+import time
+
+import pytest
+
+from mpfw.mux import Mux
+
+CREDIT = 512 * 1024  # bytes under way on one stream, at most
+
+
+class Pair:
+    """Two muxes joined by a socket; the far one bridges every stream to a socket of its own."""
+
+    def __init__(self):
+        self.links = socket.socketpair()
+        for link in self.links:
+            link.setblocking(False)
+        self.far_ends = []
+        self.near = Mux(self.links[0].fileno(), 1)
+        self.far = Mux(self.links[1].fileno(), 2, self._call)
+
+    def _call(self, stream, request):
+        ours, theirs = socket.socketpair()
+        stream.reply(asked=request)
+        stream.attach(theirs)
+        self.far_ends.append(ours)
+
+    def open(self):
+        """A new stream: (the near end, the far end), blocking no longer than two seconds."""
+        ours, theirs = socket.socketpair()
+        stream = self.near.open({"n": len(self.far_ends)})
+        answers = []
+        stream.on_reply = answers.append
+        stream.attach(theirs)
+        self.pump(lambda: answers)
+        assert answers == [{"asked": {"n": len(self.far_ends) - 1}}]
+        for end in (ours, self.far_ends[-1]):
+            end.setblocking(False)
+        return ours, self.far_ends[-1]
+
+    def pump(self, done, seconds=5):
+        """Let both ends work until done() holds."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, "nothing more happens"
+            self.near.step(0)
+            self.far.step(0.001)
+
+    def send(self, sock, data):
+        """Write all of `data`, however long it takes."""
+        view = memoryview(data)
+
+        def step():
+            nonlocal view
+            try:
+                view = view[sock.send(view) :]
+            except BlockingIOError:
+                pass
+            return not view
+
+        self.pump(step)
+
+    def receive(self, sock, count):
+        """Exactly `count` bytes; fewer if the stream ends."""
+        data = bytearray()
+
+        def step():
+            try:
+                chunk = sock.recv(count - len(data))
+            except BlockingIOError:
+                return False
+            data.extend(chunk)
+            return not chunk or len(data) == count
+
+        self.pump(step)
+        return bytes(data)
+
+    def settle(self):
+        """Let everything that can move come to rest."""
+        for _ in range(200):
+            self.near.step(0)
+            self.far.step(0)
+
+
+@pytest.fixture
+def pair():
+    made = Pair()
+    yield made
+    for sock in (*made.links, *made.far_ends):
+        sock.close()
+
+
+def test_bytes_arrive_in_order_both_ways_on_many_streams(pair):
+    rng = random.Random(4)
+    streams = [pair.open() for _ in range(8)]
+    for near, far in streams:
+        up, down = rng.randbytes(rng.randrange(1, 100_000)), rng.randbytes(100_000)
+        pair.send(near, up)
+        pair.send(far, down)
+        assert pair.receive(far, len(up)) == up
+        assert pair.receive(near, len(down)) == down
+
+
+def test_more_than_the_window_passes_when_it_is_read(pair):
+    near, far = pair.open()
+    data = random.Random(1).randbytes(3 * CREDIT)
+    got = bytearray()
+    sent = 0
+
+    def step():
+        nonlocal sent
+        try:
+            sent += near.send(data[sent : sent + 70_000])
+        except BlockingIOError:
+            pass
+        try:
+            got.extend(far.recv(50_000))
+        except BlockingIOError:
+            pass
+        return len(got) == len(data)
+
+    pair.pump(step)
+    assert got == data
+
+
+def test_end_of_one_direction_leaves_the_other_open(pair):
+    near, far = pair.open()
+    near.sendall(b"last words")
+    near.shutdown(socket.SHUT_WR)
+    assert pair.receive(far, 100) == b"last words"
+    pair.send(far, b"and the answer")
+    far.shutdown(socket.SHUT_WR)
+    assert pair.receive(near, 100) == b"and the answer"
+    pair.pump(lambda: not pair.near.streams and not pair.far.streams)
+
+
+def test_close_ends_both_directions_after_what_was_sent(pair):
+    near, far = pair.open()
+    near.sendall(b"bye")
+    near.close()
+    assert pair.receive(far, 100) == b"bye"
+    with pytest.raises(BrokenPipeError):
+        pair.pump(lambda: far.send(b"x") == 0)
+    assert not pair.near.streams
+
+
+def test_sleeping_reader_stalls_its_own_stream_only(pair):
+    stalled, _unread = pair.open()
+    near, far = pair.open()
+    sent = 0
+    try:
+        while True:
+            sent += stalled.send(bytes(1 << 16))
+            pair.settle()
+    except BlockingIOError:
+        pass
+    assert CREDIT <= sent < 4 * CREDIT
+    pair.send(near, b"passes")
+    assert pair.receive(far, 6) == b"passes"
+
+
+def test_lost_link_raises_and_streams_can_be_abandoned(pair):
+    near, _ = pair.open()
+    pair.links[1].close()
+    with pytest.raises(EOFError):
+        pair.near.step(1)
+    for stream in list(pair.near.streams.values()):
+        stream.abandon()
+    assert near.recv(1) == b""
