@@ -80,6 +80,8 @@ void memory_init(void) {
         const hob_allocation_t *alloc = (const hob_allocation_t *)hob;
         reserve(alloc->base, alloc->base + alloc->length);
     }
+    const stack_range_t stack = hob_stack();
+    reserve(stack.base - PAGE_SIZE, stack.base); // the guard page
 }
 
 void *memory_alloc(size_t size, size_t align, memory_kind_t kind) {
