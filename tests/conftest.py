@@ -12,7 +12,10 @@ import pytest
 from mpfw import guest as guests
 from mpfw import paths
 from mpfw.host import local_host
+from mpfw.labhost import lab_host
 from mpfw.machine import Machine
+
+LAB_NOTES = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
@@ -34,16 +37,18 @@ def image(request) -> Path:
 
 
 @pytest.fixture(scope="session")
+def lab(request):
+    """The lab as a host: booted once in a session, by the first test that asks for it."""
+    with lab_host() as lab:
+        yield lab
+        request.config.stash[LAB_NOTES] = lab.notes
+
+
+@pytest.fixture(scope="session")
 def host(request):
     """Where guests run: this machine with the vsock device chosen, or the lab."""
     kind = request.config.getoption("--host")
-    if kind == "lab":
-        from mpfw.labhost import lab_host
-
-        with lab_host() as lab:
-            yield lab
-    else:
-        yield local_host(kind)
+    return request.getfixturevalue("lab") if kind == "lab" else local_host(kind)
 
 
 @pytest.fixture
@@ -81,3 +86,9 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for guest in list(guests.running):
             report.sections.append((f"guest {guest.directory.name}", guest.report()))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what the lab had to do twice: a retry is a result as well."""
+    for note in config.stash.get(LAB_NOTES, []):
+        terminalreporter.write_line(f"lab: {note}")
