@@ -5,7 +5,7 @@ Specification: PCI Express 6.0, 7.7.2. The table's place is the device's word an
 against its BAR before anything is written.
 """
 
-from errno import ERANGE
+from errno import EINVAL
 
 import machine
 from machine import mem32
@@ -44,7 +44,7 @@ class Msix:
         if vector is not None:
             return vector
         if not 0 <= entry < self.size:
-            raise OSError(ERANGE, "%s: no MSI-X entry %d" % (self._function.slot, entry))
+            raise OSError(EINVAL, "%s: no MSI-X entry %d" % (self._function.slot, entry))
         vector = machine.Vector()
         address, data = vector.msi()
         at = self._table + _ENTRY * entry
