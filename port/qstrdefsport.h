@@ -1,2 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The port needs no qstrs beyond those found in its sources.
+// *FORMAT-OFF*
+
+// Entries of sys.path.
+Q(/lib)
