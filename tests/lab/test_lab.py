@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mpfw.lab import LabError
+from mpfw.programs import ProgramError, drain
 
 LOOPBACK = 1  # VMADDR_CID_LOCAL, which Python 3.11 does not name
 
@@ -27,7 +27,7 @@ def test_program_gives_exit_code_output_and_errors(guest):
 
 
 def test_failed_program_is_an_error_that_shows_what_it_said(guest):
-    with pytest.raises(LabError, match="No such file"):
+    with pytest.raises(ProgramError, match="No such file"):
         guest.run(["cat", "/no/such/file"])
 
 
@@ -78,10 +78,10 @@ def test_connection_and_listener_are_sockets_with_half_close(guest):
         far, _ = listener.accept()
         near.sendall(b"question")
         near.shutdown(socket.SHUT_WR)
-        assert _read_all(far) == b"question"
+        assert drain(far) == b"question"
         far.sendall(b"answer")
         far.close()
-        assert _read_all(near) == b"answer"
+        assert drain(near) == b"answer"
         near.close()
 
 
@@ -94,8 +94,8 @@ def test_megabytes_pass_both_ways_at_once(guest):
         threads = [
             threading.Thread(target=_send_and_end, args=(near, data)),
             threading.Thread(target=_send_and_end, args=(far, data)),
-            threading.Thread(target=lambda: got.update(near=_read_all(near))),
-            threading.Thread(target=lambda: got.update(far=_read_all(far))),
+            threading.Thread(target=lambda: got.update(near=drain(near))),
+            threading.Thread(target=lambda: got.update(far=drain(far))),
         ]
         for thread in threads:
             thread.start()
@@ -131,10 +131,3 @@ def test_lab_runs_the_kernel_of_its_suite(guest):
 def _send_and_end(sock: socket.socket, data: bytes) -> None:
     sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
-
-
-def _read_all(sock: socket.socket) -> bytes:
-    chunks = []
-    while chunk := sock.recv(1 << 16):
-        chunks.append(chunk)
-    return b"".join(chunks)

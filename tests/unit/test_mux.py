@@ -25,6 +25,7 @@ class Pair:
 
     def _call(self, stream, request):
         ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)  # a reader that is behind
         stream.reply(asked=request)
         stream.attach(theirs)
         self.far_ends.append(ours)
@@ -32,6 +33,7 @@ class Pair:
     def open(self):
         """A new stream: (the near end, the far end), blocking no longer than two seconds."""
         ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
         stream = self.near.open({"n": len(self.far_ends)})
         answers = []
         stream.on_reply = answers.append
@@ -136,6 +138,19 @@ def test_end_of_one_direction_leaves_the_other_open(pair):
     far.shutdown(socket.SHUT_WR)
     assert pair.receive(near, 100) == b"and the answer"
     pair.pump(lambda: not pair.near.streams and not pair.far.streams)
+
+
+def test_both_ends_stop_sending_at_once_and_lose_nothing(pair):
+    near, far = pair.open()
+    up, down = random.Random(2).randbytes(150_000), random.Random(3).randbytes(150_000)
+    for end, data in ((near, up), (far, down)):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+        assert end.send(data) == len(data)
+        end.shutdown(socket.SHUT_WR)
+    pair.settle()
+    assert pair.receive(far, len(up) + 1) == up
+    assert pair.receive(near, len(down) + 1) == down
+    assert not pair.near.streams and not pair.far.streams
 
 
 def test_close_ends_both_directions_after_what_was_sent(pair):

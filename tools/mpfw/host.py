@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """A host is where guests run: this machine here, the lab in mpfw.lab. Both boot guests alike.
 
-The guests' vsock devices differ from host to host; programs ask guest.vsock and need not know.
+Both run programs beside the guests (mpfw.programs). The guests' vsock devices differ from host to
+host; programs ask guest.vsock and need not know.
 """
 
 from mpfw import vsockhost
 from mpfw.guest import Guest
 from mpfw.machine import Machine
+from mpfw.programs import LocalPrograms
 
 
-class LocalHost:
+class LocalHost(LocalPrograms):
     """This machine, with one kind of vsock device."""
 
     def __init__(self, kind: str):

@@ -17,11 +17,11 @@ import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw import debian, lab_initramfs, mux
 from mpfw.lab_initramfs import LAB, Cpio, LabImage
+from mpfw.programs import Programs
 
 # One vCPU: with two, kernel oopses were seen. An SVM-capable AMD model: KVM works inside.
 CPU = "qemu64,+svm,+npt"
@@ -32,15 +32,6 @@ _APPEND = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trus
 
 class LabError(Exception):
     """The lab guest did not do what was asked; the message has its console's last lines."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a program inside ended: exit code (negative: signal), stdout, stderr."""
-
-    code: int
-    out: bytes
-    err: bytes
 
 
 class Process:
@@ -127,7 +118,7 @@ class Listener(socket.socket):
         super().close()
 
 
-class Lab:
+class Lab(Programs):
     """A booted lab guest. Use as a context manager, or call stop()."""
 
     def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
@@ -153,7 +144,7 @@ class Lab:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    # Programs and files
+    # Programs (files come with them)
 
     def spawn(
         self,
@@ -179,46 +170,6 @@ class Lab:
         process._stream, answer = self._ask(request, process.event, on_close=process.lost)
         process.pid = answer["pid"]
         return process
-
-    def run(
-        self, argv: list[str], stdin: bytes = b"", timeout: float = 60, check: bool = True
-    ) -> Result:
-        """Run a program inside to its end; LabError if it fails and `check` is set."""
-        process = self.spawn(argv)
-        feeder = threading.Thread(target=_feed, args=(process.stdio, stdin), daemon=True)
-        errors = []
-        reader = threading.Thread(
-            target=lambda: errors.append(_drain(process.stderr)), daemon=True
-        )
-        feeder.start()
-        reader.start()
-        expiry = threading.Timer(timeout, process.kill)
-        expiry.start()
-        try:
-            out = _drain(process.stdio)
-            reader.join(timeout)
-            result = Result(process.wait(timeout), out, b"".join(errors))
-        finally:
-            overdue = expiry.finished.is_set()
-            expiry.cancel()
-            process.close()
-        if overdue:
-            raise TimeoutError(f"{argv[0]} in the lab took longer than {timeout} s")
-        if check and result.code != 0:
-            raise LabError(f"{argv}: exit code {result.code}\n{result.err.decode()}")
-        return result
-
-    def python(self, script: str, *arguments: str, timeout: float = 60) -> str:
-        """Run a Python script inside; what it printed. LabError with its traceback if it fails."""
-        return self.run(["python3", "-c", script, *arguments], timeout=timeout).out.decode()
-
-    def put(self, path: str, data: bytes) -> None:
-        """Write a file inside."""
-        self.run(["sh", "-c", 'cat >"$0"', path], stdin=data)
-
-    def get(self, path: str) -> bytes:
-        """Read a file inside."""
-        return self.run(["cat", path]).out
 
     # Streams
 
@@ -399,18 +350,3 @@ def _add_ours(file) -> None:
     for path in (LAB / "agent.py", LAB / "shell", Path(mux.__file__)):
         cpio.file(f"lab/{path.name}", path.read_bytes())
     cpio.end()
-
-
-def _feed(sock: socket.socket, data: bytes) -> None:
-    try:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # the program ended without reading it all
-
-
-def _drain(sock: socket.socket) -> bytes:
-    chunks = []
-    while chunk := sock.recv(1 << 16):
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -11,14 +11,15 @@ import socket
 from pathlib import Path
 
 from mpfw.guest import Guest
-from mpfw.lab import Lab, LabError
+from mpfw.lab import Lab, LabError, Process
 from mpfw.machine import Machine
+from mpfw.programs import ProgramError, Programs
 from mpfw.vsockhost import KernelVsock
 
 _FIRST_CHANNEL = 1000  # descriptor numbers in QEMU, above those of the lab's agent
 
 
-class LabHost:
+class LabHost(Programs):
     """Boots guests in a lab, which it boots anew (and says so in `notes`) if it has died."""
 
     kind = "lab"
@@ -48,6 +49,9 @@ class LabHost:
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))
         return LabGuest(self.lab, machine, LabVsock(self.lab, **options) if vsock else None)
+
+    def spawn(self, argv: list[str]) -> Process:
+        return self.lab.spawn(argv)
 
     def _bring(self, image: Path) -> Path:
         """Where a flash image lies inside, after putting it there if need be."""
@@ -121,7 +125,7 @@ class LabGuest(Guest):
     def _text(self, name: str) -> str:
         try:
             data = self.lab.get(f"{self.directory}/{name}")
-        except LabError as error:
+        except (LabError, ProgramError) as error:
             data = str(error).encode()
         return data.decode(errors="backslashreplace")
 

@@ -102,10 +102,11 @@ class Stream:
             self.send(DATA, chunk)
             return
         self._reading = False
-        if self._hung_up() or self._peer_done:
+        if self._hung_up():
             self.close()
         else:
             self.send(EOF)
+            self._flush()
 
     def _hung_up(self):
         """True if the local peer has closed altogether, not only its sending direction."""
@@ -136,8 +137,8 @@ class Stream:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # it is gone altogether; reading tells
-            if not self._reading:
-                self.close()
+            if not self._reading:  # both directions have ended, and the peer sees the same
+                self._drop()
 
     def received(self, kind, payload):
         """A frame of this stream has arrived."""
