@@ -15,7 +15,7 @@
 #define PM1_SLP_TYP_S5      (0 << 10) // QEMU's \_S5 object says 0 on both chipsets
 #define CMOS_INDEX          (0x70)
 #define CMOS_DATA           (0x71)
-#define CMOS_SHUTDOWN       (0x0f)   // shutdown status byte: survives a reset, not power-off
+#define CMOS_SHUTDOWN       (0x40)   // a byte that nothing else uses; QEMU clears 0x0f, the PC's own, on reset
 #define SHUTDOWN_BY_PYTHON  (0xa5)
 #define FW_CFG_SELECTOR     (0x510)
 #define FW_CFG_DATA         (0x511)
