@@ -91,19 +91,40 @@ class Console:
         if isinstance(pattern, str):
             pattern = pattern.encode()
         regex = re.compile(pattern, re.DOTALL)
-        deadline = time.monotonic() + timeout
         with self._lock:
-            while True:
-                match = regex.search(bytes(self._unread))
-                if match:
-                    del self._unread[: match.end()]
-                    return match
-                left = deadline - time.monotonic()
-                if self._closed:
-                    raise ConsoleClosed(f"{pattern!r} expected, but it hung up;{self._tail()}")
-                if left <= 0:
-                    raise ConsoleTimeout(f"no {pattern!r} in {timeout} s;{self._tail()}")
-                self._lock.wait(left)
+            match = self._await(lambda: regex.search(bytes(self._unread)), pattern, timeout)
+            del self._unread[: match.end()]
+            return match
+
+    def read_until(self, ending: bytes, timeout: float = 10) -> bytes:
+        """Everything up to and including `ending`; for long output. Raises as expect()."""
+        searched = 0
+
+        def find():
+            nonlocal searched
+            at = self._unread.find(ending, max(0, searched - len(ending)))
+            searched = len(self._unread)
+            return at + len(ending) if at >= 0 else None
+
+        with self._lock:
+            end = self._await(find, ending, timeout)
+            data = bytes(self._unread[:end])
+            del self._unread[:end]
+            return data
+
+    def _await(self, find, wanted: bytes, timeout: float):
+        """Call find() after every arrival until it gives something; the lock is held."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = find()
+            if found:
+                return found
+            if self._closed:
+                raise ConsoleClosed(f"{wanted!r} expected, but it hung up;{self._tail()}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ConsoleTimeout(f"no {wanted!r} in {timeout} s;{self._tail()}")
+            self._lock.wait(left)
 
     def read(self, count: int, timeout: float = 10) -> bytes:
         """Exactly `count` bytes."""
@@ -187,8 +208,8 @@ class Console:
 
     def finish(self, timeout: float = 30) -> str:
         """Wait for the end of what start() began; as exec()."""
-        output = self.expect(rb"(.*?)\x04", timeout).group(1)
-        error = self.expect(rb"(.*?)\x04>", timeout).group(1)
+        output = self.read_until(CTRL_D, timeout)[:-1]
+        error = self.read_until(CTRL_D + b">", timeout)[:-2]
         text = output.decode(errors="backslashreplace").replace("\r\n", "\n")
         if error:
             raise RemoteError(error.decode(errors="backslashreplace").replace("\r\n", "\n"), text)

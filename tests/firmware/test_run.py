@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""`make run` and the smoke test, as their users meet them (DESIGN.md section 6)."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from test_mpremote import read_until
+
+MPFW = [sys.executable, "-m", "mpfw"]
+
+
+@pytest.fixture
+def options(image, request):
+    """What makes mpfw test the image and the device under test."""
+    kind = request.config.getoption("--host")
+    return ["--image", str(image), "--host", "auto" if kind == "lab" else kind]
+
+
+def mpfw(*arguments, timeout=60):
+    return subprocess.run(
+        [*MPFW, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_run_without_a_terminal_converses_both_ways_and_powers_off(options):
+    result = mpfw("run", *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "guest to host: socat - " in result.stdout
+    assert "    < hello from micropython\n" in result.stdout
+    assert "host to guest: socat - " in result.stdout
+    assert result.stdout.count("    > line ") == result.stdout.count("    < line ") == 6
+    assert "power-on to READY" in result.stdout
+    assert "powered itself off" in result.stdout
+
+
+def test_run_fails_when_the_conversation_fails(options, tmp_path):
+    script = "print('READY vsock cid=33 port=1234')\nwhile True: pass\n"
+    image = tmp_path / "mute.bin"
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "main.py").write_text(script)
+    subprocess.run([*MPFW, "image", "build", "--app", app, "-o", image], check=True)
+    result = mpfw("run", *options, "--image", image)
+    assert result.returncode != 0
+    assert "Error: socat" in result.stderr
+
+
+def test_run_on_a_terminal_hands_the_console_over(options):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*MPFW, "run", *options], stdin=theirs, stdout=theirs)
+    os.close(theirs)
+    try:
+        read_until(ours, b"The console is yours", 60)
+        os.write(ours, b"\x03")
+        read_until(ours, b">>> ")
+        os.write(ours, b"print('sum', 40 + 2)\r")
+        read_until(ours, b"sum 42\r\n")
+        os.write(ours, b"\x01x")  # Ctrl-A x
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_run_script_with_arguments(options, tmp_path):
+    script = tmp_path / "app.py"
+    script.write_text("import sys, machine\nprint(sys.argv[1:])\nmachine.poweroff()\n")
+    ours, theirs = pty.openpty()
+    command = [*MPFW, "run", *options, "--script", str(script), "it's", "two words"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
+    os.close(theirs)
+    try:
+        read_until(ours, b"[\"it's\", 'two words']", 60)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_smoke_passes_on_the_image(options):
+    result = mpfw("smoke", options[1], *options[2:])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1048576 bytes echoed" in result.stdout
+
+
+def test_smoke_fails_on_an_image_that_does_not_boot(options, image, tmp_path):
+    broken = tmp_path / "broken.bin"
+    data = bytearray(image.read_bytes())
+    data[-16:] = bytes(16)  # no reset vector
+    broken.write_bytes(data)
+    result = mpfw("smoke", broken, *options[2:])
+    assert result.returncode != 0
+    assert "READY" in result.stderr
