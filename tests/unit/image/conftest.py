@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Images made of made-up parts: what the builder needs is bytes, not a compiler."""
 
+import importlib.util
 import struct
+from pathlib import Path
 
 import pytest
 
 from mpfw import layout as layouts
 from mpfw.image import build, elf
 
+HERE = Path(__file__).parent
 RESET_VECTOR_SIZE = 0x40
 
 
@@ -87,3 +90,12 @@ def small_image(layout, make_parts):
 def factories():
     """The functions that make ELF files, for tests that need odd ones."""
     return {"elf": make_elf, "payload": make_payload, "ipl": make_ipl, "reset": make_reset_vector}
+
+
+@pytest.fixture(scope="session")
+def ipl(tmp_path_factory):
+    """The IPL's readers, compiled for this machine."""
+    spec = importlib.util.spec_from_file_location("ipl_library", HERE / "ipl_library.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.IplLibrary(tmp_path_factory.mktemp("ipl"))
