@@ -159,7 +159,8 @@ static const char *check_file(const uint8_t *p, uint64_t room) {
     return all_erased(p + size, padded - size) ? NULL : "padding between files";
 }
 
-// Finds the first RAW section among a checked file's sections, each of which starts 4-byte aligned.
+// Finds the first RAW section among a checked file's sections, each of which starts 4-byte aligned. All are looked
+// at, so that a wrong size shows.
 static const char *find_raw_section(const uint8_t *p, uint32_t size, struct section *found) {
     for (uint32_t offset = 0; offset < size; ) {
         const struct section_header *header = (const void *)(p + offset);
@@ -167,14 +168,13 @@ static const char *find_raw_section(const uint8_t *p, uint32_t size, struct sect
         if (section_size < sizeof(*header) || section_size > size - offset) {
             return "section header";
         }
-        if (header->type == SECTION_RAW) {
+        if (header->type == SECTION_RAW && !found->data) {
             found->data = p + offset + sizeof(*header);
             found->size = section_size - sizeof(*header);
-            return NULL;
         }
         offset += ALIGN_UP(section_size, 4);
     }
-    return "file sections";
+    return found->data ? NULL : "file sections";
 }
 
 const char *volume_open(const uint8_t *base, uint64_t size, const uint8_t guid[16], struct section *found) {

@@ -59,6 +59,13 @@ def make_reset_vector(size=RESET_VECTOR_SIZE):
     return (b"\xf4" * (size - 16) + jump).ljust(size, b"\xff")
 
 
+class Blob(bytes):
+    """Bytes that a failing test's report does not print."""
+
+    def __repr__(self):
+        return f"<{len(self)} bytes>"
+
+
 @pytest.fixture(scope="session")
 def layout():
     """The project's own layout."""
@@ -83,13 +90,19 @@ def make_parts(layout):
 @pytest.fixture(scope="session")
 def small_image(layout, make_parts):
     """A whole image with something in each of its volumes."""
-    return build.build(layout, make_parts(app=b"\xd2\xcd1" + b"\x01rom"))
+    return Blob(build.build(layout, make_parts(app=b"\xd2\xcd1" + b"\x01rom")))
 
 
 @pytest.fixture(scope="session")
 def factories():
-    """The functions that make ELF files, for tests that need odd ones."""
-    return {"elf": make_elf, "payload": make_payload, "ipl": make_ipl, "reset": make_reset_vector}
+    """The functions that make ELF files, for tests that need odd ones, and Blob."""
+    return {
+        "blob": Blob,
+        "elf": make_elf,
+        "payload": make_payload,
+        "ipl": make_ipl,
+        "reset": make_reset_vector,
+    }
 
 
 @pytest.fixture(scope="session")
