@@ -17,6 +17,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 from mpfw import deps, paths
@@ -91,11 +92,10 @@ def make_venv() -> None:
     """build/venv with the project (editable) and everything in requirements.lock."""
     lock = paths.ROOT / deps.manifest()["python"]["lock"]
     stamp = paths.VENV / ".mpfw-inputs"
-    key = hashlib.sha256()
-    for path in (paths.ROOT / "pyproject.toml", lock):
-        key.update(path.read_bytes())
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
     # A venv holds absolute paths: it is good only where it was made.
-    key.update(str(paths.VENV).encode())
+    inputs = [project["build-system"], project["project"], lock.read_text(), str(paths.VENV)]
+    key = hashlib.sha256(repr(inputs).encode())
     if stamp.exists() and stamp.read_text() == key.hexdigest() and _works(paths.VENV):
         return
     say("making build/venv")

@@ -5,12 +5,12 @@ import hashlib
 import os
 import pty
 import random
-import select
 import subprocess
 import sys
 import time
 
 import pytest
+from terminal import read_until
 
 
 class Mpremote:
@@ -111,16 +111,6 @@ def test_soft_reset(mpremote):
     assert mpremote("exec", "x = 1; print(x)", "resume", "exec", "print(x)") == "1\n1\n"
     output = mpremote("resume", "soft-reset", "resume", "exec", "print('x' in globals())")
     assert output.endswith("False\n")
-
-
-def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
-    """Read a terminal until `wanted` occurs."""
-    data, deadline = b"", time.monotonic() + timeout
-    while wanted not in data:
-        left = deadline - time.monotonic()
-        assert left > 0 and select.select([fd], [], [], left)[0], f"no {wanted!r} in {data!r}"
-        data += os.read(fd, 4096)
-    return data
 
 
 def test_repl_and_ctrl_c_out_of_an_endless_loop(mpremote):

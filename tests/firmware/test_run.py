@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from test_mpremote import read_until
+from terminal import read_until
 
 MPFW = [sys.executable, "-m", "mpfw"]
 

@@ -35,7 +35,8 @@ EXCLUDED = {
 }
 # As a .mpy, a test runs with an injected file system as its current directory.
 EXCLUDED_VIA_MPY = {
-    "^io/(file|open)_?[a-z0-9_]*[.]py$": "opens files beside it, in the current directory",
+    "^(io|unicode)/(file|open)_?[a-z0-9_]*[.]py$": "opens files beside it",
+    "^import/builtin_ext[.]py$": "imports from a directory beside it",
 }
 LIBRARY = paths.ROOT / "tests/upstream/lib"  # unittest, which upstream keeps in another repository
 RESULTS = paths.BUILD / "upstream"
@@ -154,10 +155,12 @@ def run_firmware(source: Path, mode: str, guest: Guest) -> Totals:
 
 def upload(source: Path, terminal: str) -> None:
     """Copy what tests import and open to the target's file system: unittest, modules, data."""
-    imported = sorted((source / "tests/import").iterdir())
-    command = [sys.executable, "-m", "mpremote", "connect", terminal, "resume"]
-    command += ["mkdir", ":lib", "+", "cp", "-r", str(LIBRARY / "unittest.py")]
-    command += [*map(str, imported), ":lib/", "+", "cp", "-r", str(source / "tests/io/data"), ":"]
+    tests = source / "tests"
+    imported = [path for path in sorted((tests / "import").iterdir()) if path.name != "ext"]
+    beside = [tests / "import/ext", tests / "io/data", tests / "unicode/data"]
+    command = [sys.executable, "-m", "mpremote", "connect", terminal, "resume", "mkdir", ":lib"]
+    command += ["+", "cp", "-r", *map(str, [LIBRARY / "unittest.py", *imported]), ":lib/"]
+    command += ["+", "cp", "-r", *map(str, beside), ":"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 

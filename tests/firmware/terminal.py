@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+"""Reading a terminal that a program under test writes to."""
+
+import os
+import select
+import time
+
+
+def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
+    """Read a terminal until `wanted` occurs; everything read."""
+    data, deadline = b"", time.monotonic() + timeout
+    while wanted not in data:
+        left = deadline - time.monotonic()
+        assert left > 0 and select.select([fd], [], [], left)[0], f"no {wanted!r} in {data!r}"
+        data += os.read(fd, 4096)
+    return data
