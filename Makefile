@@ -22,7 +22,7 @@ export VHOST_DEVICE_VSOCK HOST
 SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test lab lint smoke boot-time upstream lock clean distclean FORCE
+.PHONY: help image run test test-matrix lab lint smoke boot-time upstream lock clean distclean FORCE
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or l
 lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), the image at hand
 	@$(PYTHON) tools/bootstrap.py run
 	@$(MPFW) lab
+
+test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and sid's newest
+	@$(PYTHON) tools/bootstrap.py test
+	@for suite in bookworm trixie sid; do \
+	    LAB_SUITE=$$suite $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab || exit; done
 
 lint: ## Style of all Python: ruff check, ruff format
 	@$(PYTHON) tools/bootstrap.py image

@@ -35,6 +35,13 @@ class LabImage:
     archive: Path
     versions: dict[str, str]
 
+    def describe(self) -> str:
+        """One line: the suite, its kernel, its QEMU."""
+        kernel, qemu = (
+            self.versions[name] for name in ("linux-image-cloud-amd64", "qemu-system-x86")
+        )
+        return f"Debian {self.suite}, Linux {kernel}, QEMU {qemu}"
+
 
 def provide(suite: str, build: Path = paths.BUILD) -> LabImage:
     """The lab image of Debian suite `suite`, from build/lab or made now. May raise AptError."""

@@ -27,7 +27,7 @@ class LabHost(Programs):
     def __init__(self, accel: str = "kvm", image=None):
         """`accel`: what guests run under, "kvm" (with -cpu host) or "tcg", unless they say."""
         self.accel = accel
-        self.notes: list[str] = []  # retries, for a report at the end
+        self.notes: list[str] = []  # what the lab is, then retries: for a report at the end
         self._image = image
         self._lab: Lab | None = None
         self._inside: set[str] = set()  # digests of flash images that are inside
@@ -40,6 +40,7 @@ class LabHost(Programs):
             self.close()
         if self._lab is None:
             self._lab = Lab(self._image)
+            self.notes = self.notes or [self._lab.image.describe()]
             self.notes += [f"the lab did not boot at once: {why}" for why in self._lab.retries]
         return self._lab
 

@@ -251,13 +251,7 @@ class Mux:
             self._write()
         if not events & selectors.EVENT_READ:
             return
-        try:
-            data = os.read(self._link, 16 * _CHUNK)
-        except BlockingIOError:
-            return
-        if not data:
-            raise EOFError("the other end of the link has gone")
-        self._in += data
+        self._fill()
         start = 0
         while len(self._in) - start >= _HEADER.size:
             kind, number, length = _HEADER.unpack_from(self._in, start)
@@ -267,6 +261,17 @@ class Mux:
             self._dispatch(kind, number, bytes(self._in[start + _HEADER.size : end]))
             start = end
         del self._in[:start]
+
+    def _fill(self):
+        """Read the link: a virtio-serial port gives a page at a time, so ask it often."""
+        for _ in range(32):
+            try:
+                data = os.read(self._link, 16 * _CHUNK)
+            except BlockingIOError:
+                return
+            if not data:
+                raise EOFError("the other end of the link has gone")
+            self._in += data
 
     def _dispatch(self, kind, number, payload):
         if kind == CALL:
