@@ -20,7 +20,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from mpfw import deps, paths
+from mpfw import deps, lab_initramfs, paths
 
 # What each stage needs beyond its own packages.
 STAGES = {"image": ["image"], "run": ["image", "run"], "test": ["image", "run", "test"]}
@@ -37,6 +37,8 @@ def main(stages: list[str]) -> None:
     deps.provide("micropython")
     if "run" in wanted and not Path("/dev/vhost-vsock").exists():
         deps.provide("vhost-device-vsock")
+    if "test" in wanted:
+        lab_initramfs.provide()
 
 
 def missing_packages(stages: set[str]) -> list[str]:

@@ -6,7 +6,6 @@ streams to sockets inside, all through one virtio-serial port (mpfw.mux). It kno
 firmware; mpfw.labhost makes a host for firmware guests out of it.
 """
 
-import os
 import queue
 import selectors
 import shutil
@@ -19,7 +18,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from mpfw import debian, lab_initramfs, mux
+from mpfw import lab_initramfs, mux
 from mpfw.lab_initramfs import LAB, Cpio, LabImage
 from mpfw.programs import Programs
 
@@ -123,7 +122,7 @@ class Lab(Programs):
 
     def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
         """`memory` in MiB: what guests inside get, their files and about 300 MiB of its own."""
-        self.image = image or lab_initramfs.provide(default_suite())
+        self.image = image or lab_initramfs.provide()
         self.retries = []  # why earlier attempts to boot failed: for reports
         self._cpu = cpu
         self._memory = memory
@@ -335,11 +334,6 @@ class Lab(Programs):
         for sock in (self._wake, self._woken):
             sock.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-
-def default_suite() -> str:
-    """The Debian suite that the lab is made of: LAB_SUITE, else the machine's own release."""
-    return os.environ.get("LAB_SUITE") or debian.codename() or "bookworm"
 
 
 def _add_ours(file) -> None:

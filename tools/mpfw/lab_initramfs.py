@@ -43,8 +43,14 @@ class LabImage:
         return f"Debian {self.suite}, Linux {kernel}, QEMU {qemu}"
 
 
-def provide(suite: str, build: Path = paths.BUILD) -> LabImage:
-    """The lab image of Debian suite `suite`, from build/lab or made now. May raise AptError."""
+def default_suite() -> str:
+    """The Debian suite that the lab is made of: LAB_SUITE, else the machine's own release."""
+    return os.environ.get("LAB_SUITE") or debian.codename() or "bookworm"
+
+
+def provide(suite: str | None = None, build: Path = paths.BUILD) -> LabImage:
+    """The lab image of a Debian suite, from build/lab or made now. Raises DependencyError."""
+    suite = suite or default_suite()
     packages = deps.manifest()["lab"]["packages"]
     key = hashlib.sha256("\n".join([suite, *packages]).encode())
     for source in (LAB / "contents.toml", Path(__file__)):
@@ -63,7 +69,12 @@ def provide(suite: str, build: Path = paths.BUILD) -> LabImage:
 
 def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
     """Fetch and unpack the packages, choose files, write the products; returns their directory."""
-    archives = debian.Suite(build / "apt", suite, "deb").closure(packages, scratch / "debs")
+    try:
+        archives = debian.Suite(build / "apt", suite, "deb").closure(packages, scratch / "debs")
+    except debian.AptError as error:
+        raise deps.DependencyError(
+            f"cannot fetch the lab's packages ([lab] in deps.toml) from Debian {suite}:\n{error}"
+        ) from error
     root, product = scratch / "root", scratch / "product"
     product.mkdir()
     _unpack(archives, root)

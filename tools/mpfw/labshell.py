@@ -13,13 +13,15 @@ from pathlib import Path
 import click
 
 from mpfw import lab_initramfs, paths
-from mpfw.lab import Lab, default_suite
+from mpfw.lab import Lab
 
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
 @click.command()
-@click.option("--suite", default=default_suite, help="Debian suite: bookworm, trixie, sid.")
+@click.option(
+    "--suite", default=lab_initramfs.default_suite, help="Debian suite: bookworm, trixie, sid."
+)
 @click.option("--image", default=paths.IMAGE, type=click.Path(exists=True, path_type=Path))
 def lab(suite: str, image: Path) -> None:
     """A shell in the lab, where the kernel's vhost-vsock is."""
