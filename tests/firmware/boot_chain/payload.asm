@@ -1,0 +1,34 @@
+; SPDX-License-Identifier: MIT
+; The smallest payload: says on COM1 that it runs, then stops. All registers but rax, rdx and rsi stay as it found
+; them, for the test to read through QEMU. With -DCRASH it executes an undefined instruction instead.
+
+        bits    64
+        default abs
+
+        section .text
+        global  _start
+_start:
+%ifdef CRASH
+        ud2
+%endif
+        mov     esi, message
+        mov     edx, 0x3F8
+.next:
+        lodsb
+        test    al, al
+        jz      .halt
+        out     dx, al
+        jmp     .next
+.halt:
+        hlt
+        jmp     .halt
+
+        section .rodata
+message:
+        db      "payload reached", 10, 0
+
+        section .data
+        times   1000 dq 0x0123456789ABCDEF
+
+        section .bss
+        resb    30000
