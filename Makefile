@@ -17,19 +17,24 @@ MICROPYTHON := $(MICROPYTHON_DIR)
 else
 MICROPYTHON := $(BUILD)/$(shell sed -n 's/^unpack = "\(micropython-.*\)"/\1/p' deps.toml)
 endif
-export VHOST_DEVICE_VSOCK HOST
+export VHOST_DEVICE_VSOCK
+
+# `make test HOST=...`: only from the command line; some shells have a variable of that name.
+ifeq ($(origin HOST),command line)
+PYTEST_ARGS += --host=$(HOST)
+endif
 
 SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test test-matrix lab lint smoke boot-time upstream lock clean distclean FORCE
+.PHONY: help image run test test-matrix lab lint smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(PYTHON) tools/bootstrap.py image
-	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware MPFW=$(MPFW)
+	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
 

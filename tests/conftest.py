@@ -4,7 +4,6 @@
 A failing test's report shows what every guest that was alive then had said.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,8 @@ def pytest_addoption(parser):
     parser.addoption("--image", default=str(paths.IMAGE), help="the flash image under test")
     parser.addoption(
         "--host",
-        default=os.environ.get("HOST") or "auto",
-        help="vsock device: auto, vhost-vsock, vhost-user, lab (default: $HOST or auto)",
+        default="auto",
+        help="vsock device: auto, vhost-vsock, vhost-user, lab",
     )
 
 
