@@ -158,10 +158,12 @@ def upload(source: Path, terminal: str) -> None:
     tests = source / "tests"
     imported = [path for path in sorted((tests / "import").iterdir()) if path.name != "ext"]
     beside = [tests / "import/ext", tests / "io/data", tests / "unicode/data"]
-    command = [sys.executable, "-m", "mpremote", "connect", terminal, "resume", "mkdir", ":lib"]
+    command = [sys.executable, "-m", "mpremote", "connect", terminal, "mkdir", ":lib"]
     command += ["+", "cp", "-r", *map(str, [LIBRARY / "unittest.py", *imported]), ":lib/"]
     command += ["+", "cp", "-r", *map(str, beside), ":"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode != 0:
+        raise UpstreamError(f"mpremote cannot copy the tests' files:\n{result.stderr}")
 
 
 def source_tree() -> Path:
