@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Runs first, before boot.py: mounts the RAM disk at /, after formatting it at power-on."""
+"""Runs first, before boot.py: mounts the RAM disk at /, after formatting it at power-on.
+
+FAT, because it refuses a write to a file that is open for reading, which littlefs does not.
+"""
 
 import machine
 import vfs
 
 try:
-    fs = vfs.VfsLfs2(machine.ramdisk)
+    vfs.mount(machine.ramdisk, "/")
 except OSError:
-    vfs.VfsLfs2.mkfs(machine.ramdisk)
-    fs = vfs.VfsLfs2(machine.ramdisk)
-vfs.mount(fs, "/")
-
-del fs
+    vfs.VfsFat.mkfs(machine.ramdisk)
+    vfs.mount(machine.ramdisk, "/")

@@ -21,6 +21,10 @@
 #include "port/ramdisk.h"
 #include "port/serial.h"
 
+// What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
+// RuntimeError long before the guard page does it.
+#define PYTHON_STACK_SIZE (160 * 1024)
+
 static void gc_heap_init(void) {
     void *heap = memory_alloc_heap(MICROPY_GC_INITIAL_HEAP_SIZE);
     gc_init(heap, (char *)heap + MICROPY_GC_INITIAL_HEAP_SIZE);
@@ -55,7 +59,7 @@ static void run_repl(void) {
 static void __attribute__((noreturn)) interpreter(void) {
     for (;;) {
         stack_range_t stack = hob_stack();
-        mp_cstack_init_with_top((void *)stack.top, stack.top - stack.base);
+        mp_cstack_init_with_top((void *)stack.top, PYTHON_STACK_SIZE);
         gc_heap_init();
         mp_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));

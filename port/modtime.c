@@ -19,7 +19,7 @@ static mp_obj_t mp_time_localtime_get(void) {
     return mp_obj_new_tuple(8, tuple);
 }
 
-// With double-precision floats, time() has a fraction, as in CPython.
+// Whole seconds, as on all ports whose gmtime() takes no floats; time_ns() has the fraction.
 static mp_obj_t mp_time_time_get(void) {
-    return mp_obj_new_float(clock_epoch_us() / 1e6);
+    return mp_obj_new_int_from_ull(clock_epoch_us() / 1000000);
 }

@@ -22,7 +22,7 @@
 #define MICROPY_ALLOC_PATH_MAX                  (256)
 #define MICROPY_STACK_CHECK_MARGIN              (16 * 1024)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF  (1)
-#define MICROPY_EMERGENCY_EXCEPTION_BUF_SIZE    (1024)
+#define MICROPY_EMERGENCY_EXCEPTION_BUF_SIZE    (256)
 
 // Emitters. Native code is built in the heap and then committed to pages that are never
 // writable and executable at once (nativecode.c).
@@ -44,7 +44,6 @@
 
 // Builtins and modules.
 #define MICROPY_PY_BUILTINS_HELP_TEXT           x86_64_help_text
-#define MICROPY_PY_SYS_ATEXIT                   (1)
 #define MICROPY_PY_SYS_EXC_INFO                 (1)
 #define MICROPY_PY_DEFLATE_COMPRESS             (1)
 #define MICROPY_PY_OS_INCLUDEFILE               "port/modos.c"
@@ -66,6 +65,10 @@
 #define MICROPY_PY_MACHINE_PIN_BASE             (0)
 #define MICROPY_PY_MACHINE_SIGNAL               (0)
 #define MICROPY_VFS                             (1)
+#define MICROPY_FATFS_ENABLE_LFN                (2)
+#define MICROPY_FATFS_LFN_CODE_PAGE             437 // pasted into names, so without parentheses
+#define MICROPY_FATFS_RPATH                     (2)
+#define MICROPY_FATFS_USE_LABEL                 (1)
 #define MICROPY_VFS_ROM                         (1)
 
 // What Linux programs expect to find in `errno`.

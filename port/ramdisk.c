@@ -3,14 +3,17 @@
 // as they do on ports with flash. Upstream's extended block protocol (docs: vfs.AbstractBlockDev).
 
 #include <string.h>
-#include "extmod/vfs.h"
+#include "extmod/vfs_fat.h"
+#include "lib/oofatfs/ff.h"
 #include "py/mperrno.h"
 #include "py/runtime.h"
+#include "port/clock.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
 #include "port/ramdisk.h"
+#include "shared/timeutils/timeutils.h"
 
-#define BLOCK_SIZE      (4096)
+#define BLOCK_SIZE      (512)
 #define MIN_SIZE        (512 * 1024)
 #define MAX_SIZE        (16 * 1024 * 1024)
 
@@ -94,3 +97,23 @@ MP_DEFINE_CONST_OBJ_TYPE(
     MP_TYPE_FLAG_NONE,
     locals_dict, &ramdisk_locals_dict
     );
+
+// The linker puts this in front of f_lseek (--wrap): extmod/vfs_fat_file.c ignores its result, so
+// that a seek in a closed file would pass for done.
+FRESULT __real_f_lseek(FIL *file, FSIZE_t offset);
+
+FRESULT __wrap_f_lseek(FIL *file, FSIZE_t offset) {
+    FRESULT result = __real_f_lseek(file, offset);
+    if (result != FR_OK) {
+        mp_raise_OSError(fresult_to_errno_table[result]);
+    }
+    return result;
+}
+
+// The date that FAT gives a file it writes: years from 1980, seconds by twos.
+DWORD get_fattime(void) {
+    timeutils_struct_time_t tm;
+    timeutils_seconds_since_epoch_to_struct_time(clock_epoch_us() / 1000000, &tm);
+    return (DWORD)(tm.tm_year - 1980) << 25 | tm.tm_mon << 21 | tm.tm_mday << 16
+           | tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2;
+}
