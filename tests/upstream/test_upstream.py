@@ -16,13 +16,19 @@ LEAST = 850  # tests that a run must have performed; upstream's unix port perfor
 
 
 @pytest.fixture(scope="module")
-def runs(image):
+def results(tmp_path_factory):
+    """Where each mode leaves what failed tests printed."""
+    return tmp_path_factory.mktemp("upstream")
+
+
+@pytest.fixture(scope="module")
+def runs(image, results):
     """Mode -> the future of its totals."""
     source = upstream.source_tree()
 
     def run(mode):
-        with Guest(Machine(image=image, memory="128M"), console="pty") as guest:
-            return upstream.run_firmware(source, mode, guest)
+        with Guest(Machine(image=image), console="pty") as guest:
+            return upstream.run_firmware(source, mode, guest, results / mode)
 
     with ThreadPoolExecutor() as pool:
         yield {mode: pool.submit(run, mode) for mode in upstream.MODES}
@@ -30,9 +36,9 @@ def runs(image):
 
 @pytest.mark.timeout(1300)
 @pytest.mark.parametrize("mode", upstream.MODES)
-def test_no_upstream_test_fails(runs, mode, record_property):
+def test_no_upstream_test_fails(runs, results, mode, record_property):
     totals = runs[mode].result()
     record_property("totals", f"{totals.passed} of {totals.tests}, {len(totals.skipped)} skipped")
-    assert not totals.failed, upstream.differences(upstream.RESULTS / f"firmware-{mode}")
+    assert not totals.failed, upstream.differences(results / mode)
     assert totals.passed == totals.tests
     assert totals.tests >= LEAST

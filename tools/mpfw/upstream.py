@@ -146,11 +146,11 @@ def run_unix(source: Path, mode: str) -> Totals:
     return run_suite(source, "unix", mode, RESULTS / f"unix-{mode}", environment=environment)
 
 
-def run_firmware(source: Path, mode: str, guest: Guest) -> Totals:
+def run_firmware(source: Path, mode: str, guest: Guest, results: Path) -> Totals:
     """Totals of the firmware in `guest`, which was started with console="pty"."""
     excluded = EXCLUDED if mode == "plain" else EXCLUDED | EXCLUDED_VIA_MPY
     upload(source, guest.pty)
-    return run_suite(source, guest.pty, mode, RESULTS / f"firmware-{mode}", tuple(excluded))
+    return run_suite(source, guest.pty, mode, results, tuple(excluded))
 
 
 def upload(source: Path, terminal: str) -> None:
@@ -181,9 +181,10 @@ def upstream():
 @click.option("--mode", type=click.Choice(sorted(MODES)), default="plain", show_default=True)
 def run(image, mode):
     """Run it on the firmware in one mode; show what failed."""
+    results = RESULTS / f"firmware-{mode}"
     with Guest(Machine(image=image), console="pty") as guest:
-        totals = run_firmware(source_tree(), mode, guest)
-    print(differences(RESULTS / f"firmware-{mode}"))
+        totals = run_firmware(source_tree(), mode, guest, results)
+    print(differences(results))
     print(_row(f"firmware, {mode}", totals))
     raise SystemExit(bool(totals.failed))
 
@@ -197,7 +198,7 @@ def totals(image):
 
     def on_firmware(mode):
         with Guest(Machine(image=image), console="pty") as guest:
-            return run_firmware(source, mode, guest)
+            return run_firmware(source, mode, guest, RESULTS / f"firmware-{mode}")
 
     print("| target, mode | tests | passed | failed | skipped | individual cases |")
     print("| --- | --- | --- | --- | --- | --- |")
