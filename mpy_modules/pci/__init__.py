@@ -22,6 +22,8 @@ class Devices(list):
     def __repr__(self):
         return "\n".join([repr(function) for function in self])
 
+    __str__ = __repr__
+
 
 def devices():
     """All functions of the machine as a list, in bus order; enumerates at the first call."""

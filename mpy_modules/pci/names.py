@@ -5,6 +5,7 @@ _VENDORS = {
     0x1000: "Broadcom / LSI",
     0x1013: "Cirrus Logic",
     0x10EC: "Realtek",
+    0x104C: "Texas Instruments",
     0x1234: "QEMU",
     0x15AD: "VMware",
     0x1AF4: "Red Hat",
@@ -83,6 +84,8 @@ _DEVICES = {
     0x000D1B36: "XHCI host controller",
     0x000E1B36: "PCIe-PCI bridge",
     0x00101B36: "NVMe controller",
+    0x8232104C: "XIO3130 switch, upstream",
+    0x8233104C: "XIO3130 switch, downstream",
     0x11101AF4: "inter-VM shared memory",
 }
 

@@ -79,4 +79,6 @@ def _read_place(function, at, kind):
     least = _COMMON_SIZE if kind == _COMMON else 2 if kind == _NOTIFY else 1
     if size < least or offset & (0, 3, 1, 0, 3)[kind]:
         return None
+    if function.bars[bar] is None or function.bars[bar].io:
+        return None  # a notification port, for drivers without memory access
     return bar, offset, size, multiplier

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""fw_cfg and the HOB list as the firmware's Python sees them."""
+
+import hashlib
+import random
+
+import pytest
+
+from mpfw.console import RemoteError
+
+
+def test_a_file_by_name(boot):
+    guest = boot(fw_cfg={"opt/test/text": "héllo", "opt/test/empty": ""})
+    guest.console.wait_prompt()
+    guest.console.exec("import fw_cfg")
+    assert guest.console.eval("bytes(fw_cfg.read('opt/test/text'))") == "héllo".encode()
+    assert guest.console.eval("bytes(fw_cfg.read('opt/test/empty'))") == b""
+    assert guest.console.eval("fw_cfg.size('opt/test/text')") == 6
+    assert guest.console.eval("fw_cfg.read('opt/test')") is None
+    assert guest.console.eval("fw_cfg.read('pt/test/text')") is None
+    assert "opt/test/text" in guest.console.eval("fw_cfg.names()")
+
+
+def test_a_large_file_arrives_whole(boot):
+    content = random.Random(1).randbytes(3 << 20)
+    guest = boot(fw_cfg={"opt/test/large": content})
+    guest.console.wait_prompt()
+    code = """
+import fw_cfg, hashlib
+data = fw_cfg.read("opt/test/large")
+print(len(data), hashlib.sha256(data).digest().hex())
+"""
+    expected = f"{len(content)} {hashlib.sha256(content).hexdigest()}\n"
+    assert guest.console.exec(code) == expected
+
+
+def test_a_file_beyond_the_limit_is_refused(boot):
+    guest = boot(fw_cfg={"opt/test/large": bytes(1000)})
+    guest.console.wait_prompt()
+    with pytest.raises(RemoteError, match="has 1000 bytes, more than 999"):
+        guest.console.exec("import fw_cfg; fw_cfg.read('opt/test/large', 999)")
+
+
+def test_without_dma_it_reads_byte_by_byte(boot):
+    content = random.Random(2).randbytes(5000)
+    guest = boot(
+        fw_cfg={"opt/test/file": content},
+        extra=("-global", "fw_cfg_io.dma_enabled=off"),
+    )
+    guest.console.wait_prompt()
+    read = guest.console.eval("bytes(__import__('fw_cfg').read('opt/test/file'))")
+    assert read == content
+
+
+@pytest.mark.parametrize("memory, size", (("64M", 64 << 20), ("8G", 8 << 30)))
+def test_hobs_tell_the_memory(boot, memory, size):
+    guest = boot(memory=memory)
+    guest.console.wait_prompt()
+    guest.console.exec("import hob")
+    ram = guest.console.eval("hob.resources(hob.RAM)")
+    total = sum(length for _, length in ram)
+    assert size - (1 << 20) <= total <= size
+    for _, length, kind in guest.console.eval("hob.allocations()"):
+        assert length and kind < 15
+    assert (0, 0x10000) in guest.console.eval("hob.resources(hob.IO)")
+    volumes = guest.console.eval("hob.volumes()")
+    assert max(start + length for start, length in volumes) == 1 << 32
+    assert 36 <= guest.console.eval("hob.address_bits()") <= 52

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""virtio against QEMU's own devices: real queues and interrupts, and devices with odd options."""
+
+from pathlib import Path
+
+import pytest
+
+from mpfw.console import RemoteError
+
+ENTROPY = Path(__file__).with_name("entropy.py").read_text()
+
+
+@pytest.fixture
+def entropy(boot):
+    """A function that boots a guest with these devices and the entropy driver loaded."""
+
+    def start(*devices, **machine):
+        guest = boot(devices=devices, **machine)
+        guest.console.wait_prompt()
+        guest.console.exec(ENTROPY)
+        return guest
+
+    return start
+
+
+def reads_entropy(guest, devices=1):
+    """Every entropy device gives bytes that are no constant, and different ones each time."""
+    guest.console.exec("rngs = all_devices()")
+    assert guest.console.eval("len(rngs)") == devices
+    for i in range(devices):
+        first, second = (guest.console.eval(f"rngs[{i}].read(64)") for _ in range(2))
+        assert first != second
+        assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    (
+        "",
+        ",event_idx=off",
+        ",indirect_desc=off",
+        ",event_idx=off,indirect_desc=off",
+        ",packed=on",
+        ",iommu_platform=on,disable-legacy=on",
+        ",disable-legacy=on",
+        ",disable-legacy=off",
+        ",vectors=0",
+        ",vectors=1",
+        ",page-per-vq=on",
+        ",modern-pio-notify=on",
+        ",ats=on,disable-legacy=on",
+    ),
+)
+def test_entropy_is_read_whatever_the_device_offers(entropy, options):
+    reads_entropy(entropy("virtio-rng-pci" + options))
+
+
+def test_completion_arrives_by_interrupt(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+rng = all_devices()[0]
+for i in range(10):
+    rng.queue.add1(rng.buffer.addr, 8, True)
+    rng.queue.enable_interrupts()
+    rng.queue.publish()
+    while rng.queue.vector.count == i:
+        machine.idle()
+    rng.queue.pop()
+print(rng.queue.vector.count)
+"""
+    assert guest.console.exec(code) == "10\n"
+
+
+def test_without_msix_the_queue_has_no_vector(entropy):
+    guest = entropy("virtio-rng-pci,vectors=0")
+    reads_entropy(guest)
+    assert guest.console.eval("rngs[0].queue.vector") is None
+
+
+def test_one_msix_entry_is_shared(entropy):
+    guest = entropy("virtio-rng-pci,vectors=1")
+    reads_entropy(guest)
+    assert guest.console.eval("rngs[0].queue.vector is rngs[0].device.config_vector")
+
+
+def test_ring_indices_wrap_around_on_a_real_device(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+rng = all_devices()[0]
+ok = 0
+for i in range(66000):
+    ok += len(rng.read(1 + i % 16)) == 1 + i % 16
+print(ok, rng.queue.free == rng.queue.size)
+"""
+    assert guest.console.exec(code, 90) == "66000 True\n"
+
+
+def test_long_chains_go_through_an_indirect_table(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+rng = all_devices()[0]
+at = rng.buffer.addr
+head = rng.queue.add((), [(at + 100 * i, 10) for i in range(12)])
+free = rng.queue.free
+rng.queue.publish()
+done = rng.wait()
+parts = [bytes(rng.buffer[100 * i : 100 * i + 10]) for i in range(12)]
+gaps = sum(sum(rng.buffer[100 * i + 10 : 100 * i + 100]) for i in range(12))
+print(rng.queue.size, free, done == head << 32 | 120, len(set(parts)), gaps)
+"""
+    assert guest.console.exec(code) == "8 7 True 12 0\n"
+
+
+def test_several_completions_are_popped_in_order(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+rng = all_devices()[0]
+heads = [rng.queue.add1(rng.buffer.addr + 8 * i, 8, True) for i in range(8)]
+rng.queue.publish()
+print([rng.wait() for _ in range(8)] == [head << 32 | 8 for head in heads])
+"""
+    assert guest.console.exec(code) == "True\n"
+
+
+def test_a_legacy_device_is_refused_with_a_reason(entropy):
+    guest = entropy("virtio-rng-pci,disable-modern=on,disable-legacy=off")
+    with pytest.raises(RemoteError, match="no modern interface"):
+        guest.console.exec("all_devices()")
+
+
+def test_a_queue_that_the_device_lacks_is_refused(entropy):
+    guest = entropy("virtio-rng-pci")
+    with pytest.raises(RemoteError, match="no queue 7"):
+        guest.console.exec("all_devices()[0].device.queue(7)")
+
+
+def test_a_required_feature_that_is_not_offered_is_refused_and_the_device_told(entropy):
+    guest = entropy("virtio-rng-pci")
+    guest.console.exec("device = VirtioDevice(virtio.find(virtio.ENTROPY)[0])")
+    with pytest.raises(RemoteError, match="lacks feature bits 0x4000"):
+        guest.console.exec("device.negotiate(required=1 << 14)")
+    assert guest.console.eval("device.status") & 0x80
+
+
+def test_a_device_that_asks_for_a_reset_is_an_error_and_works_after_it(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+rng = all_devices()[0]
+assert not rng.device.check()
+machine.mem16[rng.queue.avail_address + 2] = 1000  # more than the queue has: QEMU stops there
+machine.mem16[rng.device._transport.notify_address(0)] = 0
+try:
+    while not rng.device.check():
+        machine.idle()
+except OSError as error:
+    print(error.errno, error)
+rng.close()
+print(len(all_devices()[0].read(32)))
+"""
+    first, second = guest.console.exec(code).splitlines()
+    assert first.startswith("5 ") and "needs a reset" in first
+    assert second == "32"
+
+
+def test_config_change_interrupts_and_is_read_whole(entropy):
+    guest = entropy("virtio-net-pci,id=nic")
+    code = """
+device = VirtioDevice(virtio.find(virtio.NETWORK)[0])
+device.negotiate(1 << 16)  # VIRTIO_NET_F_STATUS
+device.driver_ok()
+while device.check():
+    pass
+print(device.config(4, 4)[2:])
+"""
+    assert guest.console.exec(code) == "b'\\x01\\x00'\n"  # link up
+    guest.qmp("set_link", {"name": "nic", "up": False})
+    code = """
+while not device.check():
+    machine.idle()
+print(device.config(4, 4)[2:])
+"""
+    assert guest.console.exec(code) == "b'\\x00\\x00'\n"
+
+
+def test_opening_and_closing_leaks_neither_memory_nor_vectors(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+before = machine.dma_used()
+for _ in range(200):
+    rng = all_devices()[0]
+    rng.read(16)
+    rng.close()
+print(machine.dma_used() - before, machine.Vector().number)
+"""
+    assert guest.console.exec(code) == "0 64\n"
+
+
+def test_soft_reset_with_buffers_in_flight_leaves_a_working_machine(entropy):
+    guest = entropy("virtio-rng-pci")
+    for _ in range(3):
+        guest.console.exec("rng = all_devices()[0]; rng.queue.add1(rng.buffer.addr, 4096, True)")
+        guest.console.exec("rng.queue.publish(); rng.queue.enable_interrupts()")
+        guest.console.soft_reset()
+        guest.console.exec(ENTROPY)
+        reads_entropy(guest)
+
+
+def test_twenty_other_devices_do_not_disturb(entropy):
+    others = [f"virtio-serial-pci,id=s{i}" for i in range(8)] + ["virtio-balloon-pci"]
+    others += ["virtio-rng-pci"] * 6 + ["virtio-keyboard-pci", "virtio-mouse-pci"]
+    others += ["virtio-tablet-pci", "virtio-gpu-pci", "virtio-scsi-pci"]
+    guest = entropy(*others)
+    reads_entropy(guest, devices=6)
+    assert guest.console.eval(
+        "sum(virtio.device_type(f) != 0 for f in __import__('pci').devices())"
+    )
+
+
+@pytest.mark.parametrize("memory", ("16M", "4G", "64G"))
+def test_works_with_little_and_with_much_memory(entropy, memory):
+    reads_entropy(entropy("virtio-rng-pci", memory=memory))
+
+
+def test_repr_of_devices_is_lspci_like(entropy):
+    guest = entropy("virtio-rng-pci,addr=5")
+    text = guest.console.exec("import pci\nprint(pci.find(0x1af4))")
+    assert text == "00:05.0 Unclassified device: Red Hat Virtio RNG [1af4:1005]\n"
