@@ -11,7 +11,12 @@ _start:
 %ifdef CRASH
         ud2
 %endif
+        mov     esi, dirty              ; RAM keeps its contents through a warm reset
+        cmp     qword [counter], 0
+        jne     .say
         mov     esi, message
+.say:
+        inc     qword [counter]
         mov     edx, 0x3F8
 .next:
         lodsb
@@ -26,9 +31,13 @@ _start:
         section .rodata
 message:
         db      "payload reached", 10, 0
+dirty:
+        db      ".bss is not clear", 10, 0
 
         section .data
         times   1000 dq 0x0123456789ABCDEF
 
         section .bss
+counter:
+        resq    1
         resb    30000

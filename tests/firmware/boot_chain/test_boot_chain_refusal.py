@@ -116,11 +116,14 @@ def test_an_empty_app_volume_is_no_app(reached, layout):
     assert (platform["app_base"], platform["app_size"]) == (0, 0)
 
 
-def test_a_damaged_app_is_left_out_with_a_warning(reached, make_image, layout):
+@pytest.mark.parametrize(
+    ("offset", "part"), [(0x64, "file body checksum"), (0xE0000, "free space")]
+)
+def test_a_damaged_app_is_left_out_with_a_warning(reached, make_image, layout, offset, part):
     image = make_image(app=ROMFS)
-    seen = reached(flipped(image, layout.volumes["app"].offset + 0x64))
+    seen = reached(flipped(image, layout.volumes["app"].offset + offset))
     platform = seen.platform(layout)
     assert (platform["app_base"], platform["app_size"]) == (0, 0)
     warnings = [line for line in seen.log() if " WARN " in line]
     assert len(warnings) == 1
-    assert warnings[0].endswith("WARN ipl: app volume: file body checksum: ignored")
+    assert warnings[0].endswith(f"WARN ipl: app volume: {part}: ignored")
