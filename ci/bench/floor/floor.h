@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// The floor: the benchmark's bare-metal guest in C. It drives one vsock device by polling and serves echo, sink and
+// source, as fast as we know how; what Python costs is measured against it. It trusts its device and its peer, unlike
+// the firmware, and knows no interrupts.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define barrier() __asm__ volatile ("" : : : "memory") // x86 keeps loads and stores in order; so must the compiler
+#define fence()   __asm__ volatile ("mfence" : : : "memory") // except a load after a store
+
+static inline void out8(uint16_t port, uint8_t value) {
+    __asm__ volatile ("outb %0, %1" : : "a" (value), "Nd" (port));
+}
+
+static inline void out32(uint16_t port, uint32_t value) {
+    __asm__ volatile ("outl %0, %1" : : "a" (value), "Nd" (port));
+}
+
+static inline uint32_t in32(uint16_t port) {
+    uint32_t value;
+    __asm__ volatile ("inl %1, %0" : "=a" (value) : "Nd" (port));
+    return value;
+}
+
+// main.c
+void log_line(const char *text);
+void __attribute__((noreturn)) fatal(const char *text);
+void *allocate(size_t size, size_t align); // memory of its own, zeroed, never given back
+
+// pci.c: a virtio device's register blocks.
+struct virtio_pci {
+    volatile uint8_t *common;
+    volatile uint8_t *notify;
+    volatile uint8_t *config;
+    uint32_t notify_multiplier;
+};
+
+void pci_find_vsock(struct virtio_pci *device);
+
+// A packet: header and payload, one behind the other in memory that the device reads or writes.
+#define PACKET_DATA (65536)
+
+struct header { // virtio 1.2, 5.10.6
+    uint64_t src_cid, dst_cid;
+    uint32_t src_port, dst_port, len;
+    uint16_t type, op;
+    uint32_t flags, buf_alloc, fwd_cnt;
+} __attribute__((packed));
+
+struct packet {
+    struct header *header;
+    uint8_t *data;
+    struct packet *next;
+};
+
+// queue.c: a split virtqueue with event index; every chain is one descriptor.
+#define QUEUE_MAX (128)
+
+struct queue {
+    volatile struct descriptor *descriptors;
+    volatile struct available *available;
+    volatile struct used *used;
+    volatile uint16_t *notify;
+    struct packet *owner[QUEUE_MAX]; // whose packet is behind a descriptor
+    uint16_t free[QUEUE_MAX];        // a stack of descriptor numbers
+    uint16_t free_count, size, index;
+    uint16_t added, published, taken;
+};
+
+void queue_init(struct queue *q, const struct virtio_pci *device, uint16_t index);
+void queue_add(struct queue *q, struct packet *packet, uint32_t length, bool device_writes);
+void queue_publish(struct queue *q);
+struct packet *queue_pop(struct queue *q, uint32_t *length);
+
+// device.c: the vsock device, its packets and their way in and out.
+void device_init(void);
+struct packet *packet_take(void); // NULL if none is free
+void packet_free(struct packet *packet);
+void device_send(struct packet *packet);
+bool device_can_send(void);
+void device_poll(void (*receive)(struct packet *packet));
+extern uint64_t device_cid;
+
+// connections.c: accept, credit, close, and the three services.
+void connections_receive(struct packet *packet);
+void connections_run(void);
