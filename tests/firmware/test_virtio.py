@@ -173,7 +173,7 @@ while device.check():
 print(device.config(4, 4)[2:])
 """
     assert guest.console.exec(code) == "b'\\x01\\x00'\n"  # link up
-    guest.qmp("set_link", {"name": "nic", "up": False})
+    guest.qmp("set_link", name="nic", up=False)
     code = """
 while not device.check():
     machine.idle()
