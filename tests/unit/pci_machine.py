@@ -29,6 +29,7 @@ class Function:
         self.config = bytearray(4096)
         self.mask = bytearray(4096)
         self.children = {}
+        self.registers = {}  # BAR -> function(offset, value or None to read, width)
         self.bars = bars or {}
         struct.pack_into("<I", self.config, 0, ids)
         struct.pack_into("<I", self.config, 8, class_code << 8 | 1)
@@ -210,6 +211,11 @@ class Machine:
             self.ecam_touched += 1
             return self.config(at & 0xFFFFFFF, value, width)
         assert any(s <= at and at + width <= s + n for s, n in self.mmio), f"fault at {at:#x}"
+        for function in self.roots[0].values():
+            for index, registers in function.registers.items():
+                offset = at - function.bar_address(index)
+                if 0 <= offset < function.bars[index][1]:
+                    return registers(offset, value, width)
         if value is None:
             return int.from_bytes(bytes(self.ram.get(at + i, 0) for i in range(width)), "little")
         for i, byte in enumerate((value & (1 << 8 * width) - 1).to_bytes(width, "little")):
