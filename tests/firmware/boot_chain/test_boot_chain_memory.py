@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The memory that the payload is given: the HOB list and the page tables, on many machines."""
 
+import bisect
 import struct
 from dataclasses import dataclass
 
@@ -145,7 +146,9 @@ def walk(seen):
 
 def at(mappings, address):
     """The mapping that covers an address, or None."""
-    return next((m for m in mappings if m.start <= address < m.start + m.size), None)
+    index = bisect.bisect_right(mappings, address, key=lambda mapping: mapping.start) - 1
+    found = mappings[index] if index >= 0 else None
+    return found if found and address < found.start + found.size else None
 
 
 @pytest.mark.parametrize("cpu", ["qemu64", "max"])
