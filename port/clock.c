@@ -102,7 +102,7 @@ static uint64_t cmos_seconds(void) {
 }
 
 void clock_init(void) {
-    const platform_hob_t *platform = hob_platform();
+    const struct platform *platform = hob_platform();
     clk.pm_port = platform->pm_base + PM_TIMER_OFFSET;
     clk.base_tsc = platform->tsc_at_reset;
 

@@ -7,7 +7,7 @@
 
 static const hob_header_t *list;
 static size_t list_size;
-static const platform_hob_t *platform;
+static const struct platform *platform;
 static stack_range_t stack;
 
 static const hob_header_t *find(const hob_header_t *hob, uint16_t type) {
@@ -57,7 +57,7 @@ const hob_header_t *hob_next(const hob_header_t *hob, uint16_t type) {
     return find((const void *)((const char *)hob + hob->length), type);
 }
 
-const platform_hob_t *hob_platform(void) {
+const struct platform *hob_platform(void) {
     return platform;
 }
 

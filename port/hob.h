@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "firmware/platform_hob.h"
 
 #define HOB_TYPE_MEMORY_ALLOCATION      (0x0002)
 #define HOB_TYPE_RESOURCE_DESCRIPTOR    (0x0003)
@@ -33,17 +34,6 @@ typedef struct _hob_allocation_t {
     uint32_t reserved;
 } hob_allocation_t;
 
-// The platform HOB's contents; firmware/ipl/hob.h writes it.
-typedef struct _platform_hob_t {
-    uint32_t version, reserved;
-    uint16_t chipset, pm_base, pm_timer_bits, reserved2;
-    uint64_t tsc_at_reset, tsc_at_handoff;
-    uint64_t ecam_base;
-    uint64_t boot_volume_base;
-    uint64_t app_base, app_size; // the ROMFS image in the app volume; 0 if there is none
-    uint64_t tsc_hz;
-} platform_hob_t;
-
 typedef struct _stack_range_t {
     uint64_t base, top; // the guard page lies right below base
 } stack_range_t;
@@ -53,7 +43,7 @@ const void *hob_list(void);
 size_t hob_list_size(void);
 const hob_header_t *hob_first(uint16_t type); // NULL if there is none
 const hob_header_t *hob_next(const hob_header_t *hob, uint16_t type);
-const platform_hob_t *hob_platform(void);
+const struct platform *hob_platform(void);
 stack_range_t hob_stack(void);
 
 #endif // PORT_HOB_H

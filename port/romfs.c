@@ -8,7 +8,7 @@
 #include "port/hob.h"
 
 mp_obj_t mp_vfs_rom_ioctl(size_t n_args, const mp_obj_t *args) {
-    const platform_hob_t *platform = hob_platform();
+    const struct platform *platform = hob_platform();
     switch (mp_obj_get_int(args[0])) {
         case MP_VFS_ROM_IOCTL_GET_NUMBER_OF_SEGMENTS:
             return MP_OBJ_NEW_SMALL_INT(platform->app_base != 0);

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "../platform_hob.h"
 #include "state.h"
 
 // EFI_RESOURCE_TYPE and the attributes that we use (section 5.5).
@@ -16,23 +17,6 @@
 #define MEMORY_LOADER_CODE        1
 #define MEMORY_LOADER_DATA        2
 #define MEMORY_BOOT_SERVICES_DATA 4
-
-// What the platform HOB says; the layout is a contract with port/ and mpy_modules/hob.py.
-struct platform {
-    uint32_t version; // 1
-    uint32_t reserved;
-    uint16_t chipset;       // PCI device id of the host bridge, chipset.h
-    uint16_t pm_base;       // ACPI PM registers, I/O port
-    uint16_t pm_timer_bits;
-    uint16_t reserved2;
-    uint64_t tsc_at_reset;
-    uint64_t tsc_at_handoff;
-    uint64_t ecam_base;     // address space kept free for it, 0 if there is none; the IPL does not enable it
-    uint64_t boot_volume_base;
-    uint64_t app_base;      // the app volume's ROMFS image, checked; 0 if there is none
-    uint64_t app_size;
-    uint64_t tsc_hz;        // as measured by the IPL, 0 if unknown
-};
 
 // A list under construction.
 struct hob_list {
