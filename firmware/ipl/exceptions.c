@@ -9,20 +9,20 @@
 
 #define CODE_SELECTOR        0x18   // the reset vector's 64-bit code segment
 #define GATE_INTERRUPT       0x8E00 // present, interrupt gate
-#define STUB_SIZE            16
+#define ENTRY_SIZE           16
 
-// What a stub leaves on the stack.
+// What an entry leaves on the stack.
 struct exception_frame {
     uint64_t vector;
     uint64_t error;
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-// One stub per vector, STUB_SIZE bytes apart. Those for which the CPU pushes no error code push a zero.
+// One entry per vector, ENTRY_SIZE bytes apart. Those for which the CPU pushes no error code push a zero.
 __asm__ (
     ".section .text\n"
     ".balign 16\n"
-    "exception_stubs:\n"
+    "exception_entries:\n"
     ".set vector, 0\n"
     ".rept 32\n"
     "  .balign 16\n"
@@ -40,7 +40,7 @@ __asm__ (
     "  call exception_report\n"
     );
 
-extern const uint8_t exception_stubs[];
+extern const uint8_t exception_entries[];
 
 __attribute__((used)) _Noreturn void exception_report(const struct exception_frame *frame) {
     fatal("CPU exception %u at %x: error code %x, address %x, stack %x", frame->vector, frame->rip, frame->error,
@@ -49,13 +49,13 @@ __attribute__((used)) _Noreturn void exception_report(const struct exception_fra
 
 void exceptions_init(void) {
     for (uint32_t vector = 0; vector < EXCEPTIONS; ++vector) {
-        uint64_t stub = (uint64_t)exception_stubs + vector * STUB_SIZE;
+        uint64_t entry = (uint64_t)exception_entries + vector * ENTRY_SIZE;
         ipl_state->idt[vector] = (struct gate) {
-            .offset_low = stub,
+            .offset_low = entry,
             .selector = CODE_SELECTOR,
             .attributes = GATE_INTERRUPT,
-            .offset_middle = stub >> 16,
-            .offset_high = stub >> 32,
+            .offset_middle = entry >> 16,
+            .offset_high = entry >> 32,
         };
     }
     load_idt(ipl_state->idt, sizeof(ipl_state->idt));

@@ -67,11 +67,14 @@ def build(reset_vector, ipl, payload, app, output):
             _read(payload, "payload"),
             romfs.load(app) if app else b"",
         )
-        write_atomically(output, image_build.build(layout.load(), parts))
+        places = layout.load()
+        data = image_build.build(places, parts)
+        write_atomically(output, data)
     except ImageError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+    click.echo(f"{output}: {image_inspect.summary(image_inspect.inspect(places, data))}")
 
 
 @image.command()

@@ -77,6 +77,13 @@ def inspect(layout: Layout, image: bytes) -> dict:
     }
 
 
+def summary(report: dict) -> str:
+    """One line: how full the payload's budget and the volumes are."""
+    volumes = [f"{v['name']} volume {v['used']} of {v['size']}" for v in report["volumes"]]
+    payload = report["payload"]
+    return f"payload {payload['size']} of {payload['limit']} bytes; " + ", ".join(volumes)
+
+
 def as_text(report: dict) -> str:
     """The dictionary of inspect() for people."""
     lines = [f"image: {report['size']} bytes at {report['address']:#x}"]
