@@ -8,6 +8,7 @@ sockets here, whose other ends are inside.
 import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 
 from mpfw.guest import Guest
@@ -16,6 +17,7 @@ from mpfw.machine import Machine
 from mpfw.programs import ProgramError, Programs
 from mpfw.vsockhost import KernelVsock
 
+_SILENCE = 30  # seconds that a booting guest may say nothing
 _FIRST_CHANNEL = 1000  # descriptor numbers in QEMU, above those of the lab's agent
 
 
@@ -49,7 +51,7 @@ class LabHost(Programs):
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))
-        return LabGuest(self.lab, machine, LabVsock(self.lab, **options) if vsock else None)
+        return LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
 
     def spawn(self, argv: list[str]) -> Process:
         return self.lab.spawn(argv)
@@ -99,9 +101,30 @@ class LabVsock(KernelVsock):
 class LabGuest(Guest):
     """A guest whose QEMU runs inside; its directory lies inside under the same name."""
 
-    def __init__(self, lab: Lab, machine: Machine, vsock: LabVsock | None):
+    def __init__(self, host: LabHost, machine: Machine, vsock: LabVsock | None):
         super().__init__(machine, vsock)
-        self.lab = lab
+        self._host = host
+        self.lab = host.lab
+
+    def __enter__(self) -> "LabGuest":
+        """Start it; once more if its serial port stays silent, as nested ones rarely do."""
+        super().__enter__()
+        if not {"-incoming", "-S"} & set(self.machine.extra) and not self._spoke():
+            self._host.notes.append(
+                f"a guest stayed silent and was started again: {self.report()}"
+            )
+            self.close()
+            super().__enter__()
+        return self
+
+    def _spoke(self) -> bool:
+        """Whether the console says anything within _SILENCE seconds."""
+        deadline = time.monotonic() + _SILENCE
+        while not self.console.transcript:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                return False
+            time.sleep(0.01)
+        return True
 
     def _channel(self) -> tuple[socket.socket, int]:
         ours, theirs = socket.socketpair()
