@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // machine.Vector: an interrupt vector for a device that signals by message (MSI, MSI-X). Python
-// can count its interrupts, have a handler scheduled, or sleep in machine.idle() until one comes.
+// can count its interrupts, have a handler scheduled, or sleep in machine.wait() until one comes.
 
 #include "py/mperrno.h"
 #include "py/mphal.h"

@@ -80,19 +80,19 @@ static mp_obj_t machine_atreset(mp_obj_t fn) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atreset_obj, machine_atreset);
 
-// idle(timeout_us=-1): sleep until an interrupt has come since the last idle() returned, or the
-// time is over. Runs what interrupts have scheduled. Callers check their condition again.
-static mp_obj_t machine_idle_timeout(size_t n_args, const mp_obj_t *args) {
+// wait(timeout_us=-1): sleep until an interrupt has come since the last wait() or idle() returned,
+// or the time is over. Runs what interrupts have scheduled. Callers check their condition again.
+static mp_obj_t machine_wait(size_t n_args, const mp_obj_t *args) {
     mp_int_t timeout_us = n_args == 0 ? -1 : mp_obj_get_int(args[0]);
     mp_handle_pending(true);
     mp_hal_wait_event_us(timeout_us);
     mp_handle_pending(true);
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_idle_timeout_obj, 0, 1, machine_idle_timeout);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_wait_obj, 0, 1, machine_wait);
 
 static void mp_machine_idle(void) {
-    machine_idle_timeout(0, NULL);
+    machine_wait(0, NULL);
 }
 
 NORETURN static void mp_machine_reset(void) {
@@ -170,7 +170,7 @@ static mp_obj_t machine_fence(void) {
 static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
 
 #define MICROPY_PY_MACHINE_EXTRA_GLOBALS \
-    { MP_ROM_QSTR(MP_QSTR_idle), MP_ROM_PTR(&machine_idle_timeout_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_wait), MP_ROM_PTR(&machine_wait_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
