@@ -46,7 +46,7 @@ static void fatal(const char *what) {
 }
 
 static void load_modules(void) {
-    FILE *list = fopen("/modules/order", "r");
+    FILE *list = fopen("/guest/modules", "r");
     char path[256];
     while (list && fscanf(list, "%255s", path) == 1) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -56,7 +56,7 @@ static void load_modules(void) {
         close(fd);
     }
     if (!list) {
-        fatal("/modules/order");
+        fatal("/guest/modules");
     }
     fclose(list);
 }

@@ -19,7 +19,8 @@ from collections import deque
 from pathlib import Path
 
 from mpfw import lab_initramfs, mux
-from mpfw.lab_initramfs import LAB, Cpio, LabImage
+from mpfw.initramfs import Cpio
+from mpfw.lab_initramfs import LAB, LabImage
 from mpfw.programs import Programs
 
 # One vCPU: with two, kernel oopses were seen. An SVM-capable AMD model: KVM works inside.

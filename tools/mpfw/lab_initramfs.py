@@ -2,28 +2,26 @@
 """The lab guest's kernel and initramfs, made from Debian packages of one suite.
 
 `provide(suite)` makes them once and keeps them under build/lab/ until contents.toml, the package
-list in deps.toml or this file change. No root: packages are unpacked as plain files and the cpio
-archive is written here. Packages are trusted as far as apt's signature check goes.
+list in deps.toml or the code that makes them change. What to put in, and what it needs, is decided
+here; mpfw.initramfs does the unpacking and the writing.
 """
 
 import fnmatch
 import hashlib
-import lzma
 import os
 import re
 import shutil
-import stat
 import subprocess
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpfw import debian, deps, paths
+from mpfw import debian, deps, initramfs, paths
+from mpfw.initramfs import Cpio
 
 LAB = paths.ROOT / "ci" / "lab"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
-_MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def provide(suite: str | None = None, build: Path = paths.BUILD) -> LabImage:
     suite = suite or default_suite()
     packages = deps.manifest()["lab"]["packages"]
     key = hashlib.sha256("\n".join([suite, *packages]).encode())
-    for source in (LAB / "contents.toml", Path(__file__)):
+    for source in (LAB / "contents.toml", Path(__file__), Path(initramfs.__file__)):
         key.update(source.read_bytes())
     place = build / "lab" / f"{suite}-{key.hexdigest()[:12]}"
     if not place.exists():
@@ -77,10 +75,9 @@ def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
         ) from error
     root, product = scratch / "root", scratch / "product"
     product.mkdir()
-    _unpack(archives, root)
+    initramfs.unpack(archives, root)
     contents = tomllib.loads((LAB / "contents.toml").read_text())
-    (kernel,) = [*root.glob("boot/vmlinuz-*"), *root.glob("usr/lib/modules/*/vmlinuz")]
-    shutil.copyfile(kernel, product / "vmlinuz")
+    shutil.copyfile(initramfs.kernel(root), product / "vmlinuz")
     chosen = _python_library(root, contents["python-without"])
     chosen |= {root / name for name in contents["files"]}
     for name in contents["programs"]:
@@ -90,38 +87,19 @@ def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
     chosen |= _libraries(root, chosen)
     with open(product / "files.cpio", "wb") as file:
         cpio = Cpio(file)
-        for old, new in _MERGED.items():
+        for old, new in initramfs.MERGED.items():
             cpio.symlink(old, new)
         for path in sorted(chosen):
             cpio.copy(str(path.relative_to(root)), path)
         for name in contents["busybox"]:
             cpio.symlink(f"usr/bin/{name}", "busybox")
-        _modules(root, contents["modules"], cpio)
+        initramfs.add_modules(root, contents["modules"], cpio, "lab")
         for name in ("dev", "proc", "sys", "tmp", "root", "run", "var"):
             cpio.directory(name)
         cpio.device("dev/console", 5, 1)
         cpio.end()
-    names = [path.stem.split("_")[:2] for path in archives]
-    lines = sorted(f"{name} {version.replace('%3a', ':')}\n" for name, version in names)
-    (product / "versions").write_text("".join(lines))
+    (product / "versions").write_text(initramfs.versions(archives))
     return product
-
-
-def _unpack(archives: list[Path], root: Path) -> None:
-    """Unpack packages into one tree, where bin, lib and so on are below usr/ (merged /usr)."""
-    for new in _MERGED.values():
-        (root / new).mkdir(parents=True, exist_ok=True)
-    for old, new in _MERGED.items():
-        (root / old).symlink_to(new)
-    for archive in archives:
-        with subprocess.Popen(
-            ["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE
-        ) as reader:
-            # --keep-directory-symlink: a package's own /lib must not replace the link.
-            command = ["tar", "-x", "-C", root, "--keep-directory-symlink", "--no-same-owner"]
-            subprocess.run(command, stdin=reader.stdout, check=True)
-        if reader.returncode != 0:
-            raise subprocess.CalledProcessError(reader.returncode, reader.args)
 
 
 def _with_links(root: Path, path: Path) -> set[Path]:
@@ -175,72 +153,3 @@ def _python_library(root: Path, without: list[str]) -> set[Path]:
     environment = {"PYTHONHOME": str(root / "usr"), "PATH": os.defpath}
     subprocess.run([*python, *options, str(library)], env=environment, check=True)
     return {path for path in library.rglob("*") if path.is_file()}
-
-
-def _modules(root: Path, wanted: list[str], cpio: "Cpio") -> None:
-    """Add kernel modules and lab/modules, the order to load them in."""
-    files = root.glob("usr/lib/modules/*/**/*.ko*")
-    by_name = {path.name.split(".ko")[0].replace("-", "_"): path for path in files}
-    order = []
-
-    def add(name: str) -> None:
-        name = name.replace("-", "_")
-        if name in order or name not in by_name:  # not a file: built into this kernel
-            return
-        data = by_name[name].read_bytes()
-        if by_name[name].suffix == ".xz":
-            data = lzma.decompress(data)
-        depends = re.search(rb"\0depends=([^\0]*)\0", data)
-        for other in depends.group(1).decode().split(",") if depends else []:
-            add(other)
-        order.append(name)
-        cpio.file(f"lab/{name}.ko", data)
-
-    for name in wanted:
-        add(name)
-    cpio.file("lab/modules", "".join(f"/lab/{name}.ko\n" for name in order).encode())
-
-
-class Cpio:
-    """Writes a cpio archive in the "newc" form (Linux, initramfs buffer format)."""
-
-    def __init__(self, file):
-        self._file = file
-        self._inode = 0
-        self._made = set()
-
-    def directory(self, name: str) -> None:
-        self._entry(name, stat.S_IFDIR | 0o755)
-
-    def symlink(self, name: str, target: str) -> None:
-        self._entry(name, stat.S_IFLNK | 0o777, target.encode())
-
-    def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
-        self._entry(name, stat.S_IFREG | mode, data)
-
-    def device(self, name: str, major: int, minor: int) -> None:
-        self._entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
-
-    def copy(self, name: str, path: Path) -> None:
-        """Add a link or a regular file as it is on this machine."""
-        if path.is_symlink():
-            self.symlink(name, os.readlink(path))
-        else:
-            self.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
-
-    def end(self) -> None:
-        """Close the archive; another one may follow it in the same file."""
-        self._entry("TRAILER!!!", 0)
-
-    def _entry(self, name: str, mode: int, data: bytes = b"", device=(0, 0)) -> None:
-        for parent in reversed(Path(name).parents[:-1]):
-            if str(parent) not in self._made:
-                self._made.add(str(parent))
-                self.directory(str(parent))
-        if stat.S_ISDIR(mode):
-            self._made.add(name)
-        self._inode += 1
-        path = name.encode() + b"\0"
-        fields = (self._inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
-        header = b"070701" + b"".join(b"%08x" % field for field in fields) + path
-        self._file.write(header + bytes(-len(header) % 4) + data + bytes(-len(data) % 4))

@@ -36,7 +36,7 @@ def pick_accelerator() -> str:
 class Machine:
     """What a guest is made of. Everything has the contract's default (DESIGN.md section 6)."""
 
-    image: Path = paths.IMAGE
+    image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -66,8 +66,10 @@ class Machine:
         options += ["-smp", str(self.smp)]
         if self.cpu:
             options += ["-cpu", self.cpu]
-        drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
-        options += ["-drive", drive, "-nic", "none", *self.display, *serial]
+        if self.image is not None:
+            drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
+            options += ["-drive", drive]
+        options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]
         options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
         for number, (name, content) in enumerate(self.fw_cfg.items()):
