@@ -51,14 +51,16 @@ def host(request):
 
 
 @pytest.fixture
-def boot(image, host):
+def boot(image, request):
     """A function that boots a guest: boot(vsock=True, console="socket", **machine_fields).
 
-    Every guest ends with the test. The machine's fields are those of mpfw.machine.Machine.
+    Every guest ends with the test. The machine's fields are those of mpfw.machine.Machine. The
+    host chosen carries vsock; a guest without it runs on this machine whichever that is.
     """
     booted = []
 
     def boot(vsock=False, console="socket", **machine):
+        host = request.getfixturevalue("host") if vsock else local_host()
         guest = host.guest(Machine(image=image, **machine), vsock=vsock, console=console)
         guest.__enter__()
         booted.append(guest)
