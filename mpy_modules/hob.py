@@ -5,10 +5,10 @@ Read-only, parsed on demand from `machine.hobs()`. Written by our own firmware, 
 but a list that does not end is still an error and not a loop.
 """
 
-from struct import unpack_from
-
 import machine
+from machine import mem16, mem32, mem64
 from micropython import const
+from uctypes import addressof
 
 _ALLOCATION = const(0x0002)
 _RESOURCE = const(0x0003)
@@ -23,56 +23,52 @@ IO = const(2)
 FIRMWARE = const(3)
 
 
-def each(hob_type):
-    """Yield the offset and length of each block of that type in `machine.hobs()`."""
-    hobs = machine.hobs()
-    at = 0
-    while at + 8 <= len(hobs):
-        found, length, _ = unpack_from("<HHI", hobs, at)
-        if found == _END:
-            return
-        if length < 8 or at + length > len(hobs):
-            break
-        if found == hob_type:
-            yield at, length
-        at += length
-    raise ValueError("HOB list is damaged at offset %d" % at)
-
-
-def resources(resource_type):
-    """List the `(start, length)` of every resource of that type (RAM, MMIO, IO, FIRMWARE)."""
+def find(hob_type):
+    """List the addresses of the blocks of that type."""
     found = []
     hobs = machine.hobs()
-    for at, _length in each(_RESOURCE):
-        kind, _, start, size = unpack_from("<IIQQ", hobs, at + 24)
-        if kind == resource_type:
-            found.append((start, size))
-    return found
+    at = addressof(hobs)
+    end = at + len(hobs)
+    while at + 8 <= end:
+        kind = mem16[at]
+        if kind == hob_type:
+            found.append(at)
+        if kind == _END:
+            return found
+        length = mem16[at + 2]
+        if length < 8:
+            break
+        at += length
+    raise ValueError("HOB list is damaged at 0x%x" % at)
+
+
+def resources():
+    """List the `(type, start, length)` of all address space: RAM, MMIO, IO, FIRMWARE."""
+    return [(mem32[at + 24], mem64[at + 32], mem64[at + 40]) for at in find(_RESOURCE)]
 
 
 def allocations():
     """List the `(start, length, memory type)` of the memory that the IPL has put to use."""
-    hobs = machine.hobs()
-    return [unpack_from("<QQI", hobs, at + 24) for at, _ in each(_ALLOCATION)]
+    return [(mem64[at + 24], mem64[at + 32], mem32[at + 40]) for at in find(_ALLOCATION)]
 
 
 def volumes():
     """List the `(start, length)` of the firmware volumes in flash."""
-    hobs = machine.hobs()
-    return [unpack_from("<QQ", hobs, at + 8) for at, _ in each(_VOLUME)]
+    return [(mem64[at + 8], mem64[at + 16]) for at in find(_VOLUME)]
 
 
 def extension(guid):
     """The data of the GUID extension block with this 16-byte GUID, as bytes; None if absent."""
     hobs = machine.hobs()
-    for at, length in each(_GUID):
-        if bytes(hobs[at + 8 : at + 24]) == guid:
-            return bytes(hobs[at + 24 : at + length])
+    for at in find(_GUID):
+        start = at - addressof(hobs)
+        if bytes(hobs[start + 8 : start + 24]) == guid:
+            return bytes(hobs[start + 24 : start + mem16[at + 2]])
     return None
 
 
 def address_bits():
     """Width of the CPU's physical addresses in bits; 36, which every x86-64 has, if not told."""
-    for at, _ in each(_CPU):
-        return machine.hobs()[at + 8]
+    for at in find(_CPU):
+        return mem16[at + 8] & 0xFF
     return 36

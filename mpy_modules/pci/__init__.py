@@ -54,13 +54,17 @@ def lspci():
 def rescan():
     """Walk all buses and place all BARs, again if need be; functions from before are dead."""
     global _devices, access
+    import hob
+
     from . import chipset, placement
     from .scan import Scan
 
     _quiesce()
-    access = chipset.find_access()
+    resources = hob.resources()
+    access = chipset.find_access(resources)
     found = Scan(access)
-    placement.place(found.roots, *chipset.windows(access))
+    io, low, high = chipset.windows(resources, access)
+    placement.place(found.roots, io, low, high)
     _devices = Devices(found.functions)
 
 

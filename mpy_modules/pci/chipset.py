@@ -28,8 +28,11 @@ _FIXED_IO = (
 )
 
 
-def find_access():
-    """Give the best way into configuration space: ECAM, programmed if need be, or CF8/CFC."""
+def find_access(resources):
+    """Give the best way into configuration space: ECAM, programmed if need be, or CF8/CFC.
+
+    `resources` is what hob.resources() says.
+    """
     ports = PortAccess()
     if ports.read32(0) != _Q35:
         return ports
@@ -37,7 +40,7 @@ def find_access():
     base = low & 0xF0000000
     if not low & 1 or ports.read32(_PCIEXBAR_HIGH):
         base = _ECAM_BASE
-    if not _is_mapped(base, _ECAM_SIZE):
+    if not _is_mapped(resources, base, base + _ECAM_SIZE):
         machine.log("pci", "ECAM at 0x%x is not mapped: using CF8/CFC" % base, "WARNING")
         return ports
     if low != base | 1:
@@ -47,30 +50,33 @@ def find_access():
     return ecam if ecam.read32(0) == _Q35 else ports
 
 
-def windows(access):
+def windows(resources, access):
     """The address ranges that PCI may use: lists of (start, end) for I/O, low, high memory."""
-    io = [(start, start + length) for start, length in hob.resources(hob.IO)]
-    for start, length in _FIXED_IO:
-        io = _without(io, start, start + length)
+    io = []
     low = []
     high = []
-    for start, length in hob.resources(hob.MMIO):
+    for kind, start, length in resources:
         end = start + length
-        if end > _GIB4:
-            high.append((max(start, _GIB4), end))
-        if start < _FIXED_MMIO and end > _LOWEST_MMIO:
-            low.append((max(start, _LOWEST_MMIO), min(end, _FIXED_MMIO)))
+        if kind == hob.IO:
+            io.append((start, end))
+        elif kind == hob.MMIO:
+            if end > _GIB4:
+                high.append((max(start, _GIB4), end))
+            if start < _FIXED_MMIO and end > _LOWEST_MMIO:
+                low.append((max(start, _LOWEST_MMIO), min(end, _FIXED_MMIO)))
+    for start, length in _FIXED_IO:
+        io = _without(io, start, start + length)
+    io.reverse()  # highest first: there the fewest of QEMU's own devices live
     if access.space == 4096:
         low = _without(low, access.base, access.base + _ECAM_SIZE)
-    # Highest I/O ports first: there the fewest of QEMU's own devices live.
-    return sorted(io, reverse=True), sorted(low), sorted(high)
+    return io, low, high
 
 
-def _is_mapped(start, length):
-    end = start + length
-    return end <= _FIXED_MMIO and any(
-        first <= start and end <= first + size for first, size in hob.resources(hob.MMIO)
-    )
+def _is_mapped(resources, start, end):
+    for kind, first, length in resources:
+        if kind == hob.MMIO and first <= start and end <= first + length:
+            return end <= _FIXED_MMIO
+    return False
 
 
 def _without(ranges, start, end):

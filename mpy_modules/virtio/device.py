@@ -78,12 +78,12 @@ class VirtioDevice:
         self.queues = []
         self.config_vector = None
         self._config_seen = 0
-        _live.append(self)
         try:
             self.reset()
         except OSError:
-            self.close()
+            function.disable()
             raise
+        _live.append(self)
 
     def __repr__(self):
         return "<VirtioDevice %r>" % self.function
@@ -209,7 +209,7 @@ class VirtioDevice:
     def close(self):
         """Reset the device, free its queues and its vectors, and switch it off."""
         if self in _live:
-            _live.remove(self)
+            _live.remove(self)  # first: a device that does not reset is not tried again
         try:
             self.reset()
         finally:

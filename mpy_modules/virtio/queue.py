@@ -91,10 +91,9 @@ class Virtqueue:
         words[_MASK] = size - 1
         words[_EVENT_IDX] = 1 if event_idx else 0
         words[_FREE] = size
-        for i in range(size - 1):
-            words[_SHADOW + 2 * i] = i + 1
         self._words = words
-        self._state = uctypes.addressof(words)  # an int: half the price of the buffer in viper
+        self._state = uctypes.addressof(words)  # an int: a cheaper pointer than `words`
+        _link_all(self._state, size)
         self.disable_interrupts()
 
     @property
@@ -355,6 +354,16 @@ class Virtqueue:
     def _break(self, why):
         self._words[_BROKEN] = why
         self._refuse()
+
+
+@micropython.viper
+def _link_all(state: int, size: int):
+    """Put all descriptors on the free list."""
+    s = ptr32(state)
+    i = 1
+    while i < size:
+        s[_SHADOW - 2 + 2 * i] = i
+        i += 1
 
 
 @micropython.viper

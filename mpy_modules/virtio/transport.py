@@ -12,7 +12,6 @@ from .errors import NotSupported
 
 _COMMON = const(1)  # cfg_type, 4.1.4
 _NOTIFY = const(2)
-_ISR = const(3)
 _DEVICE = const(4)
 
 # struct virtio_pci_cap, from the start of the capability
@@ -27,7 +26,10 @@ _COMMON_SIZE = const(56)  # through queue_device, 4.1.4.3
 
 
 class Transport:
-    """The addresses of a device's structures; `config` and `isr` are 0 where there is none."""
+    """The addresses of a device's structures; `config` is 0 where there is none.
+
+    The ISR status is not used: interrupts are MSI-X, or the queues are polled.
+    """
 
     def __init__(self, function):
         self.slot = function.slot
@@ -36,7 +38,7 @@ class Transport:
             kind = function.read8(at + _TYPE)
             # The first of each type that is usable counts (4.1.4.1); the others, among them the
             # window into BARs through configuration space (type 5), are for other drivers.
-            if kind not in found and _COMMON <= kind <= _DEVICE:
+            if kind not in found and kind in (_COMMON, _NOTIFY, _DEVICE):
                 place = _read_place(function, at, kind)
                 if place:
                     found[kind] = place
@@ -47,16 +49,14 @@ class Transport:
                     % (function, name)
                 )
         function.enable()
-        self.common = function.region(*found[_COMMON][:3])
-        self._notify = function.region(*found[_NOTIFY][:3])
-        self._notify_size = found[_NOTIFY][2]
-        self._multiplier = found[_NOTIFY][3]
-        self.isr = function.region(*found[_ISR][:3]) if _ISR in found else 0
-        self.config = 0
-        self.config_size = 0
+        bar, offset, size, _ = found[_COMMON]
+        self.common = function.region(bar, offset, size)
+        bar, offset, self._notify_size, self._multiplier = found[_NOTIFY]
+        self._notify = function.region(bar, offset, self._notify_size)
+        self.config = self.config_size = 0
         if _DEVICE in found:
-            self.config = function.region(*found[_DEVICE][:3])
-            self.config_size = found[_DEVICE][2]
+            bar, offset, self.config_size, _ = found[_DEVICE]
+            self.config = function.region(bar, offset, self.config_size)
 
     def notify_address(self, notify_off):
         """The address that notifies the queue with that queue_notify_off (4.1.4.4)."""
@@ -77,7 +77,7 @@ def _read_place(function, at, kind):
     if bar > 5 or function.read8(at + _LENGTH) < 16:
         return None  # reserved values: to be ignored
     least = _COMMON_SIZE if kind == _COMMON else 2 if kind == _NOTIFY else 1
-    if size < least or offset & (0, 3, 1, 0, 3)[kind]:
+    if size < least or offset & (1 if kind == _NOTIFY else 3):
         return None
     if function.bars[bar] is None or function.bars[bar].io:
         return None  # a notification port, for drivers without memory access

@@ -6,6 +6,7 @@ against topologies that no QEMU command line gives, and against devices that lie
 tests' oracle too: `placed()` reads back from the registers where everything decodes.
 """
 
+import builtins
 import contextlib
 import importlib
 import struct
@@ -18,6 +19,7 @@ GIB = 1 << 30
 
 Q35 = 0x29C08086
 I440FX = 0x12378086
+HOBS = 0x3F0000  # where the HOB list lies in memory
 
 
 class Function:
@@ -210,6 +212,8 @@ class Machine:
         if base & 1 and 0 <= at - (base & ~0xFFFFFFF) < 1 << 28:
             self.ecam_touched += 1
             return self.config(at & 0xFFFFFFF, value, width)
+        if HOBS <= at < HOBS + len(self.hobs):
+            return int.from_bytes(self.hobs[at - HOBS :][:width], "little")
         assert any(s <= at and at + width <= s + n for s, n in self.mmio), f"fault at {at:#x}"
         for function in self.roots[0].values():
             for index, registers in function.registers.items():
@@ -264,8 +268,9 @@ def _log(where, message, level="INFO"):
 
 def _modules():
     machine = types.ModuleType("machine")
-    for width in (1, 2, 4):
+    for width in (1, 2, 4, 8):
         setattr(machine, f"mem{8 * width}", Memory(width))
+    for width in (1, 2, 4):
         setattr(machine, f"port{8 * width}", Ports(width))
     machine.Vector = Vector
     machine.log = _log
@@ -273,8 +278,9 @@ def _modules():
     machine.atreset = lambda function: current.at_reset.append(function)
     micropython = types.ModuleType("micropython")
     micropython.const = lambda value: value
+    micropython.viper = lambda function: function
     uctypes = types.ModuleType("uctypes")
-    uctypes.addressof = id
+    uctypes.addressof = lambda buffer: HOBS
     return {"machine": machine, "micropython": micropython, "uctypes": uctypes}
 
 
@@ -295,11 +301,13 @@ def imported(machine, *names):
     saved = dict(sys.modules)
     _forget()
     sys.modules.update(_modules())
+    builtins.ptr8 = lambda buffer: buffer  # viper's pointer, where it only points to a buffer
     sys.path.insert(0, str(MODULES))
     try:
         modules = [importlib.import_module(name) for name in names]
         yield modules[0] if len(modules) == 1 else modules
     finally:
+        del builtins.ptr8
         sys.path.remove(str(MODULES))
         _forget()
         for name, module in saved.items():

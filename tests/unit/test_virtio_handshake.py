@@ -64,7 +64,7 @@ def opened(function):
             sys.modules["time"] = real
 
 
-def raises(errno, match=""):
+def raises(errno, match=None):
     """A context that wants an OSError with this number."""
     return pytest.raises(OSError, match=match, check=lambda error: error.errno == errno)
 
