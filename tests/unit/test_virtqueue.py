@@ -103,9 +103,9 @@ def test_a_buffer_reaches_the_device_and_comes_back_with_its_length(q):
 
 
 def test_two_readable_buffers_are_one_chain(q):
-    head = q("q.add2(1 << 40, 44, 0x2000, 65536)")
+    head = q("q.add2(1 << 40, 44, 1 << 41, 65536)")
     q("q.publish()")
-    assert q("d.take()") == (head, [(1 << 40, 44, False), (0x2000, 65536, False)])
+    assert q("d.take()") == (head, [(1 << 40, 44, False), (1 << 41, 65536, False)])
     assert q("q.free") == 6
 
 
@@ -232,6 +232,18 @@ def test_interrupts_are_off_at_first_and_asked_for_at_the_next_completion(q):
     assert q("d.used_event()") == 1
     q("q.disable_interrupts()")
     assert q("d.used_event()") == 0
+
+
+def test_interrupts_are_asked_for_across_the_wrap_around(q):
+    q("d.start_at(q, 0xFFFF)")
+    for event in 0xFFFF, 0, 1:
+        head = q("q.add1(0, 1, True)")
+        q("q.publish()")
+        assert q("q.enable_interrupts()") is False
+        assert q("d.used_event()") == event
+        q(f"d.put({head}, 0)")
+        assert q("q.enable_interrupts()") is True
+        q("q.pop()")
 
 
 def test_without_event_index_the_flag_asks_for_interrupts(q):
