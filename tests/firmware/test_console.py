@@ -41,7 +41,7 @@ def test_ctrl_c_interrupts_an_endless_loop(repl):
     "waiting",
     [
         "import time; time.sleep(60)",
-        "import machine; machine.idle(60_000_000)",
+        "from machine import wait\rwhile True: wait(60_000_000)\r",
         "import sys; sys.stdin.readline()",
         "import asyncio; asyncio.run(asyncio.wait_for(asyncio.Event().wait(), 60))",
         "import select, sys; p = select.poll(); p.register(sys.stdout, 1); p.poll(60000)",

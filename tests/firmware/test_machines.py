@@ -21,9 +21,10 @@ def test_boots_with_memory(boot, memory):
     boots(boot(memory=memory))
 
 
-@pytest.mark.parametrize("size", [10 << 20, 1 * GIB, 5 * GIB])
+@pytest.mark.parametrize("size", [10 << 20, 1 * GIB, 3 * GIB])
 def test_heap_grows_to_the_machines_memory(boot, size):
-    guest = boot(memory="16M" if size < GIB else "2G" if size == GIB else "8G")
+    memory = {10 << 20: "16M", 1 * GIB: "2G", 3 * GIB: "6G"}[size]
+    guest = boot(memory=memory)
     guest.console.wait_prompt(30)
     code = f"b = bytearray({size}); b[-1] = 77; print(len(b), b[0], b[-1])"
     assert guest.console.exec(code, 60) == f"{size} 0 77\n"
