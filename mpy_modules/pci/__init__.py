@@ -40,15 +40,18 @@ def find(vendor, device=None):
 
 
 def lspci():
-    """Print all functions with their BARs and capabilities."""
+    """Print all functions with their BARs and capabilities, and what bridges lead to."""
+    from . import names
+
     for function in devices():
         print(function)
+        if function.header == 1:
+            print("        buses %02x to %02x" % (function.secondary, function.subordinate))
         for bar in function.bars:
             if bar is not None:
                 print("        %r" % bar)
-        found = function.capabilities()
-        if found:
-            print("        capabilities " + " ".join(["%02x@%02x" % cap for cap in found]))
+        for cap, at in function.capabilities():
+            print("        [%02x] %s" % (at, names.capability(cap)))
 
 
 def rescan():

@@ -45,6 +45,20 @@ _CLASSES = {
     0x1180: "Signal processing controller",
 }
 
+_CAPABILITIES = {
+    0x01: "Power management",
+    0x04: "Slot identification",
+    0x05: "MSI",
+    0x07: "PCI-X",
+    0x09: "Vendor specific",
+    0x0C: "Hot-plug controller",
+    0x0D: "Subsystem id",
+    0x10: "PCI Express",
+    0x11: "MSI-X",
+    0x12: "SATA",
+    0x13: "Advanced features",
+}
+
 _VIRTIO = {
     1: "network device",
     2: "block device",
@@ -95,6 +109,11 @@ def describe(function):
     kind = function.class_code >> 8
     vendor = _VENDORS.get(function.vendor, "vendor %04x" % function.vendor)
     return "%s: %s %s" % (_CLASSES.get(kind, "Class %04x" % kind), vendor, _device(function))
+
+
+def capability(number):
+    """Name of a capability by its id."""
+    return _CAPABILITIES.get(number, "Capability %02x" % number)
 
 
 def _device(function):

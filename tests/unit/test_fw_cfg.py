@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The fw_cfg reader, byte by byte, against a device in software (the DMA way needs a QEMU)."""
+
+import struct
+
+import pytest
+from pci_machine import Machine, imported
+
+
+class FwCfg(Machine):
+    """A machine with fw_cfg ports; `files`: name -> contents."""
+
+    def __init__(self, files, count=None):
+        super().__init__({})
+        entries = b""
+        self.items = {0: b"QEMU"}
+        for key, (name, contents) in enumerate(files.items(), 0x20):
+            entries += struct.pack(">IHH56s", len(contents), key, 0, name.encode())
+            self.items[key] = contents
+        self.items[0x19] = struct.pack(">I", len(files) if count is None else count) + entries
+        self.key = self.at = 0
+        self.reads = 0
+
+    def port_write(self, port, value, width):
+        assert (port, width) == (0x510, 2)
+        self.key, self.at = value, 0
+
+    def port_read(self, port, width):
+        if port != 0x511:
+            return 0  # no DMA
+        self.at += 1
+        self.reads += 1
+        return self.items[self.key][self.at - 1] if self.at <= len(self.items[self.key]) else 0
+
+
+FILES = {"opt/a": b"1", "opt/a/b": b"22", "x" * 55: b"long", "empty": b""}
+
+
+def test_files_are_found_by_their_whole_name():
+    with imported(FwCfg(FILES), "fw_cfg") as fw_cfg:
+        assert fw_cfg.names() == list(FILES)
+        for name, contents in FILES.items():
+            assert fw_cfg.read(name) == contents
+            assert fw_cfg.size(name) == len(contents)
+
+
+@pytest.mark.parametrize("name", ("opt", "pt/a", "opt/a/", "", "x" * 54, "x" * 56, "x" * 200))
+def test_what_is_no_whole_name_is_not_found(name):
+    with imported(FwCfg(FILES), "fw_cfg") as fw_cfg:
+        assert fw_cfg.read(name) is None
+        assert fw_cfg.size(name) is None
+
+
+def test_a_file_beyond_the_limit_is_not_read():
+    machine = FwCfg({"big": bytes(100)})
+    with imported(machine, "fw_cfg") as fw_cfg:
+        fw_cfg.names()
+        before = machine.reads
+        with pytest.raises(ValueError, match="100 bytes, more than 99"):
+            fw_cfg.read("big", 99)
+        assert machine.reads == before
+
+
+def test_a_directory_that_claims_billions_of_files_is_cut():
+    machine = FwCfg(FILES, count=0xFFFFFFFF)
+    with imported(machine, "fw_cfg") as fw_cfg:
+        assert fw_cfg.read("opt/a") == b"1"
+        assert machine.reads < 100_000
+
+
+def test_a_machine_without_the_device_has_no_files():
+    with imported(Machine({}), "fw_cfg") as fw_cfg:
+        assert not fw_cfg.present()
+        assert fw_cfg.names() == []
+        assert fw_cfg.read("opt/a") is None
