@@ -207,13 +207,18 @@ class VirtioDevice:
         raise DeviceBroken("%r: configuration changes all the time" % self.function)
 
     def close(self):
-        """Reset the device, free its queues and its vectors, and switch it off."""
+        """Reset the device, free its queues and its vectors, and switch it off.
+
+        Raises nothing: it is what error paths call. The queues of a device that does not reset
+        stay allocated, since it may still write to them.
+        """
         if self in _live:
-            _live.remove(self)  # first: a device that does not reset is not tried again
+            _live.remove(self)
         try:
             self.reset()
-        finally:
-            self.function.disable()
+        except OSError as error:
+            machine.log("virtio", str(error), "WARNING")
+        self.function.disable()
 
     def _route(self, register, entry):
         """Let queue or configuration interrupts use an MSI-X entry; the vector, or None."""
@@ -234,10 +239,7 @@ class VirtioDevice:
 
 def _close_all():
     while _live:
-        try:
-            _live[-1].close()
-        except OSError as error:
-            machine.log("virtio", str(error), "WARNING")
+        _live[-1].close()
 
 
 machine.atreset(_close_all)

@@ -272,6 +272,20 @@ def test_queues_are_closed_and_vectors_given_back_at_the_end():
         assert vector not in pci_machine.current.vectors
 
 
+def test_closing_a_device_that_does_not_reset_keeps_its_memory_and_raises_nothing():
+    function = VirtioFunction()
+    with opened(function) as (module, pci_function):
+        device = module.VirtioDevice(pci_function)
+        device.negotiate()
+        queue = device.queue(0)
+        function.reset_reads = 10**9
+        device.close()
+        assert not queue.closed
+        assert pci_machine.current.log_lines[-1][:2] == ("WARNING", "virtio")
+        assert function.get(4, 2) & 7 == 0
+        function.resetting = 0
+
+
 def test_soft_reset_resets_every_open_device():
     function = VirtioFunction()
     with opened(function) as (module, pci_function):
