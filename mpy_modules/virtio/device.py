@@ -212,8 +212,9 @@ class VirtioDevice:
         Raises nothing: it is what error paths call. The queues of a device that does not reset
         stay allocated, since it may still write to them.
         """
-        if self in _live:
-            _live.remove(self)
+        if self not in _live:
+            return  # a second time: its registers are switched off already
+        _live.remove(self)
         try:
             self.reset()
         except OSError as error:

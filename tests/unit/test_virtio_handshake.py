@@ -268,7 +268,9 @@ def test_queues_are_closed_and_vectors_given_back_at_the_end():
         queue = device.queue(0)
         vector = queue.vector
         device.close()
+        device.close()
         assert queue.closed
+        assert function.statuses.count(0) == 2  # at the start, and one close
         assert vector not in pci_machine.current.vectors
 
 
