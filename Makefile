@@ -27,7 +27,7 @@ endif
 SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test test-matrix lab lint smoke boot-time upstream lock clean distclean
+.PHONY: help image run test test-matrix lab bench lint smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and si
 	@$(PYTHON) tools/bootstrap.py test
 	@for suite in bookworm trixie sid; do \
 	    LAB_SUITE=$$suite $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab || exit; done
+
+bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
+	@$(PYTHON) tools/bootstrap.py bench
+	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 lint: ## Style of all Python: ruff check, ruff format
 	@$(PYTHON) tools/bootstrap.py image

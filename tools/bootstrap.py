@@ -4,7 +4,8 @@
 
 Standard library only, Python 3.11 or newer. Does nothing, quickly, where all is in place.
 
-usage: bootstrap.py STAGE...    stages: image (what a build needs), run, test
+usage: bootstrap.py STAGE...    stages: image (to build it), run (a ready image), test (all),
+                                bench (`make bench`)
 """
 
 import sys
@@ -20,10 +21,15 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from mpfw import deps, lab_initramfs, paths
+from mpfw import debian, deps, lab_initramfs, paths
 
-# What each stage needs beyond its own packages.
-STAGES = {"image": ["image"], "run": ["image", "run"], "test": ["image", "run", "test"]}
+# Whose packages each stage needs.
+STAGES = {
+    "image": ["image"],
+    "run": ["run"],
+    "test": ["image", "run", "test"],
+    "bench": ["image", "run", "bench"],
+}
 
 
 def main(stages: list[str]) -> None:
@@ -34,8 +40,11 @@ def main(stages: list[str]) -> None:
     wanted = {need for stage in stages for need in STAGES[stage]}
     install_packages(missing_packages(wanted))
     make_venv()
-    deps.provide("micropython")
-    if "run" in wanted and not Path("/dev/vhost-vsock").exists():
+    if "image" in wanted:
+        deps.provide("micropython")
+    if "bench" in wanted:
+        add_to_venv("requirements-bench.lock")
+    if "bench" in wanted or ("run" in wanted and not Path("/dev/vhost-vsock").exists()):
         deps.provide("vhost-device-vsock")
     if "test" in wanted:
         lab_initramfs.provide()
@@ -107,22 +116,33 @@ def make_venv() -> None:
         # installed a moment ago), Debian's own has it now.
         python = sys.executable if importlib.util.find_spec("ensurepip") else "/usr/bin/python3"
         subprocess.run([python, "-m", "venv", str(paths.VENV)], check=True)
+    pip_install("--require-hashes", "-r", str(lock))
+    pip_install("--no-build-isolation", "-e", str(paths.ROOT))
+    stamp.write_text(key.hexdigest())
+
+
+def add_to_venv(name: str) -> None:
+    """Install what a further lock lists, once per venv."""
+    lock = paths.ROOT / name
+    stamp = paths.VENV / f".mpfw-{name}"
+    base = (paths.VENV / ".mpfw-inputs").read_text()
+    key = hashlib.sha256((base + lock.read_text()).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == key:
+        return
+    say(f"adding {name} to build/venv")
+    pip_install("--require-hashes", "-r", str(lock))
+    stamp.write_text(key)
+
+
+def pip_install(*what: str) -> None:
+    """Have the venv's pip install exactly that, nothing that it depends on."""
     pip = [str(paths.VENV / "bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
-    try:
-        subprocess.run(
-            [*pip, "install", "--no-deps", "--require-hashes", "-r", str(lock)], check=True
-        )
-        subprocess.run(
-            [*pip, "install", "--no-deps", "--no-build-isolation", "-e", str(paths.ROOT)],
-            check=True,
-        )
-    except subprocess.CalledProcessError:
+    if subprocess.run([*pip, "install", "--no-deps", *what], check=False).returncode != 0:
         sys.exit(
-            f"bootstrap: pip could not install what {lock.name} lists (deps.toml, [python]).\n"
+            "bootstrap: pip could not install what the locks list (deps.toml, [python]).\n"
             "pip's own settings choose another index or a directory of wheels: PIP_INDEX_URL, "
             "PIP_FIND_LINKS."
         )
-    stamp.write_text(key.hexdigest())
 
 
 def _works(venv: Path) -> bool:
@@ -139,5 +159,5 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except deps.DependencyError as error:
+    except (deps.DependencyError, debian.AptError) as error:
         sys.exit(f"bootstrap: {error}")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Make requirements.lock from pyproject.toml: every package of build/venv, with digests.
+"""Make the locks from pyproject.toml: every package of build/venv, with digests.
 
 Runs pip-tools in a virtual environment of its own under build/. Standard library only.
 """
 
 import subprocess
 import sys
+from pathlib import Path
 
 from mpfw import paths
 
@@ -16,19 +17,25 @@ HEADER = """\
 # Made from pyproject.toml by `make lock`; not edited by hand.
 """
 OPTIONS = """
-    --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --extra=test
+    --quiet --generate-hashes --allow-unsafe --strip-extras --no-header
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 """.split()
 
 
 def main() -> None:
     venv = paths.BUILD / "lock-venv"
-    output = paths.BUILD / "requirements.lock"
-    lock = paths.ROOT / "requirements.lock"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     subprocess.run([venv / "bin/pip", "install", "--quiet", PIP_TOOLS], check=True)
-    output.write_text(lock.read_text())  # what is locked stays, unless pyproject.toml says else
-    command = [venv / "bin/pip-compile", *OPTIONS, "-o", output, "pyproject.toml"]
+    compiler = venv / "bin/pip-compile"
+    make_lock(compiler, "requirements.lock", "--extra=test")
+    make_lock(compiler, "requirements-bench.lock", "--extra=bench", "-c", "requirements.lock")
+
+
+def make_lock(compiler: Path, name: str, *options: str) -> None:
+    """Write one lock: what it holds already stays, unless pyproject.toml says otherwise."""
+    output, lock = paths.BUILD / name, paths.ROOT / name
+    output.write_text(lock.read_text() if lock.exists() else "")
+    command = [compiler, *OPTIONS, *options, "-o", output, "pyproject.toml"]
     subprocess.run(command, cwd=paths.ROOT, check=True)
     lines = output.read_text().splitlines(keepends=True)
     unsafe = "# The following packages are considered to be unsafe"

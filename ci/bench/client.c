@@ -21,7 +21,7 @@
 #define TIMEOUT_MS  (10000)
 #define BULK_BUFFER (1 << 18)
 #define LOT         (32ull << 20) // bytes that one request asks for
-#define RETRY_NS    (500000)
+#define RETRY_NS    (1000000)
 
 static struct sockaddr_un daemon_address = {.sun_family = AF_UNIX};
 
@@ -128,23 +128,21 @@ static uint64_t round_trip(int fd, uint8_t *out, uint8_t *in, size_t size) {
     return elapsed;
 }
 
-static void open_idle(int port, int count) {
-    for (int i = 0; i < count; ++i) {
-        dial(port); // stays open until this process ends
-    }
-}
-
 static void print_rate(uint64_t bytes, double seconds) {
     printf("{\"bytes\": %llu, \"seconds\": %.6f}\n", (unsigned long long)bytes, seconds);
 }
 
 // -- the measurements -------------------------------------------------------------------------------------------------
 
-// first <port> <seconds>: when, on CLOCK_MONOTONIC, the first byte came back; tries until then.
+// first <port> <seconds>: when, on CLOCK_MONOTONIC, the first byte came back; begins when a byte comes on stdin, which
+// is to say that the guest listens. (The daemon can lock up for good if it is dialled while a driver sets it up.)
 static void measure_first(char **a) {
-    int port = atoi(a[0]);
+    int port = atoi(a[0]), fd;
+    char go;
+    if (read(STDIN_FILENO, &go, 1) != 1) {
+        fail("the guest never got ready");
+    }
     uint64_t deadline = now_ns() + (uint64_t)(atof(a[1]) * 1e9);
-    int fd;
     while ((fd = try_dial(port)) < 0) {
         if (now_ns() > deadline) {
             fail("guest port %d does not accept within %s s", port, a[1]);
@@ -156,13 +154,12 @@ static void measure_first(char **a) {
     printf("{\"at_ns\": %llu}\n", (unsigned long long)now_ns());
 }
 
-// rtt <port> <size> <count> <idle>: round trips one after the other, while `idle` other connections are open.
+// rtt <port> <size> <count>: round trips one after the other.
 static void measure_rtt(char **a) {
     int port = atoi(a[0]), size = atoi(a[1]), count = atoi(a[2]);
     uint8_t *out = allocate(size), *in = allocate(size);
     uint64_t *samples = allocate(count * sizeof(*samples));
     fill(out, size);
-    open_idle(port, atoi(a[3]));
     int fd = dial(port);
     for (int i = 0; i < 200; ++i) {
         round_trip(fd, out, in, size); // warm-up, not counted
@@ -226,10 +223,11 @@ static void measure_source(char **a) {
     print_rate(total, elapsed);
 }
 
-// echo <port> <message> <seconds>: bulk both ways at once, reading while writing; the first bytes are compared.
+// echo <port> <message> <ahead> <seconds>: bulk both ways at once, at most `ahead` bytes under way; the first bytes of
+// what comes back are compared.
 static void measure_echo(char **a) {
-    size_t message = atoi(a[1]);
-    double limit = atof(a[2]);
+    size_t message = atoi(a[1]), ahead = atoi(a[2]);
+    double limit = atof(a[3]);
     uint64_t sent = 0, received = 0;
     bool sending = true;
     uint8_t *out = allocate(message), *in = allocate(BULK_BUFFER);
@@ -237,7 +235,10 @@ static void measure_echo(char **a) {
     int fd = dial(atoi(a[0]));
     uint64_t start = now_ns();
     while (sending || received < sent) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN | (sending ? POLLOUT : 0)};
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        if (sending && sent - received + message <= ahead) {
+            ready.events |= POLLOUT;
+        }
         if (poll(&ready, 1, TIMEOUT_MS) <= 0) {
             fail("echo: %llu bytes sent, %llu came back, then nothing", (unsigned long long)sent,
                 (unsigned long long)received);
@@ -358,7 +359,9 @@ static void measure_whole(char **a) {
 // hold <port> <connections>: opens them, says so, and keeps them until stdin ends.
 static void measure_hold(char **a) {
     char byte;
-    open_idle(atoi(a[0]), atoi(a[1]));
+    for (int i = 0; i < atoi(a[1]); ++i) {
+        dial(atoi(a[0])); // stays open until this process ends
+    }
     printf("{\"open\": %d}\n", atoi(a[1]));
     fflush(stdout);
     while (read(STDIN_FILENO, &byte, 1) > 0) {
@@ -371,10 +374,10 @@ static const struct {
     void (*run)(char **arguments);
 } measurements[] = {
     {"first", 2, measure_first},
-    {"rtt", 4, measure_rtt},
+    {"rtt", 3, measure_rtt},
     {"sink", 2, measure_sink},
     {"source", 2, measure_source},
-    {"echo", 3, measure_echo},
+    {"echo", 4, measure_echo},
     {"connect", 2, measure_connect},
     {"busy", 4, measure_busy},
     {"whole", 3, measure_whole},

@@ -189,6 +189,8 @@ int main(void) {
     listen_on(PORT_ECHO);
     listen_on(PORT_SINK);
     listen_on(PORT_SOURCE);
+    printf("READY\n");
+    fflush(stdout);
     for (;;) {
         struct epoll_event ready[EVENTS];
         int n = epoll_wait(events, ready, EVENTS, -1);

@@ -7,6 +7,7 @@ import click
 
 # Subcommand -> where its click command is.
 COMMANDS = {
+    "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.boottime:boot_time",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.labshell:lab",

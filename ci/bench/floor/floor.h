@@ -26,7 +26,6 @@ static inline uint32_t in32(uint16_t port) {
 }
 
 // main.c
-void log_line(const char *text);
 void __attribute__((noreturn)) fatal(const char *text);
 void *allocate(size_t size, size_t align); // memory of its own, zeroed, never given back
 

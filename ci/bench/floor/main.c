@@ -3,8 +3,7 @@
 
 #include "floor.h"
 
-#define SERIAL   (0x3f8)
-#define DEBUGCON (0x402)
+#define SERIAL (0x3f8)
 
 // The first hand-off block (PI 1.8 vol. 3, 5.3) tells which memory is free.
 struct phit {
@@ -19,11 +18,6 @@ static void print(uint16_t port, const char *text) {
     while (*text) {
         out8(port, *text++);
     }
-}
-
-void log_line(const char *text) {
-    print(DEBUGCON, text);
-    print(DEBUGCON, "\n");
 }
 
 void fatal(const char *text) {
@@ -48,7 +42,7 @@ void floor_main(const struct phit *hobs) {
     free_memory = hobs->free_bottom;
     free_memory_end = hobs->free_top;
     device_init();
-    log_line("floor: ready");
+    print(SERIAL, "READY\r\n");
     for (;;) {
         device_poll(connections_receive);
         connections_run();

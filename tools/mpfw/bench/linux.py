@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Linux guest that the firmware is measured against: Debian's cloud kernel, one static program.
+"""The Linux guest of the benchmark: Debian's cloud kernel and one static program.
 
 The kernel and its vsock modules are fetched once and kept under build/bench/; the program is
 ci/bench/peer.c. Knows nothing of what is measured.

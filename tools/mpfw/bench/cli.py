@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw bench`: one sitting of the benchmark; writes JSON, Markdown and plots."""
+
+import json
+import os
+import resource
+import subprocess
+import time
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mpfw import deps, paths
+from mpfw.bench import guests, plan, report, results
+from mpfw.bench.client import MeasurementError
+from mpfw.guest import qemu_version
+from mpfw.machine import pick_accelerator
+
+DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer rounds and shorter ones: three minutes.")
+@click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
+@click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=paths.BUILD / "bench" / "results",
+    help="Directory for results.json, README.md and the plots.",
+)
+def bench(quick, image, accel, output):
+    """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
+    accel = pick_accelerator() if accel == "auto" else accel
+    os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
+    _allow_descriptors()
+    try:
+        parts = guests.build(accel, image)
+        sitting = _sit(parts, plan.QUICK if quick else plan.FULL)
+    except (deps.DependencyError, MeasurementError) as error:
+        raise click.ClickException(
+            "\n".join([str(error), *getattr(error, "__notes__", [])])
+        ) from error
+    extra = sitting.extra | {"payload_bytes": parts.payload_bytes}
+    judge = results.Judge(sitting.measured, sitting.nothing_ms, extra)
+    about = _about(accel, parts.kernel, "make bench" + (" QUICK=1" if quick else ""))
+    _write(output, sitting, judge, about)
+    for target in judge.targets:
+        mark = "  " if target.met else "! "
+        click.echo(f"{mark}{target.what}: {report.number(target.found)} (wanted {target.wanted})")
+    click.echo(f"{output}/README.md, results.json and plots are written")
+
+
+def _sit(parts: guests.Parts, effort: plan.Effort) -> plan.Sitting:
+    columns = (TextColumn("{task.description:45}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task("", total=None)
+        done = -1
+
+        def tell(text: str) -> None:
+            nonlocal done
+            done += 1
+            progress.update(task, description=text, completed=done, total=sitting.steps)
+
+        sitting = plan.Sitting(parts, effort, tell)
+        sitting.run()
+        progress.update(task, description="done", completed=sitting.steps)
+    return sitting
+
+
+def _allow_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        raise click.ClickException(f"{DESCRIPTORS} open files are needed, {hard} allowed")
+    if soft < DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
+
+
+def _about(accel: str, kernel: str, command: str) -> dict[str, str]:
+    """The conditions of a sitting, for its readers."""
+    models = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "command": command,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip(),
+        "machine": f"{len(models)} × {models[0] if models else 'unknown'}",
+        "QEMU": f"{'.'.join(map(str, qemu_version()))}, {accel}",
+        "vhost-device-vsock": deps.dependency("vhost-device-vsock").version,
+        "Linux guest": f"Debian's cloud kernel {kernel}, 256 MiB as all guests",
+    }
+
+
+def _write(output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict) -> None:
+    from mpfw.bench import plots  # matplotlib takes a second to import
+
+    output.mkdir(parents=True, exist_ok=True)
+    labels = {name: sitting.parts.kinds[name].label for name in report.ORDER}
+    distributions = {
+        name: results.distribution(samples) for name, samples in sitting.samples.items()
+    }
+    document = {
+        "about": about,
+        **judge.as_json(),
+        "round_trips_us": distributions,
+        "boot_log": sitting.boot_log.splitlines(),
+        "retries": sitting.retries,
+    }
+    (output / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    (output / "README.md").write_text(report.markdown(judge, labels, about, sitting.retries))
+    plots.draw(output, labels, judge, distributions, sitting.boot_log)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's guests: what they are made of, how they are built and booted.
+
+All run in the same kind of machine, with the same accelerator, memory and vsock device, and are
+spoken to by the same program. Knows nothing of what is measured, but for the time of the boot.
+"""
+
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfw import layout, paths
+from mpfw.bench import linux
+from mpfw.bench.client import Client
+from mpfw.boottime import EXIT_DEVICE, floor_image
+from mpfw.guest import Guest
+from mpfw.image import build as image_build
+from mpfw.machine import Machine
+from mpfw.vsockhost import VhostUserVsock
+
+SOURCES = paths.ROOT / "ci" / "bench"
+PORT = 1234  # of the echo service, in every guest
+STATS_PORT, HOLD_PORT = 1237, 1238  # of ci/bench/guest.py
+MEMORY = "256M"  # what the Linux guest needs
+BOOT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the guests that are compared. `services` are those it has beside the echo."""
+
+    name: str
+    label: str
+    machine: Machine
+    ready: bytes  # what it prints once it listens
+    services: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that is built for a sitting."""
+
+    client: Path
+    kinds: dict[str, Kind]
+    nothing: Machine  # QEMU's own floor: ends with its first instructions
+    kernel: str  # version of the Linux guest's kernel package
+    payload_bytes: int  # of the firmware's payload
+
+
+def build(accel: str, image: Path = paths.IMAGE) -> Parts:
+    """Build programs and images. The firmware's own parts have been built by `make image`."""
+    place = paths.BUILD / "bench"
+    subprocess.run(
+        ["make", "-s", "-C", SOURCES, f"BUILD={place}", f"FIRMWARE={paths.BUILD / 'firmware'}"],
+        check=True,
+    )
+    guest = linux.provide(place / "peer")
+    floor, nothing = place / "floor.bin", place / "nothing.bin"
+    floor.write_bytes(_image((place / "floor.elf").read_bytes()))
+    nothing.write_bytes(floor_image(image.stat().st_size))
+    machine = Machine(image=image, memory=MEMORY, accel=accel)
+    boot = ("-kernel", guest.kernel, "-initrd", guest.archive, "-append", linux.COMMAND_LINE)
+    script = (SOURCES / "guest.py").read_bytes()
+    kinds = [
+        Kind(
+            "linux",
+            "Linux, C",
+            machine.with_options(image=None, extra=tuple(map(str, boot))),
+            rb"READY",
+            frozenset({"bulk", "many"}),
+        ),
+        Kind(
+            "floor",
+            "bare metal, C",
+            machine.with_options(image=floor),
+            rb"READY",
+            frozenset({"bulk", "many"}),
+        ),
+        Kind(
+            "script",
+            "firmware, script",
+            machine.with_options(fw_cfg={"opt/micropython/main.py": script}),
+            rb"READY\r",
+            frozenset({"bulk", "hold", "stats"}),
+        ),
+        Kind("echo", "firmware, built-in echo", machine, rb"READY vsock", frozenset({"many"})),
+    ]
+    return Parts(
+        place / "client",
+        {kind.name: kind for kind in kinds},
+        machine.with_options(image=nothing, devices=(EXIT_DEVICE,)),
+        guest.version,
+        (paths.BUILD / "port" / "micropython.elf").stat().st_size,
+    )
+
+
+def _image(payload: bytes) -> bytes:
+    firmware = paths.BUILD / "firmware"
+    parts = image_build.Parts(
+        (firmware / "reset_vector.bin").read_bytes(),
+        (firmware / "ipl.elf").read_bytes(),
+        payload,
+    )
+    return image_build.build(layout.load(), parts)
+
+
+class BenchGuest:
+    """A booted guest of some kind. Context manager; entering it waits for the first echoed byte.
+
+    `boot_ms`: from starting QEMU to that byte; `ready_ms`: to the line that says it listens.
+    """
+
+    def __init__(self, parts: Parts, kind: Kind):
+        self.kind = kind
+        self._parts = parts
+        self.guest = Guest(kind.machine, VhostUserVsock())
+
+    def __enter__(self) -> "BenchGuest":
+        self.guest.__enter__()
+        try:
+            # The daemon's name for the socket that takes host programs.
+            self.client = Client(self._parts.client, self.guest.directory / "vsock-33")
+            with self.client.start("first", PORT, BOOT_SECONDS) as first:
+                self.guest.console.expect(self.kind.ready, BOOT_SECONDS)
+                self.ready_ms = self.guest.elapsed_ms()
+                at = first.go(BOOT_SECONDS)["at_ns"]
+            # time.perf_counter() is CLOCK_MONOTONIC, as the client's clock is.
+            self.boot_ms = at / 1e6 - self.guest.started_at * 1e3
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, kind, error, _) -> None:
+        if isinstance(error, Exception):
+            error.add_note(self.guest.report())
+        self.guest.close()
+
+    def run(self, *arguments, seconds: float = 0.0) -> dict:
+        """One measurement (client.c says what and how)."""
+        return self.client.run(*arguments, seconds=seconds)
+
+    @contextmanager
+    def holding(self, count: int):
+        """While `count` further connections are open and idle."""
+        port = HOLD_PORT if "hold" in self.kind.services else PORT
+        with self.client.start("hold", port, count) as held:
+            held.line()
+            yield
+
+    def stats(self) -> tuple[int, int]:
+        """Bytes in use in the collector's heap and of DMA memory, from a guest with "stats"."""
+        with self.guest.vsock.dial(STATS_PORT) as connection:
+            heap, dma = connection.makefile().readline().split()
+        return int(heap), int(dma)
+
+    def idle_share(self, seconds: float) -> float:
+        """The share of one core that QEMU uses while nobody asks it for anything."""
+        before = self.guest.cpu_seconds()
+        time.sleep(seconds)
+        return (self.guest.cpu_seconds() - before) / seconds
+
+
+def time_nothing(parts: Parts) -> float:
+    """Milliseconds from starting QEMU to its end, for a guest that ends it at once."""
+    with Guest(parts.nothing, VhostUserVsock()) as guest:
+        guest.wait()
+        return guest.elapsed_ms()
