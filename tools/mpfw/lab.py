@@ -281,6 +281,7 @@ class Lab(Programs):
         self._thread = threading.Thread(target=self._serve, daemon=True, name="lab")
         self._thread.start()
         self.run(["true"], timeout=_BOOT_SECONDS)
+        (self._directory / "initrd").unlink()  # QEMU has read it
 
     def command(self) -> list[str]:
         """QEMU's command line; writes the archive that it boots from."""
