@@ -135,7 +135,7 @@ static void print_rate(uint64_t bytes, double seconds) {
 // -- the measurements -------------------------------------------------------------------------------------------------
 
 // first <port> <seconds>: when, on CLOCK_MONOTONIC, the first byte came back; begins when a byte comes on stdin, which
-// is to say that the guest listens. (The daemon can lock up for good if it is dialled while a driver sets it up.)
+// is to say that the guest listens. (A daemon that is dialled while a driver sets up its queues stops working for good.)
 static void measure_first(char **a) {
     int port = atoi(a[0]), fd;
     char go;

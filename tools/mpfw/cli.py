@@ -11,6 +11,7 @@ COMMANDS = {
     "boot-time": "mpfw.boottime:boot_time",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.labshell:lab",
+    "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.run:run",
     "smoke": "mpfw.smoke:smoke",
     "upstream": "mpfw.upstream:upstream",

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A sitting as pictures: boot time line, round trips, throughput, connections."""
 
-import re
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+from mpfw.bench.results import log_events
 
 COLOURS = {"linux": "#888888", "floor": "#2a7f62", "script": "#1f5fa8", "echo": "#d1495b"}
 
@@ -25,12 +26,6 @@ def _save(path: Path, paint) -> None:
     paint(figure)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def log_events(log: str) -> list[tuple[float, str]]:
-    """(milliseconds since reset, line) of what the firmware logged."""
-    lines = re.findall(r"^\[ *(\d+\.\d+)\] \w+ (.*)$", log, re.MULTILINE)
-    return [(float(seconds) * 1000, text) for seconds, text in lines]
 
 
 def _boot(figure, labels, judge, boot_log) -> None:

@@ -4,6 +4,7 @@
 Knows the targets; knows nothing of how anything was measured or is shown.
 """
 
+import re
 import statistics
 from dataclasses import asdict, dataclass
 
@@ -70,6 +71,12 @@ def distribution(samples: list[int]) -> dict[float, float]:
     ordered = sorted(samples)
     last = len(ordered) - 1
     return {p: ordered[min(last, int(len(ordered) * p / 100))] / 1e3 for p in PERCENTILES}
+
+
+def log_events(log: str) -> list[tuple[float, str]]:
+    """(milliseconds since reset, line) of what the firmware logged."""
+    lines = re.findall(r"^\[ *(\d+\.\d+)\] \w+ (.*)$", log, re.MULTILINE)
+    return [(float(seconds) * 1000, text) for seconds, text in lines]
 
 
 class Judge:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw profile`: where a guest's time goes while it is measured, by sampling from outside.
+
+QEMU's monitor tells the processor's instruction pointer and what lies on the stack, without
+stopping the guest. Under software emulation the pointer is that of the last indirect jump, which
+is a function's entry or a return into it: good enough to tell functions apart, not lines. Frozen
+viper and native functions have symbols of their own; for bytecode, the function is the first one
+that a saved instruction pointer on the stack lies in.
+"""
+
+import bisect
+import os
+import re
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from mpfw import paths
+from mpfw.bench import guests, plan
+from mpfw.machine import pick_accelerator
+
+STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
+INTERPRETER = "mp_execute_bytecode"
+FROZEN = "fun_data_"
+LOADS = {
+    "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
+    "sink": ("sink", plan.LARGE, 5),
+    "source": ("source", plan.LARGE, 5),
+    "echo": ("echo", guests.PORT, plan.LARGE, plan.AHEAD, 5),
+    "connect": ("connect", guests.PORT, 3000),
+    "busy": ("busy", guests.PORT, 200, plan.SMALL, 5),
+}
+
+
+class Symbols:
+    """The functions of an ELF file by address."""
+
+    def __init__(self, elf: Path):
+        listing = subprocess.run(
+            ["nm", "-S", "--defined-only", elf], capture_output=True, text=True, check=True
+        ).stdout
+        found = re.findall(r"^(\w+) (\w+) [tTrRdD] (\S+)$", listing, re.MULTILINE)
+        self._table = sorted((int(at, 16), int(size, 16), name) for at, size, name in found)
+        self._starts = [at for at, _, _ in self._table]
+
+    def name(self, address: int) -> str | None:
+        """The symbol that `address` lies in."""
+        i = bisect.bisect_right(self._starts, address) - 1
+        if i < 0:
+            return None
+        start, size, name = self._table[i]
+        return name if address < start + size else None
+
+
+class Sampler:
+    """Takes samples of a guest until stopped."""
+
+    def __init__(self, guest, symbols: Symbols):
+        self._monitor = lambda line: guest.qmp("human-monitor-command", **{"command-line": line})
+        self._symbols = symbols
+        self.where: Counter[str] = Counter()  # the function itself
+        self.python: Counter[str] = Counter()  # the Python function on whose behalf
+        self.callers: Counter[tuple[str, str]] = Counter()
+
+    def run(self, stop: threading.Event) -> None:
+        """Sample about every millisecond."""
+        while not stop.is_set():
+            self._sample()
+            time.sleep(0.001)
+
+    def _sample(self) -> None:
+        registers = self._monitor("info registers")
+        rip = int(re.search(r"RIP=(\w+)", registers).group(1), 16)
+        rsp = int(re.search(r"RSP=(\w+)", registers).group(1), 16)
+        here = self._symbols.name(rip) or "?"
+        halted = "HLT=1" in registers
+        self.where["(halted)" if halted else here] += 1
+        stack = self._monitor(f"x /{STACK_WORDS}gx {rsp:#x}")
+        words = [int(word, 16) for word in re.findall(r" 0x(\w{16})", stack)]
+        names = [here, *filter(None, map(self._symbols.name, words))]
+        frozen = [name.removeprefix(FROZEN) for name in names if name.startswith(FROZEN)]
+        if not halted:
+            function = frozen[0] if frozen else "(none)"
+            self.python[function] += 1
+            self.callers[(here.removeprefix(FROZEN), function)] += 1
+
+
+def _print(title: str, counter: Counter, top: int) -> None:
+    total = sum(counter.values())
+    click.echo(f"\n{title} ({total} samples)")
+    for name, count in counter.most_common(top):
+        text = name if isinstance(name, str) else f"{name[0]}  <-  {name[1]}"
+        click.echo(f"  {100 * count / total:5.1f} %  {text}")
+
+
+@click.command()
+@click.argument("load", type=click.Choice(sorted(LOADS)))
+@click.option("--kind", default="script", show_default=True, help="script, echo or floor.")
+@click.option("--top", default=25, show_default=True)
+@click.option("--accel", default="auto", show_default=True)
+def profile(load, kind, top, accel):
+    """Sample a guest while one measurement of the benchmark, LOAD, runs against it."""
+    os.environ.setdefault("RUST_LOG", "error")
+    parts = guests.build(pick_accelerator() if accel == "auto" else accel)
+    elf = paths.BUILD / ("bench/floor.elf" if kind == "floor" else "port/micropython.sym.elf")
+    with guests.BenchGuest(parts, parts.kinds[kind]) as guest:
+        sampler = Sampler(guest.guest, Symbols(elf))
+        stop = threading.Event()
+        thread = threading.Thread(target=sampler.run, args=(stop,))
+        thread.start()
+        try:
+            result = guest.run(*LOADS[load], seconds=30)
+        finally:
+            stop.set()
+            thread.join()
+    if "samples_ns" in result:
+        result = plan.trip_figures(result["samples_ns"])
+    click.echo(f"{load} on {kind}: {result}")
+    _print("function", sampler.where, top)
+    _print("on behalf of Python function", sampler.python, top)
+    _print("function <- Python function", sampler.callers, top)
