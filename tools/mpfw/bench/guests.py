@@ -49,51 +49,53 @@ class Parts:
     payload_bytes: int  # of the firmware's payload
 
 
-def build(accel: str, image: Path = paths.IMAGE) -> Parts:
-    """Build programs and images. The firmware's own parts have been built by `make image`."""
+def build(accel: str, image: Path = paths.IMAGE, peer: bool = True) -> Parts:
+    """Build programs and images; without `peer` no Linux guest, for which a kernel is fetched.
+
+    The firmware's own parts have been built by `make image`.
+    """
     place = paths.BUILD / "bench"
     subprocess.run(
         ["make", "-s", "-C", SOURCES, f"BUILD={place}", f"FIRMWARE={paths.BUILD / 'firmware'}"],
         check=True,
     )
-    guest = linux.provide(place / "peer")
-    floor, nothing = place / "floor.bin", place / "nothing.bin"
-    floor.write_bytes(_image((place / "floor.elf").read_bytes()))
-    nothing.write_bytes(floor_image(image.stat().st_size))
     machine = Machine(image=image, memory=MEMORY, accel=accel)
-    boot = ("-kernel", guest.kernel, "-initrd", guest.archive, "-append", linux.COMMAND_LINE)
-    script = (SOURCES / "guest.py").read_bytes()
-    kinds = [
-        Kind(
-            "linux",
-            "Linux, C",
-            machine.with_options(image=None, extra=tuple(map(str, boot))),
-            rb"READY",
-            frozenset({"bulk", "many"}),
-        ),
-        Kind(
-            "floor",
-            "bare metal, C",
-            machine.with_options(image=floor),
-            rb"READY",
-            frozenset({"bulk", "many"}),
-        ),
-        Kind(
-            "script",
-            "firmware, script",
-            machine.with_options(fw_cfg={"opt/micropython/main.py": script}),
-            rb"READY\r",
-            frozenset({"bulk", "hold", "stats"}),
-        ),
-        Kind("echo", "firmware, built-in echo", machine, rb"READY vsock", frozenset({"many"})),
-    ]
+    nothing = place / "nothing.bin"
+    nothing.write_bytes(floor_image(image.stat().st_size))
+    guest = linux.provide(place / "peer") if peer else None
+    kinds = [_linux(machine, guest)] if peer else []
+    kinds += [_floor(machine, place), _script(machine), _echo(machine)]
     return Parts(
         place / "client",
         {kind.name: kind for kind in kinds},
         machine.with_options(image=nothing, devices=(EXIT_DEVICE,)),
-        guest.version,
+        guest.version if peer else "",
         (paths.BUILD / "port" / "micropython.elf").stat().st_size,
     )
+
+
+def _linux(machine: Machine, guest: linux.LinuxGuest) -> Kind:
+    boot = ("-kernel", guest.kernel, "-initrd", guest.archive, "-append", linux.COMMAND_LINE)
+    machine = machine.with_options(image=None, extra=tuple(map(str, boot)))
+    return Kind("linux", "Linux, C", machine, rb"READY", frozenset({"bulk", "many"}))
+
+
+def _floor(machine: Machine, place: Path) -> Kind:
+    image = place / "floor.bin"
+    image.write_bytes(_image((place / "floor.elf").read_bytes()))
+    machine = machine.with_options(image=image)
+    return Kind("floor", "bare metal, C", machine, rb"READY", frozenset({"bulk", "many"}))
+
+
+def _script(machine: Machine) -> Kind:
+    script = (SOURCES / "guest.py").read_bytes()
+    machine = machine.with_options(fw_cfg={"opt/micropython/main.py": script})
+    services = frozenset({"bulk", "hold", "stats"})
+    return Kind("script", "firmware, script", machine, rb"READY\r", services)
+
+
+def _echo(machine: Machine) -> Kind:
+    return Kind("echo", "firmware, built-in echo", machine, rb"READY vsock", frozenset({"many"}))
 
 
 def _image(payload: bytes) -> bytes:

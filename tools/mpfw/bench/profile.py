@@ -105,7 +105,8 @@ def _print(title: str, counter: Counter, top: int) -> None:
 def profile(load, kind, top, accel):
     """Sample a guest while one measurement of the benchmark, LOAD, runs against it."""
     os.environ.setdefault("RUST_LOG", "error")
-    parts = guests.build(pick_accelerator() if accel == "auto" else accel)
+    accel = pick_accelerator() if accel == "auto" else accel
+    parts = guests.build(accel, peer=False)
     elf = paths.BUILD / ("bench/floor.elf" if kind == "floor" else "port/micropython.sym.elf")
     with guests.BenchGuest(parts, parts.kinds[kind]) as guest:
         sampler = Sampler(guest.guest, Symbols(elf))
