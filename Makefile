@@ -24,7 +24,7 @@ ifeq ($(origin HOST),command line)
 PYTEST_ARGS += --host=$(HOST)
 endif
 
-SUBMAKE := $(MAKE) --no-print-directory -j$(JOBS)
+SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
 .PHONY: help image run test test-matrix lab bench lint smoke boot-time upstream lock clean distclean
