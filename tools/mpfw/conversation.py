@@ -16,6 +16,7 @@ from mpfw.guest import Guest
 PORT = 1234
 GREETING = b"hello from micropython\n"
 READY = rb"READY vsock cid=(\d+) port=(\d+)\r?\n"
+PROMPT = rb">>> "
 
 
 class ConversationFailed(Exception):
@@ -87,8 +88,10 @@ def _echo(socat: Socat, line: bytes, say) -> float:
 
 def wait_ready(guest: Guest, timeout: float = 30) -> float:
     """Wait for the READY line; milliseconds since QEMU was started."""
-    match = guest.console.expect(READY, timeout)
+    match = guest.console.expect(READY + b"|" + PROMPT, timeout)
     elapsed = guest.elapsed_ms()
+    if match.group(1) is None:
+        raise ConversationFailed("the guest shows its prompt, it did not say READY")
     if (int(match.group(1)), int(match.group(2))) != (guest.vsock.cid, PORT):
         raise ConversationFailed(f"cid={guest.vsock.cid} was asked for; {match.group()!r}")
     return elapsed

@@ -49,7 +49,8 @@ class VsockHost:
         return ""
 
     def dial(self, port: int, timeout: float = 10) -> socket.socket:
-        """A connection to the guest's `port`.
+        """A connection to the guest's `port`. Wait for the guest's READY before: a
+        vhost-device-vsock 0.3.0 that is dialled while the driver sets up its queues may die.
 
         Tries again while nobody accepts, for `timeout` seconds; then raises ConnectionError.
         """
