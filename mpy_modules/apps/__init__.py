@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Programs in the image: `import apps.echo; apps.echo.main()`."""

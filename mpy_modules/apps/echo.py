@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""The built-in payload: echoes on port 1234, and calls the host's port 1234 for a chat.
+
+Ordinary code on `socket`; a poller instead of select.poll, because that costs nothing for idle
+connections, and splice() instead of recv and send, because that copies nothing.
+"""
+
+import socket
+import time
+
+PORT = 1234
+GREETING = b"hello from micropython\n"
+RETRY_MS = 1000
+
+
+class Echo:
+    """Serves `port`; `dial` says whether it also calls the host."""
+
+    def __init__(self, port=PORT, dial=True):
+        self._poller = socket.poller()
+        self._listener = socket.create_server((socket.VMADDR_CID_ANY, port), backlog=4096)
+        self._listener.setblocking(False)
+        self._poller.register(self._listener)
+        self._port = port
+        self._dial = dial
+        self._called = None  # the socket to the host, connecting or connected
+        self._greeted = False
+        self._next_call = time.ticks_ms()
+
+    def run(self):
+        """Serve until Ctrl-C."""
+        while True:
+            self.step(self._poller.wait(self._patience()))
+
+    def _patience(self):
+        """Seconds until the host is to be called; None if it is on the line."""
+        if not self._dial or self._greeted:
+            return None
+        left = time.ticks_diff(self._next_call, time.ticks_ms())
+        return max(0, left) / 1000
+
+    def step(self, sock):
+        """Do what a socket's news call for; None: a time-out."""
+        if sock is self._listener:
+            self._accept()
+        elif sock is not None and (sock is not self._called or self._greeted):
+            self._echo(sock)
+        elif sock is not None:
+            self._on_answer()
+        elif self._dial and not self._greeted:
+            if self._called is not None:
+                self._on_answer()
+            if self._called is None and time.ticks_diff(self._next_call, time.ticks_ms()) <= 0:
+                self._call()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return  # nobody waits
+            self._prepare(sock)
+            self._poller.register(sock)
+
+    def _prepare(self, sock):
+        sock.setblocking(False)
+        # With vhost-device-vsock a client that stops sending looks like one that stops receiving
+        # too; it still gets what it is owed.
+        sock.setsockopt(socket.AF_VSOCK, socket.SO_VM_SOCKETS_LATE_SEND, 1)
+
+    def _call(self):
+        self._next_call = time.ticks_add(time.ticks_ms(), RETRY_MS)
+        self._called = sock = socket.socket()
+        self._prepare(sock)
+        if sock.connect_ex((socket.VMADDR_CID_HOST, self._port)) in (0, 115):  # EINPROGRESS
+            self._poller.register(sock)
+        else:
+            self._hang_up()
+
+    def _on_answer(self):
+        """The host answered our call, or did not in time."""
+        sock = self._called
+        state = sock.connect_state()
+        if state > 0:
+            self._greeted = True
+            sock.send(GREETING)
+            self._echo(sock)
+        elif state < 0:
+            self._hang_up()
+
+    def _hang_up(self):
+        self._called.close()
+        self._called = None
+        self._greeted = False
+
+    def _echo(self, sock):
+        """Send back what came; close after the peer's last byte."""
+        if sock.splice(sock) < 0:
+            if sock is self._called:
+                self._next_call = time.ticks_add(time.ticks_ms(), RETRY_MS)
+                self._hang_up()
+            else:
+                sock.close()
+
+
+def main():
+    echo = Echo()
+    print("READY vsock cid=%d port=%d" % (socket.get_local_cid(), PORT))
+    echo.run()

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""Linux's errno numbers (asm-generic) that AF_VSOCK sockets give; `errno` lacks some of them."""
+
+from .layout import const
+
+EPERM = const(1)
+EIO = const(5)
+EBADF = const(9)
+EAGAIN = const(11)
+ENOMEM = const(12)
+EACCES = const(13)
+ENODEV = const(19)
+EINVAL = const(22)
+EPIPE = const(32)
+EPROTO = const(71)
+EDESTADDRREQ = const(89)
+EMSGSIZE = const(90)
+EPROTOTYPE = const(91)
+ENOPROTOOPT = const(92)
+EPROTONOSUPPORT = const(93)
+ESOCKTNOSUPPORT = const(94)
+EOPNOTSUPP = const(95)
+EAFNOSUPPORT = const(97)
+EADDRINUSE = const(98)
+EADDRNOTAVAIL = const(99)
+ENETUNREACH = const(101)
+ECONNRESET = const(104)
+ENOBUFS = const(105)
+EISCONN = const(106)
+ENOTCONN = const(107)
+ETIMEDOUT = const(110)
+EALREADY = const(114)
+EINPROGRESS = const(115)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""Socket options: what Linux's AF_VSOCK does with setsockopt and getsockopt, value by value.
+
+Values travel as CPython passes them: an int, or bytes packed as Linux's C types.
+"""
+
+import struct
+
+from . import connection as life
+from .errnos import EINVAL, ENOPROTOOPT
+from .layout import const
+
+SOL_SOCKET = const(1)
+AF_VSOCK = const(40)
+
+SO_REUSEADDR = const(2)
+SO_TYPE = const(3)
+SO_ERROR = const(4)
+SO_SNDBUF = const(7)
+SO_RCVBUF = const(8)
+SO_KEEPALIVE = const(9)
+SO_LINGER = const(13)
+SO_RCVLOWAT = const(18)
+SO_RCVTIMEO = const(20)
+SO_SNDTIMEO = const(21)
+SO_ACCEPTCONN = const(30)
+SO_PROTOCOL = const(38)
+SO_DOMAIN = const(39)
+
+SO_VM_SOCKETS_BUFFER_SIZE = const(0)  # linux/vm_sockets.h
+SO_VM_SOCKETS_BUFFER_MIN_SIZE = const(1)
+SO_VM_SOCKETS_BUFFER_MAX_SIZE = const(2)
+SO_VM_SOCKETS_CONNECT_TIMEOUT = const(6)
+SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW = const(8)
+# Ours, far from Linux's numbers: an int; non-zero lets send() go on after the peer said that it
+# takes no more. vhost-device-vsock says so when its client merely stops sending.
+SO_VM_SOCKETS_LATE_SEND = const(0x4D50)
+
+_DEFAULT_BUFFER = const(262144)
+_DEFAULT_MIN = const(128)
+_CONNECT_SECONDS = const(2)
+_U32 = 0xFFFFFFFF
+
+
+class Options:
+    """The options of one socket; accepted sockets get a copy of their listener's buffer sizes."""
+
+    def __init__(self, parent=None):
+        self.size = parent.size if parent else _DEFAULT_BUFFER
+        self.least = parent.least if parent else _DEFAULT_MIN
+        self.most = parent.most if parent else _DEFAULT_BUFFER
+        self.fixed = parent.fixed if parent else False  # the user chose the size: it stays
+        self.connect_seconds = _CONNECT_SECONDS
+        self.lowat = 1
+        self.reuse = 0
+        self.late = 0
+
+    def apply(self, end):
+        """Give a new connection its options."""
+        end.block[life.LOWAT] = min(self.lowat, self.size)
+        bits = (life.OPT_FIXED_WINDOW if self.fixed else 0) | (
+            life.OPT_LATE_SEND if self.late else 0
+        )
+        end.block[life.OPTIONS] = bits
+
+    def set_size(self, value, end):
+        """Linux clamps: the minimum first, then the maximum, so that the maximum wins."""
+        self.size = min(max(value, self.least), self.most) & _U32
+        self.fixed = True
+        if end is not None:
+            end.block[life.OPTIONS] |= life.OPT_FIXED_WINDOW
+            end.block[life.SEND_LIMIT] = self.size
+            life.set_window(end.at, self.size)
+            end.flush()
+
+
+def _bytes(value, length):
+    """A packed value's first `length` bytes. Raises EINVAL if it is shorter, or an int."""
+    if isinstance(value, int) or len(value) < length:
+        raise OSError(EINVAL)
+    return bytes(memoryview(value)[:length])
+
+
+def _int(value):
+    if isinstance(value, int):
+        return value
+    return struct.unpack("<i", _bytes(value, 4))[0]
+
+
+def _seconds(value):
+    seconds, micros = struct.unpack("<qq", _bytes(value, 16))
+    if not 0 <= micros < 1000000 or seconds < 0:
+        raise OSError(EINVAL)
+    return seconds + micros / 1000000
+
+
+def _timeval(seconds):
+    whole = int(seconds)
+    return struct.pack("<qq", whole, int((seconds - whole) * 1000000))
+
+
+def set_option(sock, level, name, value):
+    """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
+    options = sock.options
+    end = sock.connection
+    if level == AF_VSOCK:
+        _set_vm_option(options, name, value, end)
+    elif level != SOL_SOCKET:
+        raise OSError(ENOPROTOOPT)
+    elif name == SO_RCVLOWAT:
+        options.lowat = max(1, _int(value) & 0x7FFFFFFF)
+        if end is not None:
+            options.apply(end)
+            life.update_due(end.at)
+            end.flush()
+            end.notify()
+    elif name == SO_REUSEADDR:
+        options.reuse = 1 if _int(value) else 0  # Linux's AF_VSOCK takes it and does nothing
+    elif name in (SO_RCVTIMEO, SO_SNDTIMEO):
+        sock.settimeout(_seconds(value) or None)
+    elif name in (SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER):
+        pass  # known to every Linux socket, without a meaning for these
+    else:
+        raise OSError(ENOPROTOOPT)
+
+
+def _set_vm_option(options, name, value, end):
+    if name == SO_VM_SOCKETS_BUFFER_SIZE:
+        options.set_size(struct.unpack("<Q", _bytes(value, 8))[0], end)
+    elif name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+        options.least = struct.unpack("<Q", _bytes(value, 8))[0]
+        if options.size < options.least:
+            options.set_size(options.size, end)
+    elif name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+        options.most = struct.unpack("<Q", _bytes(value, 8))[0]
+        if options.size > options.most:
+            options.set_size(options.size, end)
+    elif name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+        options.connect_seconds = _seconds(value) or _CONNECT_SECONDS
+    elif name == SO_VM_SOCKETS_LATE_SEND:
+        options.late = 1 if _int(value) else 0
+        if end is not None:
+            options.apply(end)
+    else:
+        raise OSError(ENOPROTOOPT)
+
+
+def get_option(sock, level, name, buflen=0):
+    """getsockopt: an int, or `buflen` bytes at most. Raises ENOPROTOOPT, EINVAL."""
+    options = sock.options
+    if level == AF_VSOCK:
+        if name == SO_VM_SOCKETS_LATE_SEND:
+            packed = struct.pack("<i", options.late)
+        else:
+            packed = _vm_option(options, name)
+    elif level == SOL_SOCKET:
+        packed = _socket_option(sock, options, name)
+    else:
+        raise OSError(ENOPROTOOPT)
+    if buflen == 0:
+        if len(packed) != 4:
+            raise OSError(EINVAL)  # CPython asks for four bytes then, and Linux finds them too few
+        return struct.unpack("<i", packed)[0]
+    if level == AF_VSOCK and buflen < len(packed):
+        raise OSError(EINVAL)
+    return packed[:buflen]
+
+
+def _vm_option(options, name):
+    if name == SO_VM_SOCKETS_BUFFER_SIZE:
+        return struct.pack("<Q", options.size)
+    if name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+        return struct.pack("<Q", options.least)
+    if name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+        return struct.pack("<Q", options.most)
+    if name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+        return _timeval(options.connect_seconds)
+    raise OSError(ENOPROTOOPT)
+
+
+def _socket_option(sock, options, name):
+    if name in (SO_RCVTIMEO, SO_SNDTIMEO):
+        return _timeval(sock.gettimeout() or 0)
+    if name == SO_ERROR:
+        value = sock.take_error()
+    elif name == SO_TYPE:
+        value = sock.type
+    elif name == SO_DOMAIN:
+        value = AF_VSOCK
+    elif name == SO_ACCEPTCONN:
+        value = 1 if sock.listening else 0
+    elif name == SO_RCVLOWAT:
+        value = options.lowat
+    elif name == SO_REUSEADDR:
+        value = options.reuse
+    elif name in (SO_SNDBUF, SO_RCVBUF):
+        value = options.size
+    elif name in (SO_PROTOCOL, SO_KEEPALIVE):
+        value = 0
+    else:
+        raise OSError(ENOPROTOOPT)
+    return struct.pack("<i", value)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Which of many sockets has news, without asking each: what a server with 1,000 connections needs.
+
+`select.poll` asks every registered object on every call. Here a packet puts its connection into a
+list, so that an idle socket costs nothing at all.
+"""
+
+from .wait import deadline, left
+
+try:
+    import micropython
+except ImportError:
+    from .portable import micropython
+
+
+class Ready:
+    """A set of sockets of one stack: `register` them, then `wait` for the next with news.
+
+    Edge-triggered: a socket comes up once after something happened to it (connections and data
+    arriving, credit, the end). Read and write until it would block, then wait again.
+    """
+
+    def __init__(self, stack):
+        self._stack = stack
+        self._first = None
+        self._last = None
+
+    @micropython.native
+    def register(self, sock):
+        """Watch a socket (or anything with an `endpoint`); it comes up once at once."""
+        end = sock.endpoint
+        end.watch = self
+        end.socket = sock
+        if not end.queued:
+            self.add(end)
+
+    @micropython.native
+    def unregister(self, sock):
+        end = sock.endpoint
+        if end is not None:
+            end.watch = None
+            end.socket = None
+
+    @micropython.native
+    def add(self, end):
+        """Called by the stack: news for this connection or listener."""
+        end.queued = True
+        end.behind = None
+        if self._first is None:
+            self._first = end
+        else:
+            self._last.behind = end
+        self._last = end
+
+    @micropython.native
+    def next(self):
+        """The next socket with news, None if there is none now."""
+        while self._first is not None:
+            end = self._first
+            self._first = end.behind
+            end.behind = None
+            end.queued = False
+            if end.watch is self:
+                return end.socket
+        return None
+
+    def wait(self, seconds=None):
+        """Wait for the next socket with news; None after `seconds`."""
+        sock = self.next()
+        if sock is not None:
+            return sock
+        end = deadline(seconds)
+        while True:
+            remaining = left(end)
+            self._stack.waiter.wait(remaining)
+            sock = self.next()
+            if sock is not None or remaining == 0:
+                return sock

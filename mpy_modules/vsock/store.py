@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: MIT
+"""Memory for received bytes: large receive buffers and small blocks, queued per connection.
+
+Every byte that the peer was allowed to send must be taken off the receive ring at once, whether
+or not the program reads. A packet of some size stays where the device put it, as a segment of the
+connection's queue, and is copied once, by recv; small packets, and large ones when no buffer can
+be spared from the ring, are copied into blocks of 4 KiB, one behind the other, so that 1-byte
+packets neither starve the ring nor cost more memory than they carry. All of it is DMA memory,
+outside the collector's heap. The device writes into large segments only while they are posted.
+"""
+
+from array import array
+
+import machine
+
+from .layout import addressof, const
+
+try:
+    import micropython
+except ImportError:
+    from .portable import micropython, ptr32
+
+HEADER_LEN = const(44)
+LARGE = const(65536)
+_BLOCK = const(4096)
+_CHUNK_BLOCKS = const(64)  # blocks come in chunks of 256 KiB, one step of a growing window
+_COPYBREAK = const(2048)  # below, a copy costs less than keeping a buffer from the ring
+# Where a copy's source and destination have the same page number modulo its size, QEMU's soft
+# TLB misses on every page; an odd number of pages, plus a bit, keeps buffers apart.
+_STRIDE = const(69632 + 64)
+_HEADER_AT = const(20)  # the payload behind the 44-byte header is aligned to 64
+
+# A segment: eight 32-bit words.
+_NEXT = const(0)  # the following one in a queue or on a free list; 0xFFFFFFFF at the end
+_START = const(1)  # first unread byte, as an offset from the address
+_END = const(2)
+_KIND = const(3)  # _IS_*, and on seqpacket the packet's SEQ_* flags in bits 8 and up
+_ADDR = const(4)  # two words, low half first
+_SIZE = const(6)
+_SEGMENT = const(8)  # words of one segment
+_IS_LARGE = const(1)
+_EOM = const(1)
+_NONE32 = const(0xFFFFFFFF)
+
+# The store's own words.
+_SEGMENTS = const(0)  # address of the segment table, two words
+_FREE_LARGE = const(2)
+_FREE_BLOCK = const(3)
+_SPARE = const(4)  # free large segments: those that need not go back to the ring at once
+_BLOCKS_FREE = const(5)
+_WORDS = const(8)
+
+_HEAD = const(23)  # words of the control block (connection.py) that are the store's to write
+_TAIL = const(24)
+_HELD = const(28)
+_ONES = const(29)
+_BUF_ALLOC = const(9)
+_FEW = const(64)
+
+
+class Store:
+    """All received bytes of one device. `large` receive buffers are allocated at once."""
+
+    def __init__(self, large, limit):
+        """`limit`: bytes of DMA memory that blocks may take at most, beside the large buffers."""
+        self._buffers = [machine.DMABuffer(large * _STRIDE)]
+        self._words = array("I", bytes(4 * _WORDS))
+        self.at = addressof(self._words)
+        self._segments = array("I")
+        self._chunks_left = limit // (_BLOCK * _CHUNK_BLOCKS)
+        self._words[_FREE_LARGE] = self._words[_FREE_BLOCK] = _NONE32
+        base = self._buffers[0].addr + _HEADER_AT + HEADER_LEN
+        self._add(base, _STRIDE, LARGE, large, _IS_LARGE)
+
+    @micropython.native
+    def _add(self, base, stride, size, count, kind):
+        """Make `count` new free segments. Allocates first: a MemoryError changes nothing."""
+        first = len(self._segments) // _SEGMENT
+        table = array("I", bytes(4 * _SEGMENT * (first + count)))
+        table[: len(self._segments)] = self._segments
+        words = self._words
+        where = addressof(table)
+        self._segments = table
+        if not isinstance(where, array):
+            words[_SEGMENTS] = where & 0xFFFFFFFF
+            words[_SEGMENTS + 1] = where >> 32
+        self.table = where
+        for i in range(first, first + count):
+            w = i * _SEGMENT
+            table[w + _KIND] = kind
+            table[w + _ADDR] = base & 0xFFFFFFFF
+            table[w + _ADDR + 1] = base >> 32
+            table[w + _SIZE] = size
+            base += stride
+            self.release(i)
+
+    @property
+    def spare(self):
+        """Large buffers that are free."""
+        return self._words[_SPARE]
+
+    @micropython.native
+    def reserve(self):
+        """Get one more chunk of blocks. False: there is no memory for it."""
+        if self._chunks_left <= 0:
+            return False
+        try:
+            chunk = machine.DMABuffer(_BLOCK * _CHUNK_BLOCKS)
+            self._buffers.append(chunk)
+            self._add(chunk.addr, _BLOCK, _BLOCK, _CHUNK_BLOCKS, 0)
+        except MemoryError:
+            self._chunks_left = 0
+            return False
+        self._chunks_left -= 1
+        return True
+
+    @micropython.viper
+    def release(self, seg: int):
+        """A segment is free again."""
+        s = ptr32(self.at)
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        if t[w + _KIND] & _IS_LARGE:
+            t[w + _NEXT] = s[_FREE_LARGE]
+            s[_FREE_LARGE] = seg
+            s[_SPARE] = s[_SPARE] + 1
+        else:
+            t[w + _KIND] = 0
+            t[w + _NEXT] = s[_FREE_BLOCK]
+            s[_FREE_BLOCK] = seg
+            s[_BLOCKS_FREE] = s[_BLOCKS_FREE] + 1
+
+    @micropython.viper
+    def take_large(self) -> int:
+        """A free large segment, to be posted; -1 if there is none."""
+        s = ptr32(self.at)
+        if s[_SPARE] == 0:
+            return -1
+        seg = s[_FREE_LARGE]
+        s[_FREE_LARGE] = ptr32(self.table)[seg * _SEGMENT + _NEXT]
+        s[_SPARE] = s[_SPARE] - 1
+        return seg
+
+    @micropython.viper
+    def address(self, seg: int) -> int:
+        """Where the payload of a segment starts; a large one's header ends there."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT + _ADDR
+        return t[w] | (t[w + 1] << 32)
+
+    @micropython.viper
+    def _link(self, at: int, seg: int, n: int, kind: int):
+        """Append a filled segment to a connection's queue."""
+        c = ptr32(at)
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        t[w + _NEXT] = c[_ONES]
+        t[w + _START] = 0
+        t[w + _END] = n
+        t[w + _KIND] = kind
+        if c[_HEAD] == c[_ONES]:
+            c[_HEAD] = seg
+        else:
+            t[c[_TAIL] * _SEGMENT + _NEXT] = seg
+        c[_TAIL] = seg
+        c[_HELD] = c[_HELD] + 1
+
+    @micropython.viper
+    def keep(self, at: int, seg: int, n: int, flags: int) -> int:
+        """Queue the `n` bytes that came in the large segment `seg`.
+
+        Returns the large segment to post in its place: `seg` itself if the bytes were copied.
+        -1: no memory for them.
+        """
+        if n > _COPYBREAK:
+            fresh = int(self.take_large())
+            if fresh >= 0:
+                self._link(at, seg, n, _IS_LARGE | (flags << 8))
+                return fresh
+        if int(self.append(at, int(self.address(seg)), n, flags)) < 0:
+            return -1
+        return seg
+
+    @micropython.viper
+    def append(self, at: int, source: int, n: int, flags: int) -> int:
+        """Copy `n` bytes at `source` to the end of a queue. -1: no memory, nothing was queued."""
+        c = ptr32(at)
+        s = ptr32(self.at)
+        t = ptr32(self.table)
+        left = n
+        if c[_HEAD] != c[_ONES]:
+            w = c[_TAIL] * _SEGMENT
+            # A block takes more bytes unless a message ended in it.
+            if t[w + _KIND] == 0:
+                end = t[w + _END]
+                part = t[w + _SIZE] - end
+                if part >= left:
+                    machine.copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), end, source, 0, left)
+                    t[w + _END] = end + left
+                    t[w + _KIND] = flags << 8
+                    return 0
+        need = (left + _BLOCK - 1) >> 12
+        # One message, one segment at least: bound what a storm of tiny ones can cost.
+        if c[_HELD] + need > _FEW + (c[_BUF_ALLOC] >> 9):
+            return -1
+        while s[_BLOCKS_FREE] < need:
+            if not self.reserve():
+                return -1
+        t = ptr32(self.table)
+        while left > 0:
+            part = left
+            if part > _BLOCK:
+                part = _BLOCK
+            seg = s[_FREE_BLOCK]
+            w = seg * _SEGMENT
+            s[_FREE_BLOCK] = t[w + _NEXT]
+            s[_BLOCKS_FREE] = s[_BLOCKS_FREE] - 1
+            machine.copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, source, 0, part)
+            source += part
+            left -= part
+            kind = 0
+            if left == 0:
+                kind = flags << 8
+            self._link(at, seg, part, kind)
+        return 0
+
+    @micropython.viper
+    def head(self, at: int) -> int:
+        """The first segment of a queue, -1 if it is empty."""
+        c = ptr32(at)
+        if c[_HEAD] == c[_ONES]:
+            return -1
+        return c[_HEAD]
+
+    @micropython.viper
+    def after(self, seg: int) -> int:
+        """The segment behind `seg` in its queue, -1 at the end."""
+        n = ptr32(self.table)[seg * _SEGMENT + _NEXT]
+        if (n + 1) >> 32:
+            return -1
+        return n
+
+    @micropython.viper
+    def length(self, seg: int) -> int:
+        """Unread bytes of a segment."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        return t[w + _END] - t[w + _START]
+
+    @micropython.viper
+    def flags(self, seg: int) -> int:
+        """SEQ_* flags of the packet that ended with this segment."""
+        return ptr32(self.table)[seg * _SEGMENT + _KIND] >> 8
+
+    @micropython.viper
+    def advance(self, seg: int, n: int):
+        """The first `n` bytes of a segment have been read, not all."""
+        w = seg * _SEGMENT + _START
+        t = ptr32(self.table)
+        t[w] = t[w] + n
+
+    @micropython.viper
+    def data(self, seg: int) -> int:
+        """Address of a segment's first unread byte."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        return (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + t[w + _START]
+
+    @micropython.viper
+    def message(self, at: int) -> int:
+        """Bytes from the front of the queue to the end of its first message, both included."""
+        c = ptr32(at)
+        t = ptr32(self.table)
+        seg = c[_HEAD]
+        total = 0
+        while seg != c[_ONES]:
+            w = seg * _SEGMENT
+            total += t[w + _END] - t[w + _START]
+            if t[w + _KIND] >> 8 & _EOM:
+                break
+            seg = t[w + _NEXT]
+        return total
+
+    @micropython.viper
+    def is_large(self, seg: int) -> int:
+        return ptr32(self.table)[seg * _SEGMENT + _KIND] & _IS_LARGE
+
+    @micropython.viper
+    def unlink(self, at: int) -> int:
+        """Take the first segment out of its queue without freeing it; the queue is not empty."""
+        c = ptr32(at)
+        seg = c[_HEAD]
+        c[_HEAD] = ptr32(self.table)[seg * _SEGMENT + _NEXT]
+        c[_HELD] = c[_HELD] - 1
+        return seg
+
+    @micropython.viper
+    def read(self, at: int, into: int, want: int, keep: int) -> int:
+        """Copy up to `want` bytes of a queue to address `into`; returns how many.
+
+        They leave the queue unless `keep` (MSG_PEEK). The caller accounts for the credit.
+        """
+        c = ptr32(at)
+        t = ptr32(self.table)
+        ones = c[_ONES]
+        seg = c[_HEAD]
+        done = 0
+        while seg != ones and done < want:
+            w = seg * _SEGMENT
+            start = t[w + _START]
+            part = t[w + _END] - start
+            if part > want - done:
+                part = want - done
+            machine.copy(into, done, (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start, 0, part)
+            done += part
+            following = t[w + _NEXT]
+            if not keep:
+                start += part
+                t[w + _START] = start
+                if start == t[w + _END]:
+                    c[_HEAD] = following
+                    c[_HELD] = c[_HELD] - 1
+                    self.release(seg)
+            seg = following
+        return done
+
+    @micropython.native
+    def discard(self, at):
+        """Throw a whole queue away."""
+        while self.head(at) >= 0:
+            self.release(self.unlink(at))

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""One connection as sockets use it: bytes in, bytes out, never waiting for anything.
+
+Joins the control block (connection.py), the received bytes (store.py) and the way out
+(transmit.py or loopback.py). Whoever wants to wait does so in wait.py and calls again.
+"""
+
+from . import connection as life
+from .layout import addressof, const
+
+try:
+    import micropython
+except ImportError:
+    from .portable import micropython
+
+_MAX_DATA = const(65536)
+_INLINE = const(4096)  # transmit.py: payload up to here is copied
+_RESERVE = const(8)  # transmit.py: slots that data leaves free
+_EPIPE = const(32)
+_EOM = const(1)
+_MESSAGES = const(30)
+_LENT = const(25)
+_OWED = const(21)
+_SHUT = const(12)
+_PEER_SHUT = const(12)
+_ENDED = const(9)  # our SHUT_RD or the peer's SHUTDOWN(SEND)
+_STATE = const(11)
+_CLOSED = const(4)
+
+
+class Connection:
+    """A stream or seqpacket connection. Made by the Stack, which also removes it."""
+
+    def __init__(self, stack, out, block, key):
+        self.stack = stack
+        self.out = out  # Transmitter or Loopback
+        self.block = block
+        self.at = addressof(block)
+        self.key = key
+        self.twin = None  # another connection with the same key; its ports differ
+        self.holder = None  # what occupies the local port as long as this connection lives
+        self.watch = None  # the ready.Ready that wants to hear of events
+        self.queued = False  # it is in the Ready's list
+        self.behind = None  # next in that list
+        self.socket = None  # what Ready hands out
+        self.deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
+        self.held = None  # segments out on loan to views
+
+    def __repr__(self):
+        return "<Connection %s>" % life.describe(self.block)
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    @micropython.native
+    def receive(self, into, want, peek):
+        """Copy up to `want` received bytes to address `into`; 0 if there are none."""
+        n = self.stack.store.read(self.at, into, want, peek)
+        if n and not peek:
+            self.consumed(n)
+        return n
+
+    @micropython.native
+    def consumed(self, n):
+        """`n` bytes left the queue: tell the peer when it is time, or end what has ended."""
+        at = self.at
+        if life.consumed(at, n):
+            self.flush()
+        if self.block[_SHUT] & _PEER_SHUT == _PEER_SHUT:
+            self.stack.after(self, life.settle(at))
+
+    @micropython.native
+    def receive_message(self, into, want, peek):
+        """Seqpacket: copy the first message, cut to `want`; returns (copied, length, flags).
+
+        The caller has seen that there is a whole one.
+        """
+        store = self.stack.store
+        at = self.at
+        length = store.message(at)
+        n = store.read(at, into, min(want, length), True)
+        seg = store.head(at)
+        left = length
+        while True:
+            left -= store.length(seg)
+            flags = store.flags(seg)
+            following = store.after(seg)
+            if not peek:
+                store.release(store.unlink(at))
+            if left <= 0:
+                break
+            seg = following
+        if not peek:
+            self.block[_MESSAGES] -= 1
+            self.consumed(length)
+        return n, length, flags
+
+    @micropython.native
+    def take(self):
+        """Take the first segment out of the queue; its number, or -1. It counts as received.
+
+        The caller owns it: it gives it to `send_segment` or to the store's `release`.
+        """
+        store = self.stack.store
+        if store.head(self.at) < 0:
+            return -1
+        seg = store.unlink(self.at)
+        self.consumed(store.length(seg))
+        return seg
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    @micropython.native
+    def send(self, data, n, buffer, flags):
+        """Send up to `n` bytes at address `data`; returns how many, 0 if it would block.
+
+        -EPIPE if nothing can be sent any more. The device may read `buffer`, to which `data`
+        belongs, until `lent` is 0. On seqpacket `flags` go with the last packet.
+        """
+        at = self.at
+        out = self.out
+        room = life.room(at)
+        if room <= 0:
+            return room
+        if n > room:
+            n = room
+            flags = 0
+        done = 0
+        while done < n:
+            if out.free() <= _RESERVE:
+                out.reap()
+                if out.free() <= _RESERVE:
+                    break
+            part = n - done
+            if part > _MAX_DATA:
+                part = _MAX_DATA
+            life.send(at, part, flags if done + part == n else 0)
+            if part <= _INLINE:
+                out.copy(at, data + done, part)
+            else:
+                out.lend(self, data + done, part, buffer)
+            done += part
+        out.publish()
+        return done
+
+    @micropython.native
+    def splice(self, to):
+        """Send what has been received on through the Connection `to`, without copies.
+
+        As much as `to` takes now; returns how many bytes, or -1 once the peer stopped sending and
+        everything is through, or `to` takes no more for ever. 0: news on either side are needed.
+        """
+        store = self.stack.store
+        at = self.at
+        moved = 0
+        over = False
+        while True:
+            seg = store.head(at)
+            if seg < 0:
+                over = self.block[_SHUT] & _ENDED or self.block[_STATE] == _CLOSED
+                break
+            room = to.room()
+            if room <= 0:
+                over = room < 0
+                break
+            n = store.length(seg)
+            if n <= room:
+                store.unlink(at)
+                life.consumed(at, n)  # first: the credit it gives goes out with the data
+                to.send_segment(seg)
+            else:
+                n = room
+                life.consumed(at, n)
+                life.send(to.at, n, 0)
+                if n <= _INLINE:
+                    to.out.copy(to.at, store.data(seg), n)
+                else:
+                    to.out.lend(to, store.data(seg), n, None)
+                store.advance(seg, n)
+            moved += n
+        if moved:
+            to.out.publish()
+        self.flush()
+        if moved or not over:
+            return moved
+        return -1
+
+    @micropython.native
+    def send_segment(self, seg):
+        """Send a segment that `take` gave, without a copy; it goes back to the store by itself.
+
+        Only if `room()` covers it.
+        """
+        store = self.stack.store
+        n = store.length(seg)
+        life.send(self.at, n, 0)
+        if n <= _INLINE:
+            self.out.copy(self.at, store.data(seg), n)
+            store.release(seg)
+        else:
+            self.out.lend(self, store.data(seg), n, seg)
+
+    @micropython.native
+    def room(self):
+        """Bytes that may be sent at once; 0: it would block; -EPIPE: never again."""
+        room = life.room(self.at)
+        if room > 0 and self.out.free() <= _RESERVE:
+            self.out.reap()
+            if self.out.free() <= _RESERVE:
+                self.stack.starve(self)
+                return 0
+        return room
+
+    @property
+    def lent(self):
+        """Buffers of the program that the device has not given back."""
+        return self.block[_LENT]
+
+    # -- control ----------------------------------------------------------------------------------
+
+    @micropython.native
+    def flush(self):
+        """Send the control packets that are owed."""
+        if self.block[_OWED]:
+            self.out.settle_debts(self)
+            self.out.publish()
+
+    @micropython.native
+    def ask_credit(self):
+        """Ask the peer how much it would take: it may have forgotten to say."""
+        self.block[_OWED] |= life.OWE_CREDIT_REQUEST
+        self.flush()
+
+    @micropython.native
+    def shutdown(self, how):
+        """Close directions, SHUT_LOCAL_* bits; what is queued unread goes with SHUT_LOCAL_RCV."""
+        unread = life.shutdown(self.at, how)
+        if unread:
+            self.discard(unread)
+        self.flush()
+        self.notify()
+
+    @micropython.native
+    def discard(self, unread):
+        self.stack.store.discard(self.at)
+        self.block[_MESSAGES] = 0
+        life.consumed(self.at, unread)
+
+    @micropython.native
+    def close(self):
+        """The program is done with it; the stack keeps it until the peer is too."""
+        self.watch = None
+        unread = life.queued(self.at)
+        if unread:
+            self.discard(unread)
+        self.stack.after(self, life.close(self.at))
+        self.stack.linger(self)
+
+    @micropython.native
+    def notify(self):
+        """Something happened: tell who watches."""
+        if self.watch is not None and not self.queued:
+            self.watch.add(self)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""How a program waits for its sockets: it spins a little, then sleeps until an interrupt.
+
+This is bytecode, and the only place of the package where Ctrl-C or a scheduled handler can cut in.
+"""
+
+import time
+
+import machine
+
+from .layout import const
+
+try:
+    import micropython
+except ImportError:
+    from .portable import micropython
+
+_SPIN_MOST = const(200)  # us; an answer from the host takes about 50, waking from hlt 100 more
+_SPIN_LEAST = const(10)
+_POLL_US = const(1000)  # how often a device without MSI-X is looked at
+
+
+def deadline(seconds):
+    """The moment `seconds` from now, for `left`; None never comes."""
+    if seconds is None:
+        return None
+    return time.ticks_add(time.ticks_us(), int(seconds * 1000000))
+
+
+def left(moment):
+    """Microseconds until that moment, at least 0; -1: for ever."""
+    if moment is None:
+        return -1
+    return max(0, time.ticks_diff(moment, time.ticks_us()))
+
+
+class Waiter:
+    """Waits for anything to happen on a stack. The spin adapts to whether spinning paid."""
+
+    def __init__(self, stack):
+        self._stack = stack
+        self._spin = _SPIN_MOST
+
+    @micropython.native
+    def _poll(self):
+        """Spin for packets; True if any came."""
+        device = self._stack.device
+        if device is None or device.broken is not None:
+            return False
+        device.quiet()
+        start = time.ticks_us()
+        spin = self._spin
+        while True:
+            if device.poll():
+                self._spin = min(_SPIN_MOST, spin + spin)
+                device.listen()
+                return True
+            if time.ticks_us() - start >= spin:
+                break
+        self._spin = max(_SPIN_LEAST, spin - (spin >> 2))
+        return device.listen()
+
+    def wait(self, left=-1):
+        """Return when something may have happened, or `left` microseconds have passed.
+
+        May return early: look at your condition again. Raises KeyboardInterrupt on Ctrl-C.
+        """
+        if self._poll():
+            return
+        self._sleep(left)
+
+    def wait_sent(self, left=-1):
+        """The same, also for the device giving back what it was sent."""
+        stack = self._stack
+        if self._reap() or stack.device.sending_done():
+            return
+        self._sleep(left)
+
+    @micropython.native
+    def _reap(self):
+        """Spin until the device gives packets back; True if it did."""
+        out = self._stack.out
+        device = self._stack.device
+        start = time.ticks_us()
+        while True:
+            if out.reap():
+                return True
+            if device.poll():
+                return True
+            if time.ticks_us() - start >= _SPIN_MOST:
+                return False
+
+    def _sleep(self, left):
+        stack = self._stack
+        stack.expire()
+        expiry = stack.next_expiry()
+        if expiry is not None and (left < 0 or left > expiry * 1000):
+            left = expiry * 1000
+        device = stack.device
+        if device is not None and not device.interrupts:
+            device.poll()
+            device.poll_events()
+            if left < 0 or left > _POLL_US:
+                left = _POLL_US
+        machine.wait(left)
