@@ -5,6 +5,7 @@ All run in the same kind of machine, with the same accelerator, memory and vsock
 spoken to by the same program. Knows nothing of what is measured, but for the time of the boot.
 """
 
+import re
 import subprocess
 import time
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from mpfw import layout, paths
 from mpfw.bench import linux
-from mpfw.bench.client import Client
+from mpfw.bench.client import Client, MeasurementError
 from mpfw.boottime import EXIT_DEVICE, floor_image
 from mpfw.guest import Guest
 from mpfw.image import build as image_build
@@ -125,7 +126,7 @@ class BenchGuest:
             # The daemon's name for the socket that takes host programs.
             self.client = Client(self._parts.client, self.guest.directory / "vsock-33")
             with self.client.start("first", PORT, BOOT_SECONDS) as first:
-                self.guest.console.expect(self.kind.ready, BOOT_SECONDS)
+                self._wait_ready()
                 self.ready_ms = self.guest.elapsed_ms()
                 at = first.go(BOOT_SECONDS)["at_ns"]
             # time.perf_counter() is CLOCK_MONOTONIC, as the client's clock is.
@@ -134,6 +135,11 @@ class BenchGuest:
             self.__exit__(type(error), error, None)
             raise
         return self
+
+    def _wait_ready(self) -> None:
+        said = self.guest.console.expect(self.kind.ready + rb"|>>> |Kernel panic", BOOT_SECONDS)
+        if not re.match(self.kind.ready, said.group()):
+            raise MeasurementError(f"{self.kind.label}: does not get ready")
 
     def __exit__(self, kind, error, _) -> None:
         if isinstance(error, Exception):
