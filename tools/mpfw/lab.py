@@ -167,7 +167,12 @@ class Lab(Programs):
             others = {number: bridge(sock) for number, sock in (fds or {}).items()}
             return self.mux.open({**asked, "stderr": bridge(stderr_inside), "fds": others})
 
-        process._stream, answer = self._ask(request, process.event, on_close=process.lost)
+        try:
+            process._stream, answer = self._ask(request, process.event, on_close=process.lost)
+        except BaseException:
+            stdio.close()
+            stderr.close()
+            raise
         process.pid = answer["pid"]
         return process
 
