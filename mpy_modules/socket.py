@@ -18,6 +18,7 @@ from vsock.view import View
 from vsock.wait import deadline, left
 
 AF_UNSPEC = 0
+AF_INET = 2  # only so that a program can ask and be refused: EAFNOSUPPORT
 AF_VSOCK = 40
 SOCK_STREAM = 1
 SOCK_DGRAM = 2

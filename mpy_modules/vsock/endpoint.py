@@ -40,6 +40,7 @@ POLLIN = const(0x001)
 POLLOUT = const(0x004)
 POLLERR = const(0x008)
 POLLHUP = const(0x010)
+POLLNVAL = const(0x020)
 POLLRDHUP = const(0x2000)
 
 # What a socket is. CONNECTING stays after a failed non-blocking connect, as on Linux.
@@ -395,8 +396,8 @@ class Endpoint(io.IOBase):
             device = self._stack.device
             if device is not None and not device.interrupts:
                 device.poll()
-            ready = POLLERR if self._closed else self._ready()
-            return ready & (argument | POLLERR | POLLHUP)
+            ready = POLLNVAL if self._closed else self._ready()
+            return ready & (argument | POLLERR | POLLHUP | POLLNVAL)
         if request == _IOCTL_CLOSE:
             self.close()
             return 0
