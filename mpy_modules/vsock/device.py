@@ -114,7 +114,7 @@ class Device:
             self.poll_events()
             if self.out.reap():
                 self._stack.room_again()
-        self._rx.enable_interrupts()
+        self.listen()
 
     @micropython.native
     def poll(self):
