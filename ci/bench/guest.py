@@ -83,7 +83,7 @@ def listen(port):
     """A listening socket."""
     listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     listener.bind((socket.VMADDR_CID_ANY, port))
-    listener.listen(16)
+    listener.listen(1024)
     return listener
 
 
