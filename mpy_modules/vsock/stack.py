@@ -181,7 +181,8 @@ class Stack:
         The memory is got first; without it the window stays.
         """
         size = conn.block[life.BUF_ALLOC] + _STEP
-        if size <= self.window_limit and self.store.reserve():
+        if size <= self.window_limit and self.store.promise():
+            conn.grown += 1
             life.set_window(conn.at, size)
 
     @micropython.native

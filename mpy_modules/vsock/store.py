@@ -67,6 +67,8 @@ class Store:
         self._words = array("I", bytes(4 * _WORDS))
         self.at = addressof(self._words)
         self._segments = array("I")
+        self._blocks = 0
+        self._promised = 0  # chunks that connections' grown windows count on
         self._chunks_left = limit // (_BLOCK * _CHUNK_BLOCKS)
         self._words[_FREE_LARGE] = self._words[_FREE_BLOCK] = _NONE32
         base = self._buffers[0].addr + _HEADER_AT + HEADER_LEN
@@ -100,8 +102,20 @@ class Store:
         return self._words[_SPARE]
 
     @micropython.native
-    def reserve(self):
-        """Get one more chunk of blocks. False: there is no memory for it."""
+    def promise(self):
+        """Have memory for one chunk more than promised so far. False: there is none."""
+        if (self._promised + 1) * _CHUNK_BLOCKS > self._blocks and not self._add_chunk():
+            return False
+        self._promised += 1
+        return True
+
+    @micropython.native
+    def redeem(self, chunks):
+        """So many promised chunks are not needed any more."""
+        self._promised -= chunks
+
+    @micropython.native
+    def _add_chunk(self):
         if self._chunks_left <= 0:
             return False
         try:
@@ -111,6 +125,7 @@ class Store:
         except MemoryError:
             self._chunks_left = 0
             return False
+        self._blocks += _CHUNK_BLOCKS
         self._chunks_left -= 1
         return True
 
@@ -204,7 +219,7 @@ class Store:
         if c[_HELD] + need > _FEW + (c[_BUF_ALLOC] >> 9):
             return -1
         while s[_BLOCKS_FREE] < need:
-            if not self.reserve():
+            if not self._add_chunk():
                 return -1
         t = ptr32(self.table)
         while left > 0:

@@ -44,7 +44,7 @@ class Connection:
         self.behind = None  # next in that list
         self.socket = None  # what Ready hands out
         self.deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
-        self.held = None  # segments out on loan to views
+        self.grown = 0  # steps by which its window grew
 
     def __repr__(self):
         return "<Connection %s>" % life.describe(self.block)
@@ -252,6 +252,8 @@ class Connection:
         unread = life.queued(self.at)
         if unread:
             self.discard(unread)
+        self.stack.store.redeem(self.grown)
+        self.grown = 0
         self.stack.after(self, life.close(self.at))
         self.stack.linger(self)
 
