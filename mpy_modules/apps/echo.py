@@ -37,7 +37,8 @@ class Echo:
         if not self._dial or self._greeted:
             return None
         left = time.ticks_diff(self._next_call, time.ticks_ms())
-        return max(0, left) / 1000
+        # A call that nobody has answered when the next one is due: look at it now and then.
+        return max(0 if self._called is None else RETRY_MS // 4, left) / 1000
 
     def step(self, sock):
         """Do what a socket's news call for; None: a time-out."""
