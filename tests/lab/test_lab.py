@@ -118,6 +118,18 @@ def test_closed_listener_frees_its_port_at_once(guest):
         guest.listen("vsock", socket.VMADDR_CID_ANY, 4003).close()
 
 
+def test_vsockdump_shows_the_packets(guest):
+    dump = guest.spawn(["vsockdump"])
+    lines = dump.stdio.makefile("r")
+    assert lines.readline().startswith("seconds")
+    with pytest.raises(ConnectionResetError):
+        guest.connect("vsock", LOOPBACK, 4004)
+    assert ":4004 REQUEST 0 bytes" in lines.readline()
+    assert ":4004 > 1:" in (answer := lines.readline()) and " RST 0 bytes" in answer
+    lines.close()
+    dump.close()
+
+
 def test_lab_has_the_kernels_vsock_device_and_kvm(guest):
     listing = guest.run(["ls", "/dev/vhost-vsock", "/dev/kvm"]).out.split()
     assert sorted(listing) == [b"/dev/kvm", b"/dev/vhost-vsock"]

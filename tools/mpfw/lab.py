@@ -347,7 +347,8 @@ def _add_ours(file) -> None:
     """Append the archive of our own files."""
     cpio = Cpio(file)
     cpio.file("init", (LAB / "init").read_bytes(), 0o755)
-    cpio.file("usr/bin/firmware", (LAB / "firmware").read_bytes(), 0o755)
+    for name in ("firmware", "vsockdump"):
+        cpio.file(f"usr/bin/{name}", (LAB / name).read_bytes(), 0o755)
     for path in (LAB / "agent.py", LAB / "shell", Path(mux.__file__)):
         cpio.file(f"lab/{path.name}", path.read_bytes())
     cpio.end()
