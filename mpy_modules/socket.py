@@ -199,9 +199,10 @@ class socket(Endpoint):
             if self._timeout == 0 or flags & _MSG_DONTWAIT:
                 if queued and self.type == _STREAM and flags & _MSG_WAITALL:
                     return queued
+                conn.tell()
                 raise OSError(EAGAIN)
             if self._timeout is None:
-                self._stack.waiter.wait(-1)
+                self._stack.waiter.wait(-1, conn)
             else:
                 if not timed:
                     end = deadline(self._timeout)
@@ -209,7 +210,7 @@ class socket(Endpoint):
                 rest = left(end)
                 if rest == 0:
                     raise timed_out()
-                self._stack.waiter.wait(rest)
+                self._stack.waiter.wait(rest, conn)
             if self._closed:
                 return 0
 

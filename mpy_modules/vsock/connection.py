@@ -228,7 +228,7 @@ def admit(at: int, n: int, peer_alloc: int, peer_fwd: int) -> int:
         c[OWED] = OWE_RST
         c[EVENTS] = c[EVENTS] | int(_enter(at, CLOSED))
         return _NOTHING
-    if state != ESTABLISHED or c[SHUT] & SHUT_PEER_SEND:
+    if (state != ESTABLISHED and state != CLOSING) or c[SHUT] & SHUT_PEER_SEND:
         return 0
     if (c[EDGE] - c[RX_CNT]) & c[_ONES] < n:
         fail(at, _NOBUFS)
@@ -295,6 +295,20 @@ def update_due(at: int) -> int:
         queued = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
         if c[LOWAT] == 1 or queued >= c[LOWAT]:
             return 0
+    c[OWED] = c[OWED] | OWE_UPDATE
+    return 1
+
+
+@micropython.viper
+def tell(at: int) -> int:
+    """The program wants more than there is: say what it has consumed. 1 if that is owed now.
+
+    A sender with a buffer far smaller than our window would wait for this for ever. Linux tells
+    on every recv that empties the queue; we when the program is about to sleep.
+    """
+    c = ptr32(at)
+    if c[FWD_CNT] == c[FWD_SENT] or c[STATE] != ESTABLISHED or c[SHUT] & SHUT_PEER_SEND:
+        return 0
     c[OWED] = c[OWED] | OWE_UPDATE
     return 1
 

@@ -420,6 +420,8 @@ class Endpoint(io.IOBase):
             events |= POLLIN | POLLRDHUP
         elif life.readable(conn.at):
             events |= POLLIN
+        else:
+            conn.tell()
         local_end = life.SHUT_LOCAL_SEND
         if shut & 3 == 3 or (shut & local_end and shut & life.SHUT_PEER_SEND):
             events |= POLLHUP

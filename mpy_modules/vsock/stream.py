@@ -225,6 +225,12 @@ class Connection:
             self.out.publish()
 
     @micropython.native
+    def tell(self):
+        """Nothing is left to read: the peer should know, before anybody sleeps."""
+        if life.tell(self.at):
+            self.flush()
+
+    @micropython.native
     def ask_credit(self):
         """Ask the peer how much it would take: it may have forgotten to say."""
         self.block[_OWED] |= life.OWE_CREDIT_REQUEST

@@ -60,13 +60,16 @@ class Waiter:
         self._spin = max(_SPIN_LEAST, spin - (spin >> 2))
         return device.listen()
 
-    def wait(self, left=-1):
+    def wait(self, left=-1, reader=None):
         """Return when something may have happened, or `left` microseconds have passed.
 
+        `reader` is the Connection that the program waits to read from, if it does.
         May return early: look at your condition again. Raises KeyboardInterrupt on Ctrl-C.
         """
         if self._poll():
             return
+        if reader is not None:
+            reader.tell()
         self._sleep(left)
 
     def wait_sent(self, left=-1):
