@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the interoperability tests: guests with a vsock device, whichever carries it.
+
+What a device cannot show at all is decided here, in one place, and said when a test is skipped.
+"""
+
+import errno
+import os
+
+import pytest
+from sides import IDLE, GuestSide
+
+LACKS = {  # what a device does not do, by its kind
+    "vhost-user": {
+        "half-close": "vhost-device-vsock makes SHUTDOWN of both directions out of a client's "
+        "half-close (rust-vmm/vhost-device#874)",
+        "refusal": "vhost-device-vsock does not answer a REQUEST for a port nobody listens on",
+        "seqpacket": "vhost-device-vsock does not offer VIRTIO_VSOCK_F_SEQPACKET",
+    }
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(*what): the vsock device does all of this")
+
+
+@pytest.fixture
+def lacks(host):
+    """What this host's vsock device does not do: name -> reason."""
+    return LACKS.get(host.kind, {})
+
+
+@pytest.fixture
+def refusal(lacks):
+    """The errno of the guest's connect() to a port of the host that nobody listens on."""
+    return errno.ETIMEDOUT if "refusal" in lacks else errno.ECONNRESET
+
+
+@pytest.fixture(autouse=True)
+def device_is_able(request):
+    """Skip a test of what the vsock device cannot show; tests/lab shows it in any case."""
+    for marker in request.node.iter_markers("needs"):
+        lacks = request.getfixturevalue("lacks")
+        for what in marker.args:
+            if what in lacks:
+                pytest.skip(f"{what}: {lacks[what]}")
+
+
+@pytest.fixture
+def mebibytes():
+    """Size of a bulk transfer; INTEROP_MIB=16 makes it short on a slow machine."""
+    return int(os.environ.get("INTEROP_MIB", "256"))
+
+
+@pytest.fixture
+def boot_idle(boot):
+    """boot_idle(**machine_fields): a GuestSide on a guest with a vsock device and no payload."""
+
+    def boot_idle(**machine):
+        guest = boot(vsock=True, fw_cfg=IDLE, **machine)
+        guest.console.wait_prompt(30)
+        guest.console.exec("import socket; socket.get_local_cid()")  # driver up
+        return GuestSide(guest)
+
+    return boot_idle
+
+
+@pytest.fixture
+def guest_side(boot_idle):
+    """Runs a test's functions in a guest."""
+    return boot_idle()
+
+
+@pytest.fixture
+def vsock(guest_side):
+    """The host's side of that guest's device: dial, listen."""
+    return guest_side.guest.vsock
+
+
+@pytest.fixture
+def echo(boot):
+    """A guest that runs the built-in payload and listens."""
+    guest = boot(vsock=True)
+    guest.console.expect("READY vsock cid=33 port=1234", 30)
+    return guest
