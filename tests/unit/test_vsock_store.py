@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: MIT
+"""The store of received bytes against a plain list of what came.
+
+After every step each segment is in exactly one place: a free list, a connection's queue, or out
+in the receive ring.
+"""
+
+import random
+from array import array
+
+import pytest
+import vsock_bench
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+life = vsock_bench.module("connection")
+store_module = vsock_bench.module("store")
+memory = vsock_bench.memory
+
+CHUNK = 64 * 4096
+EOM, EOR = 1, 2
+NONE = vsock_bench.M32
+NOISE = random.Random(3).randbytes(1 << 18)
+
+lengths = st.one_of(
+    st.integers(1, 300),
+    st.sampled_from([2047, 2048, 2049, 4095, 4096, 4097, 8192, 65535, 65536]),
+)
+
+
+def control_block(kind, window=262144):
+    return life.control_block(33, 1, 2, 2, kind, window)
+
+
+def source(data):
+    buffer = vsock_bench.DMABuffer(len(data))
+    memory.find(buffer.addr, len(data))[:] = data
+    return buffer
+
+
+def segments(store):
+    return len(store._segments) // store_module._SEGMENT
+
+
+def word(store, seg, name):
+    return store._segments[seg * store_module._SEGMENT + getattr(store_module, name)]
+
+
+def walk(store, first):
+    """The segments of a list, in order. A list that does not end is a failure."""
+    found = []
+    while first != NONE:
+        assert first not in found, "a segment is twice in its list"
+        found.append(first)
+        first = word(store, first, "_NEXT")
+    return found
+
+
+def free_lists(store):
+    words = store._words
+    return (
+        walk(store, words[store_module._FREE_LARGE]),
+        walk(store, words[store_module._FREE_BLOCK]),
+    )
+
+
+def queue(store, block):
+    return walk(store, block[life.HEAD])
+
+
+def read(store, block, want, peek=False):
+    into = vsock_bench.DMABuffer(want)
+    n = store.read(block, into.addr, want, peek)
+    data = bytes(memory.find(into.addr, n))
+    into.free()
+    return data
+
+
+class Queues(RuleBasedStateMachine):
+    """One store, a stream and a seqpacket connection, and a receive ring."""
+
+    @initialize(large=st.integers(1, 4), chunks=st.integers(0, 2), window=st.integers(0, 1 << 18))
+    def start(self, large, chunks, window):
+        memory.clear()
+        self.store = store_module.Store(large, chunks * CHUNK)
+        self.large = large
+        self.chunks = chunks
+        self.blocks = [control_block(1, window), control_block(2, window)]
+        self.packets = [[], []]  # [data, flags] in order
+        self.posted = []
+        self.promised = 0
+        self.at = 0
+
+    def noise(self, n):
+        at = self.at % (len(NOISE) - n)
+        self.at += 7919
+        return NOISE[at : at + n]
+
+    @rule()
+    def post(self):
+        spare = self.store.spare
+        seg = self.store.take_large()
+        if spare:
+            assert word(self.store, seg, "_KIND") & 1
+            self.posted.append(seg)
+        else:
+            assert seg == -1
+
+    def room_for(self, which, n):
+        """Blocks that `n` more bytes need; the model's own count of why they may be refused."""
+        block = self.blocks[which]
+        held = queue(self.store, block)
+        if held:
+            tail = held[-1]
+            left = 4096 - word(self.store, tail, "_END")
+            if word(self.store, tail, "_KIND") == 0 and left >= n:
+                return True
+        need = -(-n // 4096)
+        if len(held) + need > 64 + (block[life.BUF_ALLOC] >> 9):
+            return False
+        made = (segments(self.store) - self.large) // 64
+        free = len(free_lists(self.store)[1]) + 64 * (self.chunks - made)
+        return need <= free
+
+    @rule(which=st.integers(0, 1), n=lengths, flags=st.sampled_from([0, 0, EOM, EOM | EOR]))
+    def a_packet_is_copied(self, which, n, flags):
+        flags = flags if which else 0
+        data = self.noise(n)
+        expected = self.room_for(which, n)
+        buffer = source(data)
+        result = self.store.append(self.blocks[which], buffer.addr, n, flags)
+        buffer.free()
+        assert result == (0 if expected else -1)
+        if expected:
+            self.packets[which].append([data, flags])
+
+    @rule(which=st.integers(0, 1), n=lengths, flags=st.sampled_from([0, EOM, EOR, EOM | EOR]))
+    def a_packet_arrives_in_the_ring(self, which, n, flags):
+        if not self.posted:
+            return
+        flags = flags if which else 0
+        data = self.noise(n)
+        seg = self.posted.pop(0)
+        memory.find(self.store.address(seg), n)[:] = data
+        spare = self.store.spare
+        expected = self.room_for(which, n)
+        fresh = self.store.keep(self.blocks[which], seg, n, flags)
+        if n > 2048 and spare:
+            assert fresh not in (-1, seg)  # kept where it is, another buffer goes into the ring
+            assert queue(self.store, self.blocks[which])[-1] == seg
+        else:
+            assert fresh == (seg if expected else -1)
+        if fresh >= 0:
+            self.packets[which].append([data, flags])
+        self.posted.append(seg if fresh < 0 else fresh)
+
+    @rule(want=st.one_of(lengths, st.just(200000)), peek=st.booleans())
+    def the_stream_is_read(self, want, peek):
+        data = read(self.store, self.blocks[0], want, peek)
+        assert data == b"".join(d for d, _ in self.packets[0])[:want]
+        if not peek:
+            self.forget(len(data))
+
+    def forget(self, n):
+        """The first `n` bytes left the stream's queue."""
+        packets = self.packets[0]
+        while n:
+            part = min(n, len(packets[0][0]))
+            packets[0][0] = packets[0][0][part:]
+            n -= part
+            if not packets[0][0]:
+                packets.pop(0)
+
+    @rule(part=st.integers(1, 70000))
+    def the_first_segment_is_taken(self, part):
+        block = self.blocks[0]
+        seg = self.store.head(block)
+        if seg < 0:
+            assert not self.packets[0]
+            return
+        n = self.store.length(seg)
+        data = bytes(memory.find(self.store.data(seg), n))
+        assert data == b"".join(d for d, _ in self.packets[0])[:n]
+        if part < n:
+            self.store.advance(seg, part)
+            self.forget(part)
+            return
+        assert self.store.unlink(block) == seg
+        self.store.release(seg)
+        self.forget(n)
+
+    def first_message(self):
+        data = b""
+        for i, (part, flags) in enumerate(self.packets[1]):
+            data += part
+            if flags & EOM:
+                return i + 1, data, flags
+        return None
+
+    @rule()
+    def the_first_message_is_read(self):
+        block = self.blocks[1]
+        message = self.first_message()
+        if message is None:
+            queued = sum(len(data) for data, _ in self.packets[1])
+            assert self.store.message(block) == queued
+            return
+        count, data, flags = message
+        assert self.store.message(block) == len(data)
+        assert read(self.store, block, len(data), peek=True) == data
+        left = len(data)
+        while left:
+            seg = self.store.unlink(block)
+            left -= self.store.length(seg)
+            last = self.store.flags(seg)
+            self.store.release(seg)
+        assert last == flags  # EOR travels with the packet that ends the message
+        del self.packets[1][:count]
+
+    @rule(which=st.integers(0, 1))
+    def a_queue_is_thrown_away(self, which):
+        self.store.discard(self.blocks[which])
+        self.packets[which].clear()
+
+    @rule(which=st.integers(0, 1), window=st.integers(0, 1 << 18))
+    def the_window_changes(self, which, window):
+        self.blocks[which][life.BUF_ALLOC] = window
+
+    @rule()
+    def memory_is_promised(self):
+        if self.store.promise():
+            self.promised += 1
+        assert self.promised <= self.chunks
+        made = (segments(self.store) - self.large) // 64
+        assert made >= self.promised  # the memory is there before the window grows
+
+    @rule()
+    def a_promise_is_redeemed(self):
+        if self.promised:
+            self.promised -= 1
+            self.store.redeem(1)
+
+    @invariant()
+    def each_segment_is_in_one_place(self):
+        large, blocks = free_lists(self.store)
+        queues = [queue(self.store, block) for block in self.blocks]
+        everywhere = [*large, *blocks, *self.posted, *queues[0], *queues[1]]
+        assert sorted(everywhere) == list(range(segments(self.store)))
+        assert self.store.spare == len(large)
+        assert self.store._words[store_module._BLOCKS_FREE] == len(blocks)
+        assert all(word(self.store, seg, "_KIND") & 1 for seg in large)
+        assert not any(word(self.store, seg, "_KIND") for seg in blocks)
+
+    @invariant()
+    def each_queue_holds_what_came(self):
+        for block, packets in zip(self.blocks, self.packets, strict=True):
+            held = queue(self.store, block)
+            assert block[life.HELD] == len(held)
+            lengths = [self.store.length(seg) for seg in held]
+            assert all(lengths), "an empty segment stayed in its queue"
+            assert sum(lengths) == sum(len(data) for data, _ in packets)
+            if held:
+                assert block[life.TAIL] == held[-1]
+                assert [self.store.after(seg) for seg in held] == [*held[1:], -1]
+            else:
+                assert self.store.head(block) == -1
+
+    @invariant()
+    def no_more_memory_than_agreed(self):
+        assert memory.allocated <= self.large * store_module._STRIDE + self.chunks * CHUNK
+
+
+TestQueues = Queues.TestCase
+TestQueues.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+
+
+# -- one thing at a time
+
+
+@pytest.fixture
+def store():
+    memory.clear()
+    return store_module.Store(2, 2 * CHUNK)
+
+
+def append(store, block, data, flags=0):
+    buffer = source(data)
+    result = store.append(block, buffer.addr, len(data), flags)
+    buffer.free()
+    return result
+
+
+def test_a_thousand_one_byte_packets_cost_one_block(store):
+    block = control_block(1)
+    for i in range(1000):
+        assert append(store, block, bytes([i & 0xFF])) == 0
+    assert block[life.HELD] == 1
+    assert read(store, block, 2000) == bytes(i & 0xFF for i in range(1000))
+
+
+def test_two_messages_do_not_share_a_segment(store):
+    block = control_block(2)
+    append(store, block, b"one", EOM)
+    append(store, block, b"two", EOM)
+    assert block[life.HELD] == 2
+    assert store.message(block) == 3
+
+
+def test_a_message_in_pieces_is_one_message(store):
+    block = control_block(2)
+    for piece in (b"a", b"b" * 5000, b"c" * 3):
+        append(store, block, piece)
+    append(store, block, b"end", EOM | EOR)
+    append(store, block, b"next", EOM)
+    assert store.message(block) == 1 + 5000 + 3 + 3
+
+
+def test_a_storm_of_tiny_messages_is_bounded(store):
+    block = control_block(2, 4096)
+    queued = 0
+    while append(store, block, b"x", EOM) == 0:
+        queued += 1
+        assert queued < 1000
+    assert queued == 64 + (4096 >> 9)
+
+
+def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
+    memory.clear()
+    memory.limit = store_module._STRIDE * 2 + CHUNK + 70000
+    store = store_module.Store(2, 8 * CHUNK)
+    block = control_block(1, 1 << 20)
+    queued = 0
+    while append(store, block, NOISE[:10000]) == 0:
+        queued += 1
+    assert queued == 64 // 3
+    memory.limit = None
+    assert read(store, block, 1 << 20) == NOISE[:10000] * queued
+    assert append(store, block, b"again") == 0
+
+
+def test_a_large_packet_stays_where_the_device_put_it(store):
+    block = control_block(1)
+    seg = store.take_large()
+    memory.find(store.address(seg), 65536)[:] = NOISE[:65536]
+    assert store.keep(block, seg, 65536, 0) not in (-1, seg)
+    assert store.data(store.head(block)) == store.address(seg)
+    assert read(store, block, 65536) == NOISE[:65536]
+
+
+def test_the_header_fits_in_front_of_every_large_buffer(store):
+    spans = []
+    for _ in range(2):
+        at = store.address(store.take_large())
+        assert at % 64 == 0
+        memory.find(at - 44, 44 + 65536)
+        spans.append((at - 44, at + 65536))
+    spans.sort()
+    assert spans[0][1] <= spans[1][0]
+
+
+def test_words_of_the_control_block_are_the_ones_that_the_connection_names():
+    for name in ("HEAD", "TAIL", "HELD", "_ONES", "BUF_ALLOC"):
+        mine = getattr(store_module, name if name[0] == "_" else "_" + name)
+        assert mine == getattr(life, name)
+    assert isinstance(control_block(1), array)
