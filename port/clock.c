@@ -43,9 +43,9 @@ static struct {
 static sample_t take_sample(void) {
     sample_t best = { 0, UINT64_MAX, 0 };
     for (size_t i = 0; i < SAMPLES; ++i) {
-        uint64_t before = cpu_rdtsc();
-        uint32_t pm = cpu_in32(clk.pm_port);
-        uint64_t width = cpu_rdtsc() - before;
+        uint64_t before = rdtsc();
+        uint32_t pm = in32(clk.pm_port);
+        uint64_t width = rdtsc() - before;
         if (width < best.width) {
             best = (sample_t) { before + width / 2, width, pm & PM_TIMER_MASK };
         }
@@ -54,7 +54,7 @@ static sample_t take_sample(void) {
 }
 
 static void set_rate(uint64_t tsc_hz) {
-    uint64_t now = cpu_rdtsc();
+    uint64_t now = rdtsc();
     clk.base_us = clock_us();
     clk.base_tsc = now;
     clk.tsc_hz = tsc_hz;
@@ -67,8 +67,8 @@ static uint64_t tsc_rate(const sample_t *from, const sample_t *to, uint64_t pm_t
 }
 
 static uint8_t cmos_read(uint8_t reg) {
-    cpu_out8(CMOS_INDEX, reg);
-    return cpu_in8(CMOS_DATA);
+    out8(CMOS_INDEX, reg);
+    return in8(CMOS_DATA);
 }
 
 static uint64_t cmos_seconds(void) {
@@ -154,7 +154,7 @@ void clock_refine(void) {
 }
 
 uint64_t clock_us(void) {
-    return clk.base_us + (uint64_t)((unsigned __int128)(cpu_rdtsc() - clk.base_tsc) * clk.us_per_tsc >> 40);
+    return clk.base_us + (uint64_t)((unsigned __int128)(rdtsc() - clk.base_tsc) * clk.us_per_tsc >> 40);
 }
 
 uint64_t clock_tsc_hz(void) {

@@ -15,10 +15,10 @@ static void debugcon_strn(void *data, const char *str, size_t len) {
     (void)data;
     static int8_t present = -1;
     if (present < 0) {
-        present = cpu_in8(DEBUGCON_PORT) == DEBUGCON_READBACK;
+        present = in8(DEBUGCON_PORT) == DEBUGCON_READBACK;
     }
     while (present && len-- != 0) {
-        cpu_out8(DEBUGCON_PORT, *str++);
+        out8(DEBUGCON_PORT, *str++);
     }
 }
 

@@ -112,10 +112,10 @@ static void resume_in(interrupt_frame_t *f, void *fn, uint64_t arg, uint64_t top
 
 void exception_handle(interrupt_frame_t *f) {
     static unsigned depth;
-    uint64_t fault_address = cpu_read_cr2();
+    uint64_t fault_address = get_cr2();
     if (++depth > 1) {
         mp_printf(&report_print, "\nCPU exception %u at %lx while reporting one; halted\n", (unsigned)f->vector, f->rip);
-        cpu_halt_forever();
+        halt_forever();
     }
     report(f, fault_address);
 

@@ -119,8 +119,8 @@ void interrupts_init(void) {
     descriptor_tables_init();
 
     // The two 8259s stay silent; COM1 comes through the I/O APIC.
-    cpu_out8(PIC1_DATA, 0xff);
-    cpu_out8(PIC2_DATA, 0xff);
+    out8(PIC1_DATA, 0xff);
+    out8(PIC2_DATA, 0xff);
 
     cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE);
     lapic_write(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);

@@ -29,23 +29,23 @@ static mp_obj_t machine_port_subscr(mp_obj_t self_in, mp_obj_t index, mp_obj_t v
     if (value == MP_OBJ_SENTINEL) {
         switch (self->size) {
             case 1:
-                return MP_OBJ_NEW_SMALL_INT(cpu_in8(port));
+                return MP_OBJ_NEW_SMALL_INT(in8(port));
             case 2:
-                return MP_OBJ_NEW_SMALL_INT(cpu_in16(port));
+                return MP_OBJ_NEW_SMALL_INT(in16(port));
             default:
-                return MP_OBJ_NEW_SMALL_INT(cpu_in32(port));
+                return MP_OBJ_NEW_SMALL_INT(in32(port));
         }
     }
     uint32_t val = mp_obj_get_int_truncated(value);
     switch (self->size) {
         case 1:
-            cpu_out8(port, val);
+            out8(port, val);
             break;
         case 2:
-            cpu_out16(port, val);
+            out16(port, val);
             break;
         default:
-            cpu_out32(port, val);
+            out32(port, val);
             break;
     }
     return mp_const_none;

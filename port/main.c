@@ -113,12 +113,12 @@ void nlr_jump_fail(void *val) {
     mp_printf(&report_print, "\nuncaught exception outside of any handler: ");
     mp_obj_print_exception(&report_print, MP_OBJ_FROM_PTR(val));
     main_restart();
-    cpu_halt_forever();
+    halt_forever();
 }
 
 #ifndef NDEBUG
 void __assert_fail(const char *expr, const char *file, unsigned int line, const char *func) {
     mp_printf(&report_print, "\n%s:%u: %s: assertion %s failed\n", file, line, func, expr);
-    cpu_halt_forever();
+    halt_forever();
 }
 #endif

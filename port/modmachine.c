@@ -30,13 +30,13 @@ enum {
 static uint8_t reset_cause = MACHINE_PWRON_RESET;
 
 static uint8_t cmos_shutdown_read(void) {
-    cpu_out8(CMOS_INDEX, CMOS_SHUTDOWN);
-    return cpu_in8(CMOS_DATA);
+    out8(CMOS_INDEX, CMOS_SHUTDOWN);
+    return in8(CMOS_DATA);
 }
 
 static void cmos_shutdown_write(uint8_t value) {
-    cpu_out8(CMOS_INDEX, CMOS_SHUTDOWN);
-    cpu_out8(CMOS_DATA, value);
+    out8(CMOS_INDEX, CMOS_SHUTDOWN);
+    out8(CMOS_DATA, value);
 }
 
 void machine_init(void) {
@@ -97,9 +97,9 @@ static void mp_machine_idle(void) {
 
 NORETURN static void mp_machine_reset(void) {
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
-    cpu_out8(RESET_CONTROL, 0x02);
-    cpu_out8(RESET_CONTROL, 0x06);
-    cpu_halt_forever();
+    out8(RESET_CONTROL, 0x02);
+    out8(RESET_CONTROL, 0x06);
+    halt_forever();
 }
 
 static mp_int_t mp_machine_reset_cause(void) {
@@ -108,17 +108,17 @@ static mp_int_t mp_machine_reset_cause(void) {
 
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
-    cpu_out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
-    cpu_halt_forever();
+    out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
+    halt_forever();
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(machine_poweroff_obj, machine_poweroff);
 
 // The VM's UUID (QEMU -uuid), 16 bytes; zeros if it has none.
 static mp_obj_t mp_machine_unique_id(void) {
     uint8_t uuid[16];
-    cpu_out16(FW_CFG_SELECTOR, FW_CFG_UUID);
+    out16(FW_CFG_SELECTOR, FW_CFG_UUID);
     for (size_t i = 0; i < sizeof(uuid); ++i) {
-        uuid[i] = cpu_in8(FW_CFG_DATA);
+        uuid[i] = in8(FW_CFG_DATA);
     }
     return mp_obj_new_bytes(uuid, sizeof(uuid));
 }
@@ -164,7 +164,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_hobs_obj, machine_hobs);
 // fence(): all earlier loads and stores are done before any later one; on x86 only a store
 // followed by a load needs it.
 static mp_obj_t machine_fence(void) {
-    cpu_fence();
+    fence();
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);

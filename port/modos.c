@@ -6,9 +6,7 @@
 #include "py/mphal.h"
 
 static bool rdrand64(uint64_t *value) {
-    uint32_t regs[4];
-    cpu_cpuid(1, regs);
-    if (!(regs[2] & (1 << 30))) {
+    if (!(cpuid(1).ecx & (1 << 30))) {
         return false;
     }
     for (int tries = 10; tries > 0; --tries) {
@@ -28,7 +26,7 @@ uint64_t random_seed(void) {
         return value;
     }
     // splitmix64 over the TSC
-    state += cpu_rdtsc() | 1;
+    state += rdtsc() | 1;
     value = (state ^ state >> 30) * 0xbf58476d1ce4e5b9;
     value = (value ^ value >> 27) * 0x94d049bb133111eb;
     return value ^ value >> 31;

@@ -29,5 +29,5 @@ static inline mp_uint_t mp_hal_ticks_ms(void) {
 }
 
 static inline mp_uint_t mp_hal_ticks_cpu(void) {
-    return cpu_rdtsc();
+    return rdtsc();
 }

@@ -37,24 +37,24 @@ static ringbuf_t rx_ring = { rx_array, sizeof(rx_array), 0, 0 };
 static bool rx_held; // the ring was full and the receive interrupt is off; serial_rx() turns it on
 
 void serial_init(void) {
-    cpu_out8(UART_IER, 0);
-    cpu_out8(UART_LCR, LCR_DLAB);
-    cpu_out8(UART_DATA, 1); // 115200 baud
-    cpu_out8(UART_IER, 0);
-    cpu_out8(UART_LCR, LCR_8N1);
-    cpu_out8(UART_FCR, FCR_ENABLE_CLEAR | FCR_TRIGGER_14);
-    cpu_out8(UART_MCR, MCR_DTR_RTS_OUT2);
-    cpu_out8(UART_IER, IER_RX_AVAILABLE);
+    out8(UART_IER, 0);
+    out8(UART_LCR, LCR_DLAB);
+    out8(UART_DATA, 1); // 115200 baud
+    out8(UART_IER, 0);
+    out8(UART_LCR, LCR_8N1);
+    out8(UART_FCR, FCR_ENABLE_CLEAR | FCR_TRIGGER_14);
+    out8(UART_MCR, MCR_DTR_RTS_OUT2);
+    out8(UART_IER, IER_RX_AVAILABLE);
 }
 
 void serial_irq_handler(void) {
-    while (cpu_in8(UART_LSR) & LSR_DATA_READY) {
+    while (in8(UART_LSR) & LSR_DATA_READY) {
         if (mp_interrupt_char < 0 && ringbuf_free(&rx_ring) == 0) {
             rx_held = true;
-            cpu_out8(UART_IER, 0);
+            out8(UART_IER, 0);
             return;
         }
-        uint8_t c = cpu_in8(UART_DATA);
+        uint8_t c = in8(UART_DATA);
         if (c == mp_interrupt_char) {
             // What was typed before the interrupt was meant for the interrupted program.
             rx_ring.iget = rx_ring.iput;
@@ -74,7 +74,7 @@ int serial_rx(void) {
     int c = ringbuf_get(&rx_ring);
     if (rx_held && ringbuf_free(&rx_ring) >= sizeof(rx_array) / 2) {
         rx_held = false;
-        cpu_out8(UART_IER, IER_RX_AVAILABLE);
+        out8(UART_IER, IER_RX_AVAILABLE);
     }
     cpu_irq_restore(state);
     return c;
@@ -82,13 +82,13 @@ int serial_rx(void) {
 
 void serial_tx(const char *str, size_t len) {
     while (len != 0) {
-        while (!(cpu_in8(UART_LSR) & LSR_THR_EMPTY)) {
+        while (!(in8(UART_LSR) & LSR_THR_EMPTY)) {
             cpu_pause();
         }
         size_t n = len < TX_FIFO_SIZE ? len : TX_FIFO_SIZE;
         len -= n;
         while (n-- != 0) {
-            cpu_out8(UART_DATA, *str++);
+            out8(UART_DATA, *str++);
         }
     }
 }

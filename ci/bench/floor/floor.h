@@ -8,22 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../../firmware/x86.h"
+
 #define barrier() __asm__ volatile ("" : : : "memory") // x86 keeps loads and stores in order; so must the compiler
-#define fence()   __asm__ volatile ("mfence" : : : "memory") // except a load after a store
-
-static inline void out8(uint16_t port, uint8_t value) {
-    __asm__ volatile ("outb %0, %1" : : "a" (value), "Nd" (port));
-}
-
-static inline void out32(uint16_t port, uint32_t value) {
-    __asm__ volatile ("outl %0, %1" : : "a" (value), "Nd" (port));
-}
-
-static inline uint32_t in32(uint16_t port) {
-    uint32_t value;
-    __asm__ volatile ("inl %1, %0" : "=a" (value) : "Nd" (port));
-    return value;
-}
 
 // main.c
 void __attribute__((noreturn)) fatal(const char *text);
