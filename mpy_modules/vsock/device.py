@@ -6,6 +6,7 @@ checked and used; lengths are bounded by what was posted; virtio.queue checks it
 Anything malformed is counted and dropped. Knows nothing of sockets.
 """
 
+import time
 from array import array
 
 import machine
@@ -44,6 +45,9 @@ _TYPE_OP = const(7)
 _FEW_SLOTS = const(4)
 _ENOBUFS = const(105)
 _EIO = const(5)
+_HOST = const(2)
+_STREAM_RST = const(3 << 16 | 1)  # header word 7: op, type
+_WORK_US = const(50_000)
 
 # Counters of `dropped`
 _SHORT = const(0)
@@ -95,6 +99,27 @@ class Device:
         self._config_vector = virtio.config_vector
         if self._config_vector is not None:
             self._config_vector.irq(self._interrupt)
+        self._await_work()
+
+    def _await_work(self):
+        """Send a packet that means nothing, an RST of no connection, until the device took it.
+
+        vhost-device-vsock 0.3.0 takes its queues over some time after DRIVER_OK, and a host
+        program that dials before that ends its worker for good. What a program prints once this
+        returns, such as READY, tells the host that it may dial.
+        """
+        for word, value in ((0, self.cid), (2, _HOST), (7, _STREAM_RST)):
+            self.header[word] = value
+        self.out.copy(self._header_at, 0, 0)
+        self.out.publish()
+        start = time.ticks_us()
+        try:
+            while not self.out.reap():
+                if time.ticks_diff(time.ticks_us(), start) > _WORK_US:
+                    machine.log("vsock", "the device takes no packets", "WARNING")
+                    break
+        except OSError as error:
+            self.stop(error)
 
     def _read_cid(self):
         """The guest's CID; its upper 32 bits are reserved (5.10.4)."""
