@@ -12,7 +12,8 @@ from mpfw import upstream
 from mpfw.guest import Guest
 from mpfw.machine import Machine
 
-LEAST = 850  # tests that a run must have performed; upstream's unix port performs about 900
+# Tests that a run must at least have performed; upstream's unix port performs 901, 898, 880.
+LEAST = {"plain": 865, "via-mpy": 845, "native": 825}
 
 
 @pytest.fixture(scope="module")
@@ -41,4 +42,4 @@ def test_no_upstream_test_fails(runs, results, mode, record_property):
     record_property("totals", f"{totals.passed} of {totals.tests}, {len(totals.skipped)} skipped")
     assert not totals.failed, upstream.differences(results / mode)
     assert totals.passed == totals.tests
-    assert totals.tests >= LEAST
+    assert totals.tests >= LEAST[mode]
