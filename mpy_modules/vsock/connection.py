@@ -25,13 +25,13 @@ _LEN = const(6)
 TYPE_OP = const(7)
 _FLAGS = const(8)
 BUF_ALLOC = const(9)  # what we advertise
-FWD_CNT = const(10)  # bytes that left our receive queue
+FWD_CNT = const(10)  # bytes that left our receive queue, as far as we say so
 STATE = const(11)
 SHUT = const(12)  # SHUT_* bits: who said what; they add up and never go away
 TX_CNT = const(13)  # bytes sent
 PEER_ALLOC = const(14)
 PEER_FWD = const(15)
-RX_CNT = const(16)  # bytes received; RX_CNT - FWD_CNT are queued
+RX_CNT = const(16)  # bytes received
 FWD_SENT = const(17)  # FWD_CNT as the peer knows it
 EDGE = const(18)  # RX_CNT may not pass this: the furthest that we ever advertised
 LOWAT = const(19)  # SO_RCVLOWAT
@@ -46,7 +46,11 @@ OPTIONS = const(27)  # OPT_* bits
 HELD = const(28)  # segments in the receive queue
 _ONES = const(29)  # 0xFFFFFFFF: the mask of 32-bit arithmetic; viper has no such literal
 MESSAGES = const(30)  # whole messages in the receive queue (seqpacket)
-WORDS = const(31)
+READ_CNT = const(31)  # bytes that left our receive queue: RX_CNT - READ_CNT are queued
+BASE = const(32)  # the window before it grew
+_ASKED_READ = const(33)  # READ_CNT and PEER_FWD at the last CREDIT_REQUEST that found us full
+_ASKED_FWD = const(34)
+WORDS = const(35)
 
 FRESH = const(0)
 CONNECTING = const(1)  # REQUEST is under way
@@ -73,6 +77,8 @@ EV_READ = const(1)  # data, the end, or an error: recv would not block
 EV_WRITE = const(2)  # credit came, or an error: send would not block
 EV_CLOSED = const(4)  # nothing more will come; the connection leaves the table
 EV_GROW = const(8)  # the peer is stuck with us full: a larger window would help
+
+STEP = const(262144)  # a window grows by this at a time
 
 OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUTDOWN(RCV)
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
@@ -104,7 +110,8 @@ def control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
     block[4] = local_port
     block[5] = peer_port
     block[TYPE_OP] = kind
-    block[BUF_ALLOC] = block[EDGE] = block[SEND_LIMIT] = buf_alloc
+    block[BUF_ALLOC] = block[BASE] = block[EDGE] = block[SEND_LIMIT] = buf_alloc
+    block[_ASKED_READ] = 1  # differs from READ_CNT until somebody asks
     block[LOWAT] = 1
     return block
 
@@ -170,9 +177,13 @@ def on_control(at: int, op: int, flags: int, peer_alloc: int, peer_fwd: int) -> 
     if op == _CREDIT_REQUEST:
         # Always answered, even with nothing to give: vhost-device-vsock wakes up on nothing else.
         c[OWED] = c[OWED] | OWE_UPDATE
-        queued = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
-        if queued >= c[BUF_ALLOC] and not c[OPTIONS] & OPT_FIXED_WINDOW:
-            events |= EV_GROW
+        full = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES] >= c[BUF_ALLOC]
+        if full and not c[OPTIONS] & OPT_FIXED_WINDOW:
+            # Full happens; stuck is when nothing moves either way from one request to the next.
+            if c[READ_CNT] == c[_ASKED_READ] and c[PEER_FWD] == c[_ASKED_FWD]:
+                events |= EV_GROW
+            c[_ASKED_READ] = c[READ_CNT]
+            c[_ASKED_FWD] = c[PEER_FWD]
     return events
 
 
@@ -206,7 +217,7 @@ def settle(at: int) -> int:
         c[OWED] = c[OWED] | OWE_CREDIT_REQUEST
         return 0
     if state == ESTABLISHED:
-        if c[OPTIONS] & OPT_LATE_SEND or c[RX_CNT] != c[FWD_CNT]:
+        if c[OPTIONS] & OPT_LATE_SEND or c[RX_CNT] != c[READ_CNT]:
             return 0
     c[OWED] = OWE_RST
     return int(_enter(at, CLOSED))
@@ -235,7 +246,7 @@ def admit(at: int, n: int, peer_alloc: int, peer_fwd: int) -> int:
         return _NOTHING
     if c[SHUT] & SHUT_LOCAL_RCV:
         c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
-        c[FWD_CNT] = (c[FWD_CNT] + n) & c[_ONES]
+        consumed(at, n)
         return 0
     return n
 
@@ -278,8 +289,35 @@ def consumed(at: int, n: int) -> int:
     fast peer never stops, but never for less than a sixteenth: no update for each small packet.
     """
     c = ptr32(at)
-    c[FWD_CNT] = (c[FWD_CNT] + n) & c[_ONES]
+    read = (c[READ_CNT] + n) & c[_ONES]
+    c[READ_CNT] = read
+    # What a window grew by is a reserve for the next time that the peer is stuck: it is held
+    # back again by saying less than was read. (The window itself must not shrink: the peer's
+    # arithmetic may be unsigned.)
+    reserve = c[BUF_ALLOC] - c[BASE]
+    if (read - c[FWD_CNT]) & c[_ONES] > reserve:
+        c[FWD_CNT] = (read - reserve) & c[_ONES]
     return int(update_due(at))
+
+
+@micropython.viper
+def release_reserve(at: int) -> int:
+    """The peer is stuck: say more of what was read, if less was said. Returns how many bytes."""
+    c = ptr32(at)
+    more = (c[READ_CNT] - c[FWD_CNT]) & c[_ONES]
+    if more > STEP:
+        more = STEP
+    c[FWD_CNT] = (c[FWD_CNT] + more) & c[_ONES]
+    return more
+
+
+@micropython.viper
+def grow(at: int):
+    """One STEP more of window; the memory for it is there."""
+    c = ptr32(at)
+    if c[STATE] == ESTABLISHED:
+        c[BUF_ALLOC] = c[BUF_ALLOC] + STEP
+        c[OWED] = c[OWED] | OWE_UPDATE
 
 
 @micropython.viper
@@ -292,7 +330,7 @@ def update_due(at: int) -> int:
     window = c[BUF_ALLOC]
     known = int(peer_knows(at))
     if untold < window >> 2 and (known >= _MAX_PACKET or untold < window >> 4):
-        queued = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
+        queued = (c[RX_CNT] - c[READ_CNT]) & c[_ONES]
         if c[LOWAT] == 1 or queued >= c[LOWAT]:
             return 0
     c[OWED] = c[OWED] | OWE_UPDATE
@@ -307,6 +345,7 @@ def tell(at: int) -> int:
     on every recv that empties the queue; we when the program is about to sleep.
     """
     c = ptr32(at)
+    c[FWD_CNT] = c[READ_CNT]
     if c[FWD_CNT] == c[FWD_SENT] or c[STATE] != ESTABLISHED or c[SHUT] & SHUT_PEER_SEND:
         return 0
     c[OWED] = c[OWED] | OWE_UPDATE
@@ -327,7 +366,7 @@ def peer_knows(at: int) -> int:
 def queued(at: int) -> int:
     """Bytes in the receive queue."""
     c = ptr32(at)
-    return (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
+    return (c[RX_CNT] - c[READ_CNT]) & c[_ONES]
 
 
 @micropython.viper
@@ -338,7 +377,7 @@ def readable(at: int) -> int:
         return 1
     if c[TYPE_OP] & 0xFFFF == _SEQPACKET:
         return int(c[MESSAGES] != 0)
-    n = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
+    n = (c[RX_CNT] - c[READ_CNT]) & c[_ONES]
     return int(n != 0 and n >= c[LOWAT])
 
 
@@ -425,7 +464,7 @@ def shutdown(at: int, how: int) -> int:
             c[OWED] = c[OWED] | OWE_SHUTDOWN
     c[EVENTS] = c[EVENTS] | EV_READ | EV_WRITE
     if how & SHUT_LOCAL_RCV:
-        return (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
+        return (c[RX_CNT] - c[READ_CNT]) & c[_ONES]
     return 0
 
 
@@ -451,9 +490,11 @@ def close(at: int) -> int:
 
 @micropython.viper
 def set_window(at: int, size: int):
-    """Advertise `size` bytes from now on, and tell the peer at once if it is connected."""
+    """The program's window: advertised from now on, and told at once to a connected peer."""
     c = ptr32(at)
     c[BUF_ALLOC] = size
+    c[BASE] = size
+    c[FWD_CNT] = c[READ_CNT]
     if c[STATE] == ESTABLISHED:
         c[OWED] = c[OWED] | OWE_UPDATE
 
@@ -467,7 +508,7 @@ def describe(block):
         block[2],
         block[5],
         block[SHUT],
-        (block[RX_CNT] - block[FWD_CNT]) & 0xFFFFFFFF,
+        (block[RX_CNT] - block[READ_CNT]) & 0xFFFFFFFF,
         (block[TX_CNT] - block[PEER_FWD]) & 0xFFFFFFFF,
         max(0, room(addressof(block))),
     )

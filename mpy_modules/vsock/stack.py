@@ -24,7 +24,6 @@ _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed co
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
-_STEP = const(262144)  # a window grows by this
 _EADDRINUSE = const(98)
 
 
@@ -180,10 +179,12 @@ class Stack:
 
         The memory is got first; without it the window stays.
         """
-        size = conn.block[life.BUF_ALLOC] + _STEP
+        if life.release_reserve(conn.at):
+            return
+        size = conn.block[life.BUF_ALLOC] + life.STEP
         if size <= self.window_limit and self.store.promise():
             conn.grown += 1
-            life.set_window(conn.at, size)
+            life.grow(conn.at)
 
     @micropython.native
     def linger(self, conn):

@@ -39,7 +39,8 @@ class End:
         self.c = block(port, peer, window)
         c = self.c
         c[life.TX_CNT] = c[life.PEER_FWD] = start
-        c[life.RX_CNT] = c[life.FWD_CNT] = c[life.FWD_SENT] = peer_start
+        c[life.RX_CNT] = c[life.READ_CNT] = peer_start
+        c[life.FWD_CNT] = c[life.FWD_SENT] = peer_start
         c[life.EDGE] = (peer_start + window) & M32
         self.queue = bytearray()
         self.sent = 0
@@ -164,6 +165,13 @@ class TwoEnds(RuleBasedStateMachine):
         end.c[life.LOWAT] = min(n, end.c[life.BUF_ALLOC])
         life.update_due(end.c)
         end.flush()
+
+    @precondition(lambda self: self.ends)
+    @rule(side=st.integers(0, 1))
+    def grow(self, side):
+        end = self.ends[side]
+        if not life.release_reserve(end.c):
+            life.grow(end.c)
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1))
@@ -389,22 +397,61 @@ def test_shrinking_the_window_takes_no_promise_back():
     assert life.peer_knows(c) == 0
 
 
+def full(window):
+    c = established(window=window)
+    life.admit(c, window, 0, 0)
+    life.admitted(c, window, 0)
+    return c
+
+
 def test_credit_request_is_always_answered():
-    c = established(window=100)
-    life.admit(c, 100, 0, 0)
-    life.admitted(c, 100, 0)
+    c = full(100)
     for _ in range(3):
-        events = life.on_control(c, CREDIT_REQUEST, 0, 0, 0)
-        assert events & life.EV_GROW
+        life.on_control(c, CREDIT_REQUEST, 0, 0, 0)
         assert owed(c) == [UPDATE]
 
 
+def asks(c, peer_fwd=0):
+    """Whether a CREDIT_REQUEST makes the window grow."""
+    return bool(life.on_control(c, CREDIT_REQUEST, 0, 262144, peer_fwd) & life.EV_GROW)
+
+
+def test_window_grows_only_when_nothing_moves_between_two_requests():
+    c = full(100)
+    life.send(c, 50, 0)
+    assert not asks(c)
+    assert asks(c)
+    assert not asks(c, peer_fwd=20)
+    assert asks(c, peer_fwd=20)
+    life.consumed(c, 10)
+    owed(c)
+    life.admit(c, 10, 0, 20)
+    life.admitted(c, 10, 0)
+    assert not asks(c, peer_fwd=20)
+
+
+def test_what_a_window_grew_by_is_kept_for_the_next_time():
+    c = full(1000)
+    life.grow(c)
+    assert owed(c) == [UPDATE]
+    assert life.peer_knows(c) == life.STEP
+    life.consumed(c, 1000)
+    assert c[life.FWD_CNT] == 0 and life.queued(c) == 0
+    life.admit(c, life.STEP, 0, 0)
+    life.admitted(c, life.STEP, 0)
+    assert life.peer_knows(c) == 0
+    assert life.release_reserve(c) == 1000
+    assert life.release_reserve(c) == 0
+    life.consumed(c, life.STEP)
+    life.tell(c)
+    assert owed(c) == [UPDATE]
+    assert life.peer_knows(c) == 1000 + life.STEP
+
+
 def test_window_that_the_program_chose_does_not_grow():
-    c = established(window=100)
+    c = full(100)
     c[life.OPTIONS] = life.OPT_FIXED_WINDOW
-    life.admit(c, 100, 0, 0)
-    life.admitted(c, 100, 0)
-    assert not life.on_control(c, CREDIT_REQUEST, 0, 0, 0) & life.EV_GROW
+    assert not asks(c) and not asks(c)
 
 
 def test_small_reads_do_not_cost_an_update_each():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The vsock packet: every header field, every way to cut a chain, every malformed shape by name."""
+"""The vsock packet: each header field, each way to cut a chain, each malformed shape by name."""
 
 import pytest
 from hypothesis import given, settings
