@@ -18,7 +18,7 @@
 
 #include "wire.h"
 
-#define TIMEOUT_MS  (10000)
+#define TIMEOUT_MS  (5000)
 #define BULK_BUFFER (1 << 18)
 #define LOT         (32ull << 20) // bytes that one request asks for
 #define RETRY_NS    (1000000)

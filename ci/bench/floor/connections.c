@@ -7,15 +7,6 @@
 #include "floor.h"
 #include "../wire.h"
 
-#define OP_REQUEST          (1)
-#define OP_RESPONSE         (2)
-#define OP_RST              (3)
-#define OP_SHUTDOWN         (4)
-#define OP_RW               (5)
-#define OP_CREDIT_UPDATE    (6)
-#define OP_CREDIT_REQUEST   (7)
-#define TYPE_STREAM         (1)
-
 #define WINDOW              (256 << 10) // what a peer may send ahead; grows while echo is held up
 #define WINDOW_MAX          (4 << 20)
 #define CONNECTIONS         (2048)
@@ -134,20 +125,40 @@ static void echo_hold(struct connection *c, struct packet *packet, uint32_t leng
     c->last = packet;
 }
 
+// Sends what the credit allows of the first packet in line, as a copy; the rest moves up. Waiting for credit for all of
+// it would wait for ever: the daemon thinks it has told us of enough.
+static bool echo_part(struct connection *c) {
+    struct packet *rest = c->first, *packet = packet_take();
+    if (!packet) {
+        return false;
+    }
+    uint32_t part = credit(c);
+    memcpy(packet->data, rest->data, part);
+    rest->header->len -= part;
+    memcpy(rest->data, rest->data + part, rest->header->len); // downwards: the overlap does not matter
+    echo_send(c, packet, part);
+    return true;
+}
+
+static void echo_held(struct connection *c) {
+    while (c->first && credit(c) > 0 && device_can_send()) {
+        struct packet *packet = c->first;
+        if (credit(c) >= packet->header->len) {
+            c->first = packet->next;
+            echo_send(c, packet, packet->header->len);
+        } else if (!echo_part(c)) {
+            return;
+        }
+    }
+}
+
 static void echo(struct connection *c, struct packet *packet) {
     uint32_t length = packet->header->len;
     if (!c->first && credit(c) >= length) {
         echo_send(c, packet, length);
     } else {
         echo_hold(c, packet, length);
-    }
-}
-
-static void echo_held(struct connection *c) {
-    while (c->first && credit(c) >= c->first->header->len && device_can_send()) {
-        struct packet *packet = c->first;
-        c->first = packet->next;
-        echo_send(c, packet, packet->header->len);
+        echo_held(c);
     }
 }
 
@@ -192,10 +203,8 @@ static void consume(struct connection *c, struct packet *packet) {
 static bool source_send(struct connection *c) {
     uint32_t most = c->request.message < PACKET_DATA ? c->request.message : PACKET_DATA;
     uint32_t length = c->left < most ? c->left : most;
-    if (length > credit(c)) {
-        return false;
-    }
-    struct packet *packet = packet_take();
+    length = length < credit(c) ? length : credit(c);
+    struct packet *packet = length ? packet_take() : NULL;
     if (!packet) {
         return false;
     }

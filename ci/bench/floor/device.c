@@ -50,6 +50,29 @@ static void make_packets(void) {
     }
 }
 
+// Whether one more packet of data may go; there is always room for an answer to each packet of a round.
+bool device_can_send(void) {
+    return tx.free_count > POSTED;
+}
+
+// The device sees it at the end of this round of device_poll.
+void device_send(struct packet *packet) {
+    queue_add(&tx, packet, sizeof(struct header) + packet->header->len, false);
+}
+
+// Sends a packet for nobody and waits until the device has taken it. vhost-device-vsock sets its queues up some time
+// after the driver has asked for it, and a host program that dials it before ends its worker thread for good.
+static void await_device(void) {
+    struct packet *packet = packet_take();
+    uint32_t length;
+    *packet->header = (struct header) {.src_cid = device_cid, .dst_cid = HOST_CID, .type = TYPE_STREAM, .op = OP_RST};
+    device_send(packet);
+    queue_publish(&tx);
+    while (!queue_pop(&tx, &length)) {
+    }
+    packet_free(packet);
+}
+
 void device_init(void) {
     struct virtio_pci device;
     pci_find_vsock(&device);
@@ -72,16 +95,7 @@ void device_init(void) {
     queue_init(&tx, &device, TX);
     queue_init(&event, &device, EVENT);
     *status = ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK;
-}
-
-// Whether one more packet of data may go; there is always room for an answer to each packet of a round.
-bool device_can_send(void) {
-    return tx.free_count > POSTED;
-}
-
-// The device sees it at the end of this round of device_poll.
-void device_send(struct packet *packet) {
-    queue_add(&tx, packet, sizeof(struct header) + packet->header->len, false);
+    await_device();
 }
 
 static void refill(void) {

@@ -36,6 +36,16 @@ struct header { // virtio 1.2, 5.10.6
     uint32_t flags, buf_alloc, fwd_cnt;
 } __attribute__((packed));
 
+#define TYPE_STREAM         (1)
+#define HOST_CID            (2)
+#define OP_REQUEST          (1)
+#define OP_RESPONSE         (2)
+#define OP_RST              (3)
+#define OP_SHUTDOWN         (4)
+#define OP_RW               (5)
+#define OP_CREDIT_UPDATE    (6)
+#define OP_CREDIT_REQUEST   (7)
+
 struct packet {
     struct header *header;
     uint8_t *data;

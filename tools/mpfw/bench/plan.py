@@ -16,6 +16,7 @@ from mpfw.guest import GuestError
 SMALL = 64  # bytes of a round trip
 LARGE = 65536  # bytes of a bulk write
 AHEAD = 131072  # bytes of a bulk echo that may be under way: the daemon must not have to store any
+ATTEMPTS = 3
 WHOLE = 8 << 20  # bytes that are written before the first is read
 
 
@@ -96,7 +97,7 @@ class Sitting:
         return self.effort.rounds * (len(self.parts.kinds) + 1) + 2
 
     def run(self) -> None:
-        """Everything. Raises MeasurementError if a guest fails twice at the same thing."""
+        """Everything. Raises MeasurementError if a guest fails every time."""
         kinds = list(self.parts.kinds.values())
         for number in range(self.effort.rounds):
             self._tell(f"round {number + 1}: QEMU alone")
@@ -105,20 +106,21 @@ class Sitting:
             turn = number % len(kinds)
             for kind in kinds[turn:] + kinds[:turn]:
                 self._tell(f"round {number + 1}: {kind.label}")
-                self._twice(kind, lambda kind=kind, curves=curves: self._round(kind, curves))
+                self._again(kind, lambda kind=kind, curves=curves: self._round(kind, curves))
         for name, extra in (("script", self._script_extra), ("echo", self._echo_extra)):
             if name in self.parts.kinds:
                 kind = self.parts.kinds[name]
                 self._tell(f"{kind.label}: endurance")
-                self.extra |= self._twice(kind, lambda kind=kind, extra=extra: extra(kind))
+                self.extra |= self._again(kind, lambda kind=kind, extra=extra: extra(kind))
 
-    def _twice(self, kind: Kind, measure):
-        """A guest that fails gets a second boot, and the report says why; then it is an error."""
-        try:
-            return measure()
-        except (MeasurementError, ConsoleError, GuestError, ConnectionError) as error:
-            self.retries.append(f"{kind.label}: {error}")
-            return measure()
+    def _again(self, kind: Kind, measure):
+        """A guest that fails is booted anew, and the report says why; the last failure counts."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return measure()
+            except (MeasurementError, ConsoleError, GuestError, ConnectionError) as error:
+                self.retries.append(f"{kind.label}: {error}")
+        return measure()
 
     def _round(self, kind: Kind, curves: bool) -> None:
         with BenchGuest(self.parts, kind) as guest:
