@@ -1,0 +1,561 @@
+# SPDX-License-Identifier: MIT
+"""`socket` inside one guest, over VMADDR_CID_LOCAL: what Linux's AF_VSOCK does, call by call.
+
+Needs no vsock device. Each test's function runs in the guest; it may use what PRELUDE defines.
+"""
+
+import errno
+import inspect
+import select
+import socket
+import struct
+import textwrap
+from socket import AF_VSOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
+
+import pytest
+
+from mpfw.host import local_host
+from mpfw.machine import Machine
+
+IMPORTS = """
+import errno, select, socket, struct
+from socket import AF_VSOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
+"""
+
+
+def error(function, *arguments):
+    """The name of the errno that a call fails with; None if it does not."""
+    try:
+        function(*arguments)
+    except OSError as e:
+        return errno.errorcode.get(e.errno, e.errno)
+    return None
+
+
+def pair(kind=SOCK_STREAM):
+    """Two sockets connected with each other."""
+    listener = socket.socket(AF_VSOCK, kind)
+    listener.bind((socket.VMADDR_CID_ANY, 5000))
+    listener.listen()
+    client = socket.socket(AF_VSOCK, kind)
+    client.connect((1, listener.getsockname()[1]))
+    server, _ = listener.accept()
+    listener.close()
+    for sock in (client, server):
+        sock.settimeout(2)
+    return client, server
+
+
+def polled(sock, mask=0x2005):
+    """The events that poll shows at once; IN, OUT and RDHUP are asked for."""
+    poller = select.poll()
+    poller.register(sock, mask)
+    ready = poller.poll(0)
+    return ready[0][1] if ready else 0
+
+
+PRELUDE = IMPORTS + "".join([inspect.getsource(f) for f in (error, pair, polled)])
+
+
+@pytest.fixture(scope="module")
+def guest(image):
+    """One guest without a vsock device for all tests of this file."""
+    with local_host().guest(Machine(image=image), vsock=False) as guest:
+        guest.console.wait_prompt()
+        guest.console.exec(PRELUDE)
+        yield guest
+
+
+@pytest.fixture
+def run(guest):
+    """Runs a function in the guest; an assertion that fails there fails the test."""
+
+    def run(function):
+        source = textwrap.dedent(inspect.getsource(function))
+        name = function.__name__
+        return guest.console.exec(f"{source}\nprint({name}())\nimport vsock\n", timeout=30)
+
+    yield run
+    assert guest.console.eval("len(vsock.get().connections)") == 0, "a connection was left over"
+
+
+def test_bytes_go_both_ways_and_end(run):
+    def body():
+        a, b = pair()
+        assert a.send(b"hello") == 5
+        assert b.recv(100) == b"hello"
+        b.sendall(b"x" * 100000)
+        got = b""
+        while len(got) < 100000:
+            got += a.recv(70000)
+        assert got == b"x" * 100000
+        a.shutdown(socket.SHUT_WR)
+        assert b.recv(1) == b"" and b.recv(1) == b""
+        assert b.send(b"still") == 5
+        b.close()
+        assert a.recv(10) == b"still"
+        assert a.recv(10) == b""
+        a.close()
+
+    run(body)
+
+
+def test_refused_connect_is_econnreset_and_may_be_tried_again(run):
+    def body():
+        s = socket.socket()
+        assert error(s.connect, (1, 77)) == "ECONNRESET"
+        name = s.getsockname()
+        assert name[1] >= 1024
+        assert error(s.connect, (1, 77)) == "ECONNRESET"
+        assert s.getsockname() == name
+        listener = socket.create_server((1, 77))
+        s.connect((1, 77))
+        assert error(s.connect, (1, 77)) == "EISCONN"
+        s.close()
+        listener.accept()[0].close()
+        listener.close()
+
+    run(body)
+
+
+def test_nonblocking_connect_that_failed_gives_ealready(run):
+    def body():
+        s = socket.socket()
+        s.setblocking(False)
+        assert s.connect_ex((1, 77)) == errno.EINPROGRESS
+        assert s.getsockopt(SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        assert s.getsockopt(SOL_SOCKET, socket.SO_ERROR) == 0
+        assert s.connect_ex((1, 77)) == errno.EALREADY
+        s.close()
+
+    run(body)
+
+
+def test_nonblocking_connect_that_works(run):
+    def body():
+        listener = socket.create_server((1, 77))
+        s = socket.socket()
+        s.setblocking(False)
+        assert s.connect_ex((1, 77)) == errno.EINPROGRESS
+        assert polled(s) == 4
+        assert s.getsockopt(SOL_SOCKET, socket.SO_ERROR) == 0
+        assert s.connect_ex((1, 77)) == errno.EISCONN
+        c = listener.accept()[0]
+        for sock in (s, c, listener):
+            sock.close()
+
+    run(body)
+
+
+def test_a_bound_socket_that_connects_to_itself_is_eproto(run):
+    def body():
+        s = socket.socket()
+        s.bind((1, 900))
+        assert error(s.connect, (1, 900)) == "EPROTO"
+        s.close()
+
+    run(body)
+
+
+def test_addresses_that_nobody_can_connect_to(run):
+    def body():
+        s = socket.socket()
+        assert error(s.connect, (2, 1)) == "ENODEV"  # this machine has no vsock device
+        assert error(s.connect, (0, 1)) == "ENETUNREACH"
+        s.close()
+        assert error(s.connect, (1, 1)) == "EBADF"
+
+    run(body)
+
+
+def test_backlog_holds_one_more_than_it_says_and_then_resets(run):
+    def body():
+        listener = socket.create_server((1, 77), backlog=1)
+        a, b, c = (socket.socket() for _ in range(3))
+        a.connect((1, 77))
+        b.connect((1, 77))
+        assert error(c.connect, (1, 77)) == "ECONNRESET"
+        a.close()  # keeps its place until accepted
+        assert error(c.connect, (1, 77)) == "ECONNRESET"
+        first = listener.accept()[0]
+        assert first.recv(1) == b""
+        c.connect((1, 77))
+        for sock in (b, c, first, listener):
+            sock.close()
+
+    run(body)
+
+
+def test_types_share_one_port_space_and_do_not_mix(run):
+    def body():
+        listener = socket.create_server((1, 77))
+        s = socket.socket(AF_VSOCK, SOCK_SEQPACKET)
+        assert error(s.bind, (1, 77)) == "EADDRINUSE"
+        assert error(s.connect, (1, 77)) == "ECONNRESET"
+        s.close()
+        listener.close()
+
+    run(body)
+
+
+def test_bind_and_listen_errors(run):
+    def body():
+        s = socket.socket()
+        assert error(s.listen) == "EINVAL"
+        assert error(s.accept) == "EINVAL"
+        assert error(s.bind, (77, 1)) == "EADDRNOTAVAIL"
+        s.bind((socket.VMADDR_CID_ANY, 0))  # a port like any other, and privileged
+        assert s.getsockname() == (socket.VMADDR_CID_ANY, 0)
+        assert error(s.bind, (1, 5)) == "EINVAL"
+        t = socket.socket()
+        t.setsockopt(SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert error(t.bind, (1, 0)) == "EADDRINUSE"
+        s.close()
+        t.bind((1, 0))
+        t.close()
+
+    run(body)
+
+
+def test_not_connected(run):
+    def body():
+        s = socket.socket()
+        for function, arguments in (
+            (s.getpeername, ()),
+            (s.send, (b"x",)),
+            (s.recv, (1,)),
+            (s.shutdown, (socket.SHUT_WR,)),
+        ):
+            assert error(function, *arguments) == "ENOTCONN"
+        assert s.getsockname() == (socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY)
+        assert polled(s) == 4
+        s.close()
+
+    run(body)
+
+
+def test_socket_types_and_families(run):
+    def body():
+        assert error(socket.socket, 2, SOCK_STREAM) == "EAFNOSUPPORT"
+        assert error(socket.socket, AF_VSOCK, 3) == "ESOCKTNOSUPPORT"
+        assert error(socket.socket, AF_VSOCK, socket.SOCK_DGRAM) == "ENODEV"
+        a, b = pair()
+        assert error(a.sendto, b"x", (1, 1)) == "EISCONN"
+        b.send(b"x")
+        assert a.recvfrom(1) == (b"x", None)
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_local_shutdown_ends_getpeername_and_send(run):
+    def body():
+        a, b = pair()
+        peer = a.getpeername()
+        a.shutdown(socket.SHUT_WR)
+        assert error(a.getpeername) == "ENOTCONN"
+        assert error(a.send, b"x") == "EPIPE"
+        assert b.getpeername()[0] == 1
+        a.close()
+        assert b.getpeername()[0] == 1  # still works after the peer's close
+        assert b.recv(1) == b""
+        assert error(b.send, b"x") == "EPIPE"
+        assert b.getsockopt(SOL_SOCKET, socket.SO_ERROR) == 0
+        assert peer[0] == 1
+        b.close()
+
+    run(body)
+
+
+def test_shut_rd_discards_and_the_peer_gets_epipe(run):
+    def body():
+        a, b = pair()
+        b.send(b"lost")
+        a.shutdown(socket.SHUT_RD)
+        assert a.recv(10) == b""
+        assert error(b.send, b"x") == "EPIPE"
+        assert polled(b) & 4
+        assert a.send(b"other way") == 9
+        assert b.recv(20) == b"other way"
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_poll_bits_of_a_closed_peer_and_of_both_directions_shut(run):
+    def body():
+        a, b = pair()
+        assert polled(a) == 4
+        b.send(b"x")
+        assert polled(a) == 5
+        b.close()
+        assert polled(a) == 0x2005  # IN, OUT, RDHUP; no HUP
+        a.shutdown(socket.SHUT_RDWR)
+        assert polled(a) & 0x10
+        a.close()
+
+    run(body)
+
+
+def test_timeouts_and_nonblocking(run):
+    def body():
+        a, b = pair()
+        a.settimeout(0.05)
+        try:
+            got = a.recv(1)
+        except socket.timeout as e:  # noqa: UP041 - MicroPython has no TimeoutError
+            got = e.errno
+        assert got == errno.ETIMEDOUT
+        a.setblocking(False)
+        assert error(a.recv, 1) == "EAGAIN"
+        assert error(b.recv, 1, socket.MSG_DONTWAIT) == "EAGAIN"
+        assert a.gettimeout() == 0.0 and not a.getblocking()
+        total = 0
+        try:
+            while True:
+                total += a.send(bytes(65536))
+        except OSError as e:
+            assert e.errno == errno.EAGAIN
+        assert total == 262144
+        assert polled(a) == 0
+        left = total
+        while left:
+            left -= len(b.recv(left))
+        assert polled(a) == 4
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_peek_waitall_and_recv_into(run):
+    def body():
+        a, b = pair()
+        a.send(b"one")
+        a.send(b"two")
+        assert b.recv(4, socket.MSG_PEEK) == b"onet"
+        assert b.recv(6, socket.MSG_WAITALL) == b"onetwo"
+        buffer = bytearray(10)
+        a.send(b"abcdef")
+        assert b.recv_into(buffer, 4) == 4
+        assert b.recv_into(memoryview(buffer)[4:]) == 2
+        assert buffer == b"abcdef\0\0\0\0"
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_rcvlowat_hides_less(run):
+    def body():
+        a, b = pair()
+        b.setsockopt(SOL_SOCKET, socket.SO_RCVLOWAT, 10)
+        a.send(b"123456789")
+        assert polled(b, 1) == 0
+        a.send(b"0")
+        assert polled(b, 1) == 1
+        assert b.recv(100) == b"1234567890"
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_buffer_sizes_clamp_and_are_inherited(run):
+    def body():
+        s = socket.socket()
+
+        def get(name):
+            return struct.unpack("Q", s.getsockopt(AF_VSOCK, name, 8))[0]
+
+        assert [get(n) for n in (0, 1, 2)] == [262144, 128, 262144]
+        s.setsockopt(AF_VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE, struct.pack("Q", 1))
+        assert get(0) == 128
+        s.setsockopt(AF_VSOCK, socket.SO_VM_SOCKETS_BUFFER_SIZE, struct.pack("Q", 1 << 30))
+        assert get(0) == 262144
+        s.setsockopt(AF_VSOCK, socket.SO_VM_SOCKETS_BUFFER_MAX_SIZE, struct.pack("Q", 100))
+        assert get(0) == 100  # the maximum wins over the minimum
+        assert error(s.getsockopt, AF_VSOCK, 0) == "EINVAL"
+        assert error(s.getsockopt, AF_VSOCK, 99, 8) == "ENOPROTOOPT"
+        assert error(s.setsockopt, 6, 1, 1) == "ENOPROTOOPT"
+        s.bind((1, 77))
+        s.listen()
+        c = socket.socket()
+        c.connect((1, 77))
+        d = s.accept()[0]
+        assert struct.unpack("Q", d.getsockopt(AF_VSOCK, 0, 8))[0] == 100
+        c.setblocking(False)
+        assert c.send(bytes(1000)) == 100  # that is all the window there is
+        for sock in (s, c, d):
+            sock.close()
+
+    run(body)
+
+
+def test_other_options_read_back(run):
+    def body():
+        s = socket.socket(AF_VSOCK, SOCK_SEQPACKET)
+
+        def get(name):
+            return s.getsockopt(SOL_SOCKET, name)
+
+        assert get(socket.SO_TYPE) == SOCK_SEQPACKET
+        assert get(socket.SO_DOMAIN) == AF_VSOCK
+        assert get(socket.SO_ACCEPTCONN) == 0
+        s.bind((1, 77))
+        s.listen()
+        assert get(socket.SO_ACCEPTCONN) == 1
+        name = socket.SO_VM_SOCKETS_CONNECT_TIMEOUT
+        assert struct.unpack("qq", s.getsockopt(AF_VSOCK, name, 16)) == (2, 0)
+        s.setsockopt(AF_VSOCK, name, struct.pack("qq", 0, 500000))
+        assert struct.unpack("qq", s.getsockopt(AF_VSOCK, name, 16)) == (0, 500000)
+        s.setsockopt(AF_VSOCK, name, struct.pack("qq", 0, 0))
+        assert struct.unpack("qq", s.getsockopt(AF_VSOCK, name, 16)) == (2, 0)
+        s.close()
+
+    run(body)
+
+
+def test_seqpacket_keeps_messages(run):
+    def body():
+        a, b = pair(SOCK_SEQPACKET)
+        a.send(b"first message")
+        a.send(b"")
+        a.send(b"second")
+        a.send(bytes(range(256)) * 700)
+        assert b.recv(5) == b"first"  # the rest of the message is gone
+        buffer = bytearray(3)
+        assert b.recv_into(buffer, 0, socket.MSG_TRUNC) == 6 and buffer == b"sec"
+        assert b.recv(200000) == bytes(range(256)) * 700
+        assert error(a.send, bytes(262145)) == "EMSGSIZE"
+        a.close()
+        assert b.recv(1) == b""
+        b.close()
+
+    run(body)
+
+
+def test_makefile_reads_lines_and_outlives_close(run):
+    def body():
+        a, b = pair()
+        f = a.makefile("rw")
+        a.close()
+        b.sendall(b"one\ntwo\nthr\xc3\xa9\xc3\xa9")
+        assert f.readline() == "one\n"
+        assert next(f) == "two\n"
+        assert f.read(4) == "thr\xe9"
+        f.write("answer")
+        f.close()
+        assert b.recv(100) == b"answer"
+        assert b.recv(1) == b""
+        b.close()
+
+    run(body)
+
+
+def test_with_statement_and_helpers(run):
+    def body():
+        server = socket.create_server((1, 77))
+        with server as listener, socket.create_connection((1, 77), timeout=3) as c:
+            assert c.gettimeout() == 3.0
+            d, address = listener.accept()
+            with d:
+                assert address == (1, c.getsockname()[1])
+                assert d.getpeername() == address
+        assert error(c.send, b"x") == "EBADF"
+        assert socket.getaddrinfo("local", 77)[0][-1] == (1, 77)
+
+    run(body)
+
+
+def test_listener_port_is_free_while_its_children_live(run):
+    def body():
+        listener = socket.create_server((1, 77))
+        c = socket.create_connection((1, 77))
+        d = listener.accept()[0]
+        listener.close()
+        listener = socket.create_server((1, 77))
+        c.send(b"x")
+        assert d.recv(1) == b"x"
+        for sock in (c, d, listener):
+            sock.close()
+
+    run(body)
+
+
+def test_view_and_splice(run):
+    def body():
+        a, b = pair()
+        a.send(b"borrowed")
+        with b.recv_view() as view:
+            assert view == b"borrowed"
+        a.send(b"forwarded")
+        view = b.recv_view()
+        assert view.forward(b)
+        assert a.recv(100) == b"forwarded"
+        a.send(b"spliced")
+        assert b.splice(b) == 7
+        assert a.recv(100) == b"spliced"
+        assert b.splice(b) == 0
+        a.shutdown(socket.SHUT_WR)
+        assert b.splice(b) == -1
+        a.close()
+        b.close()
+
+    run(body)
+
+
+def test_asyncio_streams(run):
+    def body():
+        import asyncio
+
+        async def serve(reader, writer):
+            line = await reader.readline()
+            writer.write(b"got " + line)
+            writer.write(bytes(300000))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        async def main():
+            server = await asyncio.start_server(serve, "local", 77)
+            got = []
+
+            async def ask(n):
+                reader, writer = await asyncio.open_connection("local", 77)
+                writer.write(b"question %d\n" % n)
+                await writer.drain()
+                got.append(await reader.readline())
+                await reader.readexactly(300000)
+                assert await reader.read(1) == b""
+                writer.close()
+                await writer.wait_closed()
+
+            await asyncio.gather(*[ask(n) for n in range(5)])
+            server.close()
+            await server.wait_closed()
+            return sorted(got)
+
+        assert asyncio.run(main()) == [b"got question %d\n" % n for n in range(5)]
+
+    run(body)
+
+
+def test_poller_names_only_sockets_with_news(run):
+    def body():
+        poller = socket.poller()
+        pairs = [pair() for _ in range(20)]
+        for _, b in pairs:
+            poller.register(b)
+        while poller.next():
+            pass  # each comes up once at first
+        pairs[7][0].send(b"x")
+        assert poller.wait(1) is pairs[7][1]
+        assert poller.wait(0) is None
+        for a, b in pairs:
+            a.close()
+            b.close()
+
+    run(body)
