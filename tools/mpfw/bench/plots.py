@@ -99,6 +99,7 @@ def _sizes(figure, labels, judge) -> None:
 def _connections(figure, labels, judge) -> None:
     idle, busy = figure.subplots(1, 2)
     _curve(idle, labels, judge, "idle_p50_us", "idle connections beside it", "round trip, µs")
-    idle.set_xscale("symlog")
+    idle.set_xscale("symlog", linthresh=1)
+    idle.set_xlim(left=0)
     _curve(busy, labels, judge, "busy_64_s", "busy connections", "64-byte round trips per second")
     busy.set_xscale("log")
