@@ -4,6 +4,7 @@
 The modes run at the same time, each on a guest of its own: upstream's harness mostly waits.
 """
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,9 +38,10 @@ def runs(image, results):
 
 @pytest.mark.timeout(1300)
 @pytest.mark.parametrize("mode", upstream.MODES)
-def test_no_upstream_test_fails(runs, results, mode, record_property):
+def test_no_upstream_test_fails(runs, results, mode):
     totals = runs[mode].result()
-    record_property("totals", f"{totals.passed} of {totals.tests}, {len(totals.skipped)} skipped")
+    if totals.repeated:
+        warnings.warn(f"{mode}: run twice for their timing: {totals.repeated}", stacklevel=1)
     assert not totals.failed, upstream.differences(results / mode)
     assert totals.passed == totals.tests
     assert totals.tests >= LEAST[mode]
