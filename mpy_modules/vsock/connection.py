@@ -82,6 +82,7 @@ STEP = const(262144)  # a window grows by this at a time
 
 OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUTDOWN(RCV)
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
+OPT_SHUTDOWN_ONCE = const(4)  # the host hears SHUTDOWN at any time: a second one would be astray
 
 _RESPONSE = const(2)
 _RST = const(3)
@@ -200,7 +201,8 @@ def on_credit(at: int, peer_alloc: int, peer_fwd: int) -> int:
         # now that it holds none, or go on to the RST that waited for the same.
         if c[STATE] == CLOSING and c[SHUT] & _PEER == _PEER:
             return int(settle(at))
-        c[OWED] = c[OWED] | OWE_SHUTDOWN
+        if not c[OPTIONS] & OPT_SHUTDOWN_ONCE:
+            c[OWED] = c[OWED] | OWE_SHUTDOWN
     return EV_WRITE
 
 

@@ -61,6 +61,11 @@ class Options:
         bits = (life.OPT_FIXED_WINDOW if self.fixed else 0) | (
             life.OPT_LATE_SEND if self.late else 0
         )
+        device = end.stack.device
+        if device is not None and device.seqpacket:
+            # Linux's own device. A program there may use the same two ports again at once, and
+            # an old SHUTDOWN that meets its new REQUEST fails that with EPROTO.
+            bits |= life.OPT_SHUTDOWN_ONCE
         end.block[life.OPTIONS] = bits
 
     def set_size(self, value, end):

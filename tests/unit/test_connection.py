@@ -365,6 +365,16 @@ def test_shutdown_is_said_again_when_the_peer_has_everything():
     assert owed(c) == [SHUTDOWN]
 
 
+def test_shutdown_is_said_once_to_a_host_that_hears_it_at_any_time():
+    c = established()
+    c[life.OPTIONS] = life.OPT_SHUTDOWN_ONCE
+    life.send(c, 100, 0)
+    life.shutdown(c, BOTH)
+    assert owed(c) == [SHUTDOWN]
+    life.on_control(c, UPDATE, 0, 262144, 100)
+    assert owed(c) == []
+
+
 def test_both_ends_closing_at_once_do_not_wait_for_each_other():
     c = established()
     life.close(c)
