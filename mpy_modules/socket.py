@@ -224,6 +224,7 @@ class socket(Endpoint):
         return self._send(data, flags, False)
 
     def sendall(self, data, flags=0):
+        """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
         self._send(data, flags, True)
 
     def sendto(self, data, *arguments):
@@ -262,7 +263,7 @@ class socket(Endpoint):
             if done >= n:
                 break
             if self._timeout == 0 or flags & _MSG_DONTWAIT:
-                if done:
+                if done and not everything:
                     break
                 raise OSError(EAGAIN)
             if sent:
