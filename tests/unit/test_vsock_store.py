@@ -272,7 +272,7 @@ class Queues(RuleBasedStateMachine):
 
 
 TestQueues = Queues.TestCase
-TestQueues.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+TestQueues.settings = settings(max_examples=700, stateful_step_count=30, deadline=None)
 
 
 # -- one thing at a time

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: MIT
+"""The stack: who gets a packet, what is refused, who holds which port.
+
+A way out that keeps packets stands in for the device; `Host` is whoever is at its other end.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import vsock_bench
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+wire = vsock_bench.module("packet")
+life = vsock_bench.module("connection")
+stack_module = vsock_bench.module("stack")
+store_module = vsock_bench.module("store")
+options_module = vsock_bench.module("options")
+Clock = vsock_bench.Clock
+ANY = wire.CID_ANY
+STREAM, SEQPACKET = wire.TYPE_STREAM, wire.TYPE_SEQPACKET
+BOTH = wire.SHUTDOWN_RCV | wire.SHUTDOWN_SEND
+EADDRINUSE = 98
+CID = 33
+
+
+class Host:
+    """A stack with a device's way out, and the packets that a host sends and sees."""
+
+    def __init__(self, slots=1 << 20):
+        vsock_bench.memory.clear()
+        self.store = store_module.Store(1, 8 << 20)
+        self.stack = stack_module.Stack(self.store, 1 << 20, 5000)
+        self.stack.cid = CID
+        self.stack.device = SimpleNamespace(sending_done=lambda: False, seqpacket=True)
+        self.out = self.stack.out = vsock_bench.Wire(slots)
+
+    def packet(self, op, port, to, kind=STREAM, cid=2, flags=0, alloc=1 << 18, fwd=0, n=0):
+        """A packet without data from the host's port `to` to our `port`; what it is answered."""
+        header = [cid, 0, CID, 0, to, port, n, kind | op << 16, flags, alloc, fwd]
+        self.stack.control(header, self.out)
+        return self.answers()
+
+    def data(self, port, to, payload, cid=2):
+        """Data, by the way that has no device below it."""
+        kind = STREAM | wire.OP_RW << 16
+        header = [cid, 0, CID, 0, to, port, len(payload), kind, 0, 1 << 18, 0]
+        self.stack.deliver(header, payload)
+
+    def answers(self):
+        """What went out since: (op, cid, from our port, to port, type, flags)."""
+        found = []
+        for words, payload in self.out.take():
+            assert words[0] == CID and words[1] == words[3] == 0
+            assert words[6] == len(payload)
+            kind, op = words[7] & 0xFFFF, words[7] >> 16
+            found.append((op, words[2], words[4], words[5], kind, words[8]))
+        return found
+
+    def listen(self, port, kind=STREAM, backlog=0, cid=ANY):
+        listener = stack_module.Listener(kind, cid, backlog, options_module.Options())
+        self.stack.listen(listener, port)
+        return listener
+
+    def connected(self, port=1234, to=5000, kind=STREAM):
+        """A connection that the host opened and the guest accepted."""
+        listener = self.listen(port, kind)
+        assert [answer[0] for answer in self.packet(wire.OP_REQUEST, port, to, kind)] == [2]
+        return listener.pending.pop(0)
+
+
+@pytest.fixture
+def host():
+    Clock.now = 0
+    return Host()
+
+
+def rst(port, to, kind=STREAM, cid=2):
+    return [(wire.OP_RST, cid, port, to, kind, 0)]
+
+
+# -- any packets to any ports
+
+PORTS = (1234, 1234 ^ 0x8000, 80)  # with CIDs 2 and 3 the first two share keys in the table
+ports = st.sampled_from(PORTS)
+kinds = st.sampled_from([STREAM, STREAM, SEQPACKET])
+peers = st.tuples(st.sampled_from([2, 3]), st.sampled_from([5000, 5001]))
+
+
+class Dispatch(RuleBasedStateMachine):
+    """Listeners and connections that hosts open and end, against two dictionaries."""
+
+    @initialize()
+    def start(self):
+        self.host = Host()
+        self.stack = self.host.stack
+        self.listeners = {}  # port -> (Listener, kind, backlog)
+        self.alive = {}  # (cid, peer's port, our port) -> Connection
+        self.shut = {}  # the same -> directions that the peer closed
+
+    @rule(port=ports, kind=kinds, backlog=st.integers(0, 2))
+    def listen(self, port, kind, backlog):
+        if port not in self.listeners:
+            self.listeners[port] = self.host.listen(port, kind, backlog), kind, backlog
+
+    @rule(port=ports)
+    def accept(self, port):
+        if port in self.listeners and self.listeners[port][0].pending:
+            self.listeners[port][0].pending.pop(0)
+
+    @rule(port=ports)
+    def stop_listening(self, port):
+        if port not in self.listeners:
+            return
+        listener, _, _ = self.listeners.pop(port)
+        doomed = [key for key, conn in self.alive.items() if conn in listener.pending]
+        self.stack.unlisten(listener, port)
+        expected = []
+        for key in doomed:
+            conn = self.alive.pop(key)
+            del self.shut[key]
+            expected.append((wire.OP_RST, key[0], port, key[1], conn.block[7] & 0xFFFF, 0))
+        assert sorted(self.host.answers()) == sorted(expected)
+
+    @rule(peer=peers, port=ports, kind=kinds)
+    def request(self, peer, port, kind):
+        key = (*peer, port)
+        conn = self.alive.get(key)
+        answers = self.host.packet(wire.OP_REQUEST, port, peer[1], kind, cid=peer[0])
+        refusal = rst(port, peer[1], kind, peer[0])
+        if conn is not None:
+            # A live connection cannot be fully shut: that ends it. So this is a repetition.
+            same = conn.block[7] & 0xFFFF == kind
+            assert answers == ([] if same else refusal)
+            return
+        entry = self.listeners.get(port)
+        if entry is None or entry[1] != kind or self.before(entry[0]) > entry[2]:
+            assert answers == refusal
+            return
+        assert answers == [(wire.OP_RESPONSE, peer[0], port, peer[1], kind, 0)]
+        self.alive[key] = entry[0].pending[-1]
+        self.shut[key] = 0
+
+    def before(self, listener):
+        """How many were pending before the request that has just been handled."""
+        known = set(map(id, self.alive.values()))
+        dead = [c for c in listener.pending if c.block[life.STATE] == life.CLOSED]
+        return len([c for c in listener.pending if id(c) in known]) + len(dead)
+
+    @rule(peer=peers, port=ports, kind=kinds, op=st.integers(0, 9), flags=st.integers(0, 7))
+    def other(self, peer, port, kind, op, flags):
+        if op == wire.OP_REQUEST:
+            return
+        key = (*peer, port)
+        conn = self.alive.get(key)
+        answers = self.host.packet(op, port, peer[1], kind, cid=peer[0], flags=flags)
+        if conn is None or conn.block[7] & 0xFFFF != kind:
+            silent = op in (wire.OP_INVALID, wire.OP_RST)
+            assert answers == ([] if silent else rst(port, peer[1], kind, peer[0]))
+            return
+        expected = []
+        if op == wire.OP_RST:
+            del self.alive[key], self.shut[key]
+        elif op == wire.OP_SHUTDOWN:
+            self.shut[key] |= flags & BOTH
+            if self.shut[key] == BOTH:
+                del self.alive[key], self.shut[key]
+                expected = rst(port, peer[1], kind, peer[0])
+        elif op == wire.OP_CREDIT_REQUEST:
+            expected = [(wire.OP_CREDIT_UPDATE, peer[0], port, peer[1], kind, 0)]
+        assert answers == expected
+
+    @rule(cid=st.integers(3, 1 << 32))
+    def the_transport_is_reset(self, cid):
+        self.stack.transport_reset(CID)
+        assert self.host.answers() == []
+        for conn in self.alive.values():
+            assert conn.block[life.ERROR] == 104
+        self.alive.clear()
+        self.shut.clear()
+
+    @invariant()
+    def the_table_holds_exactly_the_live_connections(self):
+        found = []
+        for first in self.stack.connections.values():
+            while first is not None:
+                found.append(first)
+                first = first.twin
+        assert sorted(map(id, found)) == sorted(map(id, self.alive.values()))
+        for (cid, to, port), conn in self.alive.items():
+            assert self.stack.find([cid, 0, CID, 0, to, port]) is conn
+
+    @invariant()
+    def backlogs_are_kept(self):
+        for listener, _, backlog in self.listeners.values():
+            assert len(listener.pending) <= backlog + 1
+
+
+TestDispatch = Dispatch.TestCase
+TestDispatch.settings = settings(max_examples=500, stateful_step_count=30, deadline=None)
+
+
+# -- ports
+
+
+class Ports(RuleBasedStateMachine):
+    """Binding, against Linux's rule: an address is taken by itself and by CID_ANY."""
+
+    addresses = st.tuples(st.sampled_from([ANY, 1, CID]), st.integers(1023, 1028))
+
+    @initialize()
+    def start(self):
+        self.stack = stack_module.Stack(None, 0, 1024)
+        self.held = []
+
+    @rule(address=addresses)
+    def bind(self, address):
+        cid, port = address
+        clash = any(p == port and ANY in (c, cid) or (c, p) == address for c, p in self.held)
+        if clash:
+            with pytest.raises(OSError) as caught:
+                self.stack.bind(cid, port)
+            assert caught.value.args == (EADDRINUSE,)
+        else:
+            assert self.stack.bind(cid, port) == port
+            self.held.append(address)
+
+    @rule(cid=st.sampled_from([ANY, 1, CID]))
+    def bind_any(self, cid):
+        port = self.stack.bind(cid, ANY)
+        assert 1024 <= port < 1 << 30
+        assert port not in [p for _, p in self.held]
+        self.held.append((cid, port))
+
+    @rule(which=st.integers(0, 99))
+    def unbind(self, which):
+        if self.held:
+            self.stack.unbind(*self.held.pop(which % len(self.held)))
+
+    @invariant()
+    def held_ports_are_known(self):
+        assert sorted(self.stack.ports) == sorted({port for _, port in self.held})
+
+
+TestPorts = Ports.TestCase
+TestPorts.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+
+
+def test_automatic_ports_begin_again_after_the_last(host):
+    host.stack._automatic = 0x3FFFFFFF
+    assert host.stack.bind(ANY, ANY) == 0x3FFFFFFF
+    assert host.stack.bind(ANY, ANY) == 1024
+
+
+def test_port_0_is_a_port_like_others(host):
+    assert host.stack.bind(ANY, 0) == 0
+    with pytest.raises(OSError):
+        host.stack.bind(CID, 0)
+
+
+# -- one thing at a time
+
+
+def test_listen_n_holds_n_plus_one_and_the_next_is_reset(host):
+    host.listen(1234, backlog=2)
+    answers = [host.packet(wire.OP_REQUEST, 1234, 5000 + i)[0][0] for i in range(4)]
+    assert answers == [wire.OP_RESPONSE] * 3 + [wire.OP_RST]
+
+
+def test_a_pending_client_that_leaves_keeps_its_place_until_accepted(host):
+    listener = host.listen(1234)
+    host.packet(wire.OP_REQUEST, 1234, 5000)
+    assert host.packet(wire.OP_RST, 1234, 5000) == []
+    assert host.packet(wire.OP_REQUEST, 1234, 5001) == rst(1234, 5001)
+    listener.pending.pop(0)
+    assert host.packet(wire.OP_REQUEST, 1234, 5001)[0][0] == wire.OP_RESPONSE
+
+
+def test_a_listener_on_one_cid_takes_no_connections_to_another(host):
+    host.listen(1234, cid=1)
+    assert host.packet(wire.OP_REQUEST, 1234, 5000) == rst(1234, 5000)
+    host.listen(1234, cid=CID)
+    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
+
+
+def test_the_same_port_pair_is_free_again_after_an_orderly_close(host):
+    conn = host.connected()
+    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == rst(1234, 5000)
+    assert conn.key is None
+    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
+
+
+def test_a_request_after_a_full_shutdown_is_accepted_while_the_old_socket_still_holds_bytes(host):
+    conn = host.connected()
+    host.data(1234, 5000, b"nobody read this")
+    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
+    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
+    assert conn.block[life.STATE] == life.CLOSED
+    assert host.stack.find([2, 0, CID, 0, 5000, 1234]) is not conn
+
+
+def test_data_before_the_response_is_eproto(host):
+    """Linux: a connecting socket takes RESPONSE and RST, anything else is a protocol error."""
+    conn = host.stack.open(CID, 1024, 2, 99, STREAM, 1 << 18)
+    life.connect(conn.at)
+    conn.flush()
+    assert [answer[0] for answer in host.answers()] == [wire.OP_REQUEST]
+    assert host.packet(wire.OP_RW, 1024, 99, n=5) == rst(1024, 99)
+    assert conn.block[life.ERROR] == 71
+    assert conn.key is None
+
+
+def test_a_zero_length_packet_brings_credit(host):
+    conn = host.connected()
+    assert host.packet(wire.OP_RW, 1234, 5000, alloc=1000) == []
+    assert conn.room() == 1000
+
+
+def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(host):
+    conn = host.connected()
+    conn.close()
+    assert [(a[0], a[5]) for a in host.answers()] == [(wire.OP_SHUTDOWN, BOTH)]
+    assert host.stack.next_expiry() == 8000
+    Clock.now = 7999
+    host.stack.expire()
+    assert host.answers() == [] and conn.key is not None
+    Clock.now = 8000
+    host.stack.expire()
+    assert host.answers() == rst(1234, 5000)
+    assert conn.key is None and host.stack.next_expiry() is None
+
+
+def test_a_closed_connections_port_stays_taken_until_the_peer_ends_it(host):
+    conn = host.connected()
+    conn.holder = (ANY, host.stack.bind(ANY, 4000))
+    conn.close()
+    with pytest.raises(OSError):
+        host.stack.bind(ANY, 4000)
+    host.packet(wire.OP_RST, 1234, 5000)
+    assert host.stack.bind(ANY, 4000) == 4000
+
+
+def test_refusals_without_room_are_left_out(host):
+    host.out.slots = 2
+    for i in range(5):
+        header = [2, 0, CID, 0, 5000 + i, 9, 0, STREAM | wire.OP_RW << 16, 0, 0, 0]
+        host.stack.control(header, host.out)
+    assert len(host.answers()) == 2
+
+
+def test_a_refusal_goes_back_with_the_type_that_came(host):
+    for kind in (0, 1, 2, 3, 0xFFFF):
+        assert host.packet(wire.OP_REQUEST, 9, 5000, kind) == rst(9, 5000, kind)
+
+
+def test_a_stuck_peer_gets_a_larger_window_up_to_the_limit(host):
+    conn = host.connected()
+    size = conn.block[life.BUF_ALLOC]
+    for step in range(1, 8):
+        while life.peer_knows(conn.at):
+            host.data(1234, 5000, bytes(min(65536, life.peer_knows(conn.at))))
+        for _ in range(2):  # stuck is who asks again and nothing has moved
+            answers = host.packet(wire.OP_CREDIT_REQUEST, 1234, 5000)
+            assert [answer[0] for answer in answers] == [wire.OP_CREDIT_UPDATE]
+        assert conn.block[life.BUF_ALLOC] == min(size + step * 262144, 1 << 20)
+
+
+def test_a_request_of_the_other_type_on_a_live_connection_is_refused(host):
+    conn = host.connected()
+    host.stack.unlisten(host.stack.listeners[1234][0], 1234)
+    host.listen(1234, SEQPACKET)
+    assert host.packet(wire.OP_REQUEST, 1234, 5000, SEQPACKET) == rst(1234, 5000, SEQPACKET)
+    assert host.stack.find([2, 0, CID, 0, 5000, 1234]) is conn
+
+
+def test_transport_reset_breaks_connections_and_keeps_listeners(host):
+    conn = host.connected()
+    host.stack.transport_reset(44)
+    assert (conn.block[life.STATE], conn.block[life.ERROR]) == (life.CLOSED, 104)
+    assert host.answers() == [] and not host.stack.connections
+    assert host.stack.cid == 44 and 1234 in host.stack.listeners
+
+
+def test_shutdown_of_reading_ends_a_connection_that_only_waited_for_its_reader(host):
+    conn = host.connected()
+    host.data(1234, 5000, b"nobody read this")
+    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
+    conn.shutdown(life.SHUT_LOCAL_RCV)
+    assert host.answers() == rst(1234, 5000)
+    assert conn.key is None
