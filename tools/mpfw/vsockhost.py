@@ -100,14 +100,7 @@ class KernelVsock(VsockHost):
         return connection
 
     def listen(self, port: int, backlog: int = 128) -> socket.socket:
-        listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        try:
-            listener.bind((socket.VMADDR_CID_ANY, port))
-            listener.listen(backlog)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
+        return _listener(socket.AF_VSOCK, (socket.VMADDR_CID_ANY, port), backlog)
 
     def socat_dial(self, port: int) -> tuple[str, bytes]:
         return f"VSOCK-CONNECT:{self.cid}:{port}", b""
@@ -191,17 +184,10 @@ class VhostUserVsock(VsockHost):
         return connection
 
     def listen(self, port: int, backlog: int = 128) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            path = Path(f"{self._path}_{port}")
-            if path.exists() and not _is_served(path):
-                path.unlink()  # an earlier listener's, closed since
-            listener.bind(str(path))
-            listener.listen(backlog)
-        except BaseException:
-            listener.close()
-            raise
-        return listener
+        path = Path(f"{self._path}_{port}")
+        if path.exists() and not _is_served(path):
+            path.unlink()  # an earlier listener's, closed since
+        return _listener(socket.AF_UNIX, str(path), backlog)
 
     def socat_dial(self, port: int) -> tuple[str, bytes]:
         return f"UNIX-CONNECT:{self._path}", b"CONNECT %d\n" % port
@@ -240,6 +226,17 @@ def daemon_program() -> str:
     """The vhost-device-vsock program: the user's own (VHOST_DEVICE_VSOCK) or the fetched one."""
     place = deps.provide("vhost-device-vsock")
     return str(place if place.is_file() else place / "usr/bin/vhost-device-vsock")
+
+
+def _listener(family: int, address, backlog: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.bind(address)
+        listener.listen(backlog)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def _is_served(path: Path) -> bool:
