@@ -105,6 +105,11 @@ class Virtqueue:
         return self._words[_FREE]
 
     @property
+    def last_used(self):
+        """The used ring's index as far as completions were taken: news when the ring's differs."""
+        return self._words[_LAST_USED]
+
+    @property
     def in_flight(self):
         """Chains that were added and not yet popped."""
         words = self._words

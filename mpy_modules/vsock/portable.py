@@ -24,8 +24,12 @@ def const(value):
 
 
 def addressof(buffer):
-    """An array is its own address; `ptr32` takes it back."""
-    return buffer
+    """An array is its own address; `ptr32` takes it back. Of others the test bench knows it."""
+    if isinstance(buffer, array):
+        return buffer
+    import machine
+
+    return machine.addressof(buffer)
 
 
 def _pointer(view):
@@ -40,5 +44,6 @@ def _pointer(view):
 
 
 ptr8 = _pointer("view8")
+ptr16 = _pointer("view16")
 ptr32 = _pointer("view32")
 uint = int
