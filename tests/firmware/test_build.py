@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""`make image`: nothing to do takes no time, and what changed is all that is built again."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from mpfw import paths
+
+PRODUCTS = [paths.IMAGE, paths.BUILD / "port/micropython.elf", paths.BUILD / "firmware/ipl.elf"]
+
+
+def make_image() -> str:
+    """Run `make image`; what it printed."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-C", str(paths.ROOT), "image"]
+    return subprocess.run(command, env=clean, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def built():
+    """An image that is up to date."""
+    make_image()
+
+
+def test_second_make_image_does_nothing_in_under_5_s(built):
+    before = [path.stat().st_mtime_ns for path in PRODUCTS]
+    started = time.monotonic()
+    make_image()
+    assert time.monotonic() - started < 5
+    assert [path.stat().st_mtime_ns for path in PRODUCTS] == before
+
+
+def test_a_changed_frozen_module_compiles_nothing_else(built):
+    image = paths.IMAGE.read_bytes()
+    (paths.ROOT / "mpy_modules/apps/echo.py").touch()
+    printed = make_image()
+    assert re.findall(r"^MPY (\S+)", printed, re.MULTILINE) == ["apps/echo.py"]
+    compiled = {line.rpartition("/")[2] for line in re.findall(r"^CC (\S+)", printed, re.M)}
+    assert compiled <= {"frozen_content.c"}
+    assert paths.IMAGE.read_bytes() == image  # the same sources give the same image
+
+
+def test_help_lists_the_targets():
+    printed = subprocess.run(
+        ["make", "-C", str(paths.ROOT), "help"], check=True, capture_output=True, text=True
+    ).stdout
+    for target in ("image", "run", "test", "lint", "clean", "distclean"):
+        assert re.search(rf"make {target} +\w", printed), target
