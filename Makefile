@@ -24,6 +24,12 @@ ifeq ($(origin HOST),command line)
 PYTEST_ARGS += --host=$(HOST)
 endif
 
+# The date in the banner is the source's, so that the same source gives the same image.
+ifndef SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+endif
+export SOURCE_DATE_EPOCH
+
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
