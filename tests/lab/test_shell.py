@@ -27,7 +27,7 @@ def shell(image):
 def test_person_boots_the_firmware_in_the_lab_and_leaves(shell):
     process, terminal = shell
     os.write(terminal, b"firmware\r")
-    read_until(terminal, b"MicroPython", 60)
+    read_until(terminal, b"READY vsock cid=33 port=1234", 60)
     os.write(terminal, b"\x03")
     read_until(terminal, b">>> ")
     os.write(terminal, b"\x01x")
