@@ -5,6 +5,7 @@ Nothing touches the hardware before the first socket is made. What is not here (
 ancillary data) the machine does not have. docs/errno.md lists calls, situations and errno.
 """
 
+import micropython
 import vsock
 from micropython import const
 from uctypes import addressof
@@ -99,6 +100,7 @@ class socket(Endpoint):
 
     # -- receiving --------------------------------------------------------------------------------
 
+    @micropython.native
     def recv_into(self, buffer, nbytes=0, flags=0):
         """Receive up to `nbytes` (0: all that fit) into `buffer`; 0 at the peer's end."""
         view = buffer if type(buffer) is bytearray else memoryview(buffer)
@@ -107,6 +109,7 @@ class socket(Endpoint):
             n = nbytes
         return self._receive(addressof(buffer), n, flags)
 
+    @micropython.native
     def recv(self, bufsize, flags=0):
         """Receive up to `bufsize` bytes; b"" at the peer's end."""
         if bufsize < 0:
@@ -138,6 +141,7 @@ class socket(Endpoint):
             return None
         return View(conn)
 
+    @micropython.native
     def _receiver(self):
         """The connection to receive from. Raises ENOTCONN."""
         self._open()
@@ -149,6 +153,7 @@ class socket(Endpoint):
             conn = self.connection
         return conn
 
+    @micropython.native
     def _receive(self, into, want, flags):
         conn = self.connection
         if not flags and want and conn is not None and self.type == _STREAM:
@@ -172,12 +177,14 @@ class socket(Endpoint):
             if done >= target or flags & _MSG_PEEK:
                 return done
 
+    @micropython.native
     def _receive_message(self, conn, into, want, flags):
         if not self._receive_wait(conn, flags, 1):
             return 0
         n, length, _ = conn.receive_message(into, want, flags & _MSG_PEEK)
         return length if flags & _MSG_TRUNC else n
 
+    @micropython.native
     def _receive_wait(self, conn, flags, target):
         """Wait until bytes can be taken; how many are queued, 0 at the end of the stream."""
         end = None
@@ -216,6 +223,7 @@ class socket(Endpoint):
 
     # -- sending ----------------------------------------------------------------------------------
 
+    @micropython.native
     def send(self, data, flags=0):
         """Send all of `data` (blocking) or what fits now; returns how much, as Linux does.
 
@@ -223,6 +231,7 @@ class socket(Endpoint):
         """
         return self._send(data, flags, False)
 
+    @micropython.native
     def sendall(self, data, flags=0):
         """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
         self._send(data, flags, True)
@@ -231,6 +240,7 @@ class socket(Endpoint):
         self._sender()
         raise OSError(EISCONN if self.type == _STREAM else EOPNOTSUPP)
 
+    @micropython.native
     def _sender(self):
         self._open()
         if self._state != _CONNECTED:
@@ -239,6 +249,7 @@ class socket(Endpoint):
                 raise OSError(ENOTCONN)
         return self.connection
 
+    @micropython.native
     def _send(self, data, flags, everything):
         conn = self.connection
         if self._state != _CONNECTED:
@@ -295,6 +306,7 @@ class socket(Endpoint):
         self._stack.waiter.wait(1000)
         return conn.room() != 0
 
+    @micropython.native
     def _wait_room(self, conn, rest):
         """Wait for credit, or for slots in the transmit ring."""
         if conn.out.free() <= 8:
@@ -319,6 +331,7 @@ class socket(Endpoint):
         if n > room and self._timeout == 0:
             raise OSError(EAGAIN)
 
+    @micropython.native
     def splice(self, to):
         """Send what has been received on through the socket `to`, without a copy and waiting.
 

@@ -64,6 +64,7 @@ class Ready:
                 return end.socket
         return None
 
+    @micropython.native
     def wait(self, seconds=None):
         """Wait for the next socket with news; None after `seconds`."""
         sock = self.next()
