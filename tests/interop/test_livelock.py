@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A client that writes everything before it reads anything: the guest must take it all.
+"""A client that writes everything before it reads anything.
 
-With vhost-device-vsock such a client can make the daemon ask for credit for ever.
+With vhost-device-vsock it can make the daemon ask for credit for ever, unless the guest takes it
+all (DESIGN.md section 8).
 """
 
 import random
@@ -14,6 +15,7 @@ SIZE = 8 << 20
 TIMES = 20
 
 
+@pytest.mark.needs("unbounded write")
 def test_8_mib_written_whole_then_read_many_times(echo):
     data = random.Random(8).randbytes(SIZE)
     for _ in range(TIMES):
@@ -23,7 +25,7 @@ def test_8_mib_written_whole_then_read_many_times(echo):
             assert receive(connection, SIZE) == data
 
 
-@pytest.mark.parametrize("size", [1, 65536, 262144, 262145, 1 << 20])
+@pytest.mark.parametrize("size", [1, 65536, 262143, 262144, 262145])
 def test_written_whole_then_read_around_the_window_size(echo, size):
     data = random.Random(size).randbytes(size)
     for _ in range(10):
@@ -33,6 +35,7 @@ def test_written_whole_then_read_around_the_window_size(echo, size):
             assert receive(connection, size) == data
 
 
+@pytest.mark.needs("unbounded write")
 def test_four_such_clients_at_once(echo):
     data = random.Random(4).randbytes(2 << 20)
     connections = [echo.vsock.dial(ECHO_PORT) for _ in range(4)]
