@@ -389,3 +389,19 @@ def test_shutdown_of_reading_ends_a_connection_that_only_waited_for_its_reader(h
     conn.shutdown(life.SHUT_LOCAL_RCV)
     assert host.answers() == rst(1234, 5000)
     assert conn.key is None
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host, gone):
+    # CID << 15 and the local port meet in the key.
+    names = [(2, 1234), (3, 1234 ^ 0x8000), (4, 1234 ^ 0x30000)]
+    for cid, port in names:
+        host.listen(port)
+        host.packet(wire.OP_REQUEST, port, 5000, cid=cid)
+    assert len(host.stack.connections) == 1
+    cid, port = names.pop(gone)
+    host.packet(wire.OP_RST, port, 5000, cid=cid)
+    assert host.stack.find([cid, 0, CID, 0, 5000, port]) is None
+    for cid, port in names:
+        conn = host.stack.find([cid, 0, CID, 0, 5000, port])
+        assert (conn.block[2], conn.block[4]) == (cid, port)
