@@ -201,7 +201,7 @@ def on_credit(at: int, peer_alloc: int, peer_fwd: int) -> int:
         # now that it holds none, or go on to the RST that waited for the same.
         if c[STATE] == CLOSING and c[SHUT] & _PEER == _PEER:
             return int(settle(at))
-        if not c[OPTIONS] & OPT_SHUTDOWN_ONCE:
+        if c[OPTIONS] & OPT_SHUTDOWN_ONCE == 0:
             c[OWED] = c[OWED] | OWE_SHUTDOWN
     return EV_WRITE
 
