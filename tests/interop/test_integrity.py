@@ -71,7 +71,7 @@ def send_from_guest(cid, port, size):
 
     sock = dial(cid, port)
     digest = hashlib.sha256()
-    block = bytearray(os.urandom(1 << 20))
+    block = bytearray(os.urandom(4096) * 256)  # slow without real hardware under it
     view = memoryview(block)
     left = size
     while left:
