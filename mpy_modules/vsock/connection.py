@@ -84,6 +84,9 @@ OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUT
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
 OPT_SHUTDOWN_ONCE = const(4)  # the host hears SHUTDOWN at any time: a second one would be astray
 
+UPDATE_DUE = const(1)  # of `consumed`: the peer should hear about it now
+TOLD_BOTH = const(2)  # the peer has shut both directions: `settle` may have something to do
+
 _RESPONSE = const(2)
 _RST = const(3)
 _SHUTDOWN = const(4)
@@ -166,6 +169,8 @@ def on_control(at: int, op: int, flags: int, peer_alloc: int, peer_fwd: int) -> 
             c[ERROR] = _RESET
         c[OWED] = 0
         return events | int(_enter(at, CLOSED))
+    if c[STATE] == CLOSED:
+        return events  # the RST waited for the credit that this packet brought
     if state == CONNECTING:
         if op == _RESPONSE:
             return events | int(_enter(at, ESTABLISHED))
@@ -196,14 +201,15 @@ def on_credit(at: int, peer_alloc: int, peer_fwd: int) -> int:
         return 0
     c[PEER_ALLOC] = peer_alloc
     c[PEER_FWD] = peer_fwd
-    if c[SHUT] & SHUT_LOCAL_SEND and peer_fwd == c[TX_CNT] and c[STATE] != CLOSED:
-        # vhost-device-vsock ignores a SHUTDOWN while it still holds bytes of ours: say it again
-        # now that it holds none, or go on to the RST that waited for the same.
-        if c[STATE] == CLOSING and c[SHUT] & _PEER == _PEER:
-            return int(settle(at))
+    if peer_fwd != c[TX_CNT] or c[STATE] == CLOSED:
+        return EV_WRITE
+    # The peer holds no more bytes of ours: an RST may have waited for that.
+    events = EV_WRITE | int(settle(at))
+    if c[STATE] != CLOSED and c[SHUT] & SHUT_LOCAL_SEND:
+        # vhost-device-vsock ignores a SHUTDOWN while it still holds some: say it again.
         if c[OPTIONS] & OPT_SHUTDOWN_ONCE == 0:
             c[OWED] = c[OWED] | OWE_SHUTDOWN
-    return EV_WRITE
+    return events
 
 
 @micropython.viper
@@ -234,8 +240,14 @@ def admit(at: int, n: int, peer_alloc: int, peer_fwd: int) -> int:
     """
     c = ptr32(at)
     state = c[STATE]
-    events = int(on_credit(at, peer_alloc, peer_fwd))
-    c[EVENTS] = c[EVENTS] | events
+    if state == ESTABLISHED and c[SHUT] == 0:
+        # on_credit, but for what an end in sight adds to it; without a call.
+        if peer_alloc != c[PEER_ALLOC] or peer_fwd != c[PEER_FWD]:
+            c[PEER_ALLOC] = peer_alloc
+            c[PEER_FWD] = peer_fwd
+            c[EVENTS] = c[EVENTS] | EV_WRITE
+    else:
+        c[EVENTS] = c[EVENTS] | int(on_credit(at, peer_alloc, peer_fwd))
     if state == CONNECTING:
         c[ERROR] = _PROTO
         c[OWED] = OWE_RST
@@ -284,7 +296,7 @@ def drop(at: int, error: int):
 
 @micropython.viper
 def consumed(at: int, n: int) -> int:
-    """`n` bytes left the receive queue. Returns 1 if the peer should hear about it now.
+    """`n` bytes left the receive queue. Returns UPDATE_DUE and TOLD_BOTH, or neither.
 
     Linux tells when free space, as the peer knows it, falls below one largest packet, or when
     what is queued falls below SO_RCVLOWAT. We tell a quarter of the window earlier, so that a
@@ -299,7 +311,12 @@ def consumed(at: int, n: int) -> int:
     reserve = c[BUF_ALLOC] - c[BASE]
     if (read - c[FWD_CNT]) & c[_ONES] > reserve:
         c[FWD_CNT] = (read - reserve) & c[_ONES]
-    return int(update_due(at))
+    over = 0
+    if c[SHUT] & _PEER == _PEER:
+        over = TOLD_BOTH
+    if c[LOWAT] == 1 and (c[FWD_CNT] - c[FWD_SENT]) & c[_ONES] < c[BUF_ALLOC] >> 4:
+        return over  # the common case of update_due, without a call
+    return over | int(update_due(at))
 
 
 @micropython.viper
@@ -410,7 +427,9 @@ def _tell(at: int):
     c[OWED] = c[OWED] & (0xFFFF - OWE_UPDATE)
     edge = (c[FWD_CNT] + c[BUF_ALLOC]) & c[_ONES]
     # A shrunk window does not take back what was promised: the edge moves forward only.
-    if (edge - c[RX_CNT]) & c[_ONES] > (c[EDGE] - c[RX_CNT]) & c[_ONES]:
+    # It may even lie under what has come: no room then, not 2**32 less something.
+    used = (c[RX_CNT] - c[FWD_CNT]) & c[_ONES]
+    if used < c[BUF_ALLOC] and c[BUF_ALLOC] - used > (c[EDGE] - c[RX_CNT]) & c[_ONES]:
         c[EDGE] = edge
 
 

@@ -31,6 +31,8 @@ _POSTED = const(16)  # receive buffers in the ring: more only cost cache
 _EVENTS = const(4)
 _HEADER_LEN = const(44)
 _BUFFER_LEN = const(44 + 65536)
+_LARGE_STRIDE = const(69632 + 64)  # store.LARGE_STRIDE
+_COPYBREAK = const(2048)  # store.COPYBREAK
 _OP_RW = const(5)
 _OP_CREDIT_UPDATE = const(6)
 _LEN = const(6)
@@ -195,7 +197,7 @@ class Device:
         slots = ptr32(self.out.at)
         cid = int(self.cid)
         queue = self._rx
-        store = self._store
+        base = int(self._store.large_base)
         taken = 0
         while True:
             if slots[0] < _FEW_SLOTS:
@@ -209,12 +211,19 @@ class Device:
             head = used >> 32
             n = used - (head << 32)
             seg = heads[head]
-            data = int(store.address(seg))
+            data = base + seg * _LARGE_STRIDE
             shared = ptr32(data - _HEADER_LEN)
-            i = 0
-            while i < 11:
-                h[i] = shared[i]
-                i += 1
+            h[0] = shared[0]
+            h[1] = shared[1]
+            h[2] = shared[2]
+            h[3] = shared[3]
+            h[4] = shared[4]
+            h[5] = shared[5]
+            h[6] = shared[6]
+            h[7] = shared[7]
+            h[8] = shared[8]
+            h[9] = shared[9]
+            h[10] = shared[10]
             length = h[_LEN]
             op = h[_TYPE_OP] >> 16
             if n < _HEADER_LEN:
@@ -229,7 +238,10 @@ class Device:
                 seg = int(self._fast(seg, data, length, op))
             else:
                 self._stack.control(self.header, self.out)
-            self._post(seg)
+            # As _post does.
+            at = base + seg * _LARGE_STRIDE - _HEADER_LEN
+            ptr32(at)[_TYPE_OP] = 0
+            heads[int(queue.add1(at, _BUFFER_LEN, 1))] = seg
             taken += 1
         if taken != 0:
             # A notification costs the device's thread a wake-up: one for half a ring of buffers.
@@ -266,7 +278,12 @@ class Device:
             flags = 0
             if c[_TYPE_OP] & 0xFFFF == _SEQPACKET:
                 flags = h[8] & _EOM_EOR
-            fresh = int(self._store.keep(at, seg, length, flags))
+            if length > _COPYBREAK:
+                fresh = int(self._store.keep(at, seg, length, flags))
+            elif int(self._store.append(at, data, length, flags)) < 0:
+                fresh = -1
+            else:
+                fresh = seg
             if fresh < 0:
                 life.fail(at, _ENOBUFS)
             else:

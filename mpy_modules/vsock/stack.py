@@ -100,8 +100,7 @@ class Stack:
             del self.listeners[port]
         for conn in listener.pending:
             life.fail(conn.at, 0)
-            conn.flush()
-            self.remove(conn)
+            conn.close()
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -201,21 +200,22 @@ class Stack:
     def expire(self):
         """Reset closed connections whose peers did not answer in time."""
         now = time.ticks_ms()
-        i = 0
-        while i < len(self._lingering):
-            conn = self._lingering[i]
-            if time.ticks_diff(conn.deadline, now) <= 0:
+        for conn in list(self._lingering):  # a copy: packets that come meanwhile change it
+            deadline = conn.deadline
+            if deadline is not None and time.ticks_diff(deadline, now) <= 0:
                 life.fail(conn.at, 0)
                 self.after(conn, life.EV_CLOSED)
-            else:
-                i += 1
 
     def next_expiry(self):
         """Milliseconds until `expire` has something to do; None if nothing lingers."""
-        if not self._lingering:
-            return None
         now = time.ticks_ms()
-        return max(0, min([time.ticks_diff(conn.deadline, now) for conn in self._lingering]))
+        soonest = None
+        for conn in list(self._lingering):  # a copy: packets that come meanwhile change it
+            deadline = conn.deadline
+            if deadline is not None:
+                left = max(0, time.ticks_diff(deadline, now))
+                soonest = left if soonest is None else min(soonest, left)
+        return soonest
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -227,18 +227,19 @@ class Stack:
         conn = self.find(header)
         if conn is not None and conn.block[life.TYPE_OP] & 0xFFFF == kind:
             if op != wire.OP_REQUEST or not self._finished(conn):
-                if op != wire.OP_RW:
-                    self.after(
-                        conn,
-                        life.on_control(conn.at, op, header[8], header[9], header[10]),
-                    )
+                self.after(
+                    conn,
+                    life.on_control(conn.at, op, header[8], header[9], header[10]),
+                )
                 return
             # A new connection from a port whose last one has ended on that side.
             life.drop(conn.at, 0)
             self.remove(conn)
+            conn = None
         if op == wire.OP_RST or op == wire.OP_INVALID:
             return
-        if op != wire.OP_REQUEST or not self._request(header, kind):
+        # A connection that is still here is of the other type: Linux refuses that too.
+        if conn is not None or op != wire.OP_REQUEST or not self._request(header, kind):
             self._refuse(header, kind, out)
 
     @micropython.native

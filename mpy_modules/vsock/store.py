@@ -11,7 +11,7 @@ outside the collector's heap. The device writes into large segments only while t
 
 from array import array
 
-import machine
+from machine import DMABuffer, copy
 
 from .layout import addressof, const
 
@@ -24,10 +24,10 @@ HEADER_LEN = const(44)
 LARGE = const(65536)
 _BLOCK = const(4096)
 _CHUNK_BLOCKS = const(64)  # blocks come in chunks of 256 KiB, one step of a growing window
-_COPYBREAK = const(2048)  # below, a copy costs less than keeping a buffer from the ring
+COPYBREAK = const(2048)  # below, a copy costs less than keeping a buffer from the ring
 # Where a copy's source and destination have the same page number modulo its size, QEMU's soft
 # TLB misses on every page; an odd number of pages, plus a bit, keeps buffers apart.
-_STRIDE = const(69632 + 64)
+LARGE_STRIDE = const(69632 + 64)
 _HEADER_AT = const(20)  # the payload behind the 44-byte header is aligned to 64
 
 # A segment: eight 32-bit words.
@@ -63,7 +63,7 @@ class Store:
 
     def __init__(self, large, limit):
         """`limit`: bytes of DMA memory that blocks may take at most, beside the large buffers."""
-        self._buffers = [machine.DMABuffer(large * _STRIDE)]
+        self._buffers = [DMABuffer(large * LARGE_STRIDE)]
         self._words = array("I", bytes(4 * _WORDS))
         self.at = addressof(self._words)
         self._segments = array("I")
@@ -71,8 +71,9 @@ class Store:
         self._promised = 0  # chunks that connections' grown windows count on
         self._chunks_left = limit // (_BLOCK * _CHUNK_BLOCKS)
         self._words[_FREE_LARGE] = self._words[_FREE_BLOCK] = _NONE32
-        base = self._buffers[0].addr + _HEADER_AT + HEADER_LEN
-        self._add(base, _STRIDE, LARGE, large, _IS_LARGE)
+        # Large segment i has its payload at large_base + i * LARGE_STRIDE.
+        base = self.large_base = self._buffers[0].addr + _HEADER_AT + HEADER_LEN
+        self._add(base, LARGE_STRIDE, LARGE, large, _IS_LARGE)
 
     @micropython.native
     def _add(self, base, stride, size, count, kind):
@@ -119,7 +120,7 @@ class Store:
         if self._chunks_left <= 0:
             return False
         try:
-            chunk = machine.DMABuffer(_BLOCK * _CHUNK_BLOCKS)
+            chunk = DMABuffer(_BLOCK * _CHUNK_BLOCKS)
             self._buffers.append(chunk)
             self._add(chunk.addr, _BLOCK, _BLOCK, _CHUNK_BLOCKS, 0)
         except MemoryError:
@@ -187,7 +188,7 @@ class Store:
         Returns the large segment to post in its place: `seg` itself if the bytes were copied.
         -1: no memory for them.
         """
-        if n > _COPYBREAK:
+        if n > COPYBREAK:
             fresh = int(self.take_large())
             if fresh >= 0:
                 self._link(at, seg, n, _IS_LARGE | (flags << 8))
@@ -210,7 +211,7 @@ class Store:
                 end = t[w + _END]
                 part = t[w + _SIZE] - end
                 if part >= left:
-                    machine.copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), end, source, 0, left)
+                    copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), end, source, 0, left)
                     t[w + _END] = end + left
                     t[w + _KIND] = flags << 8
                     return 0
@@ -230,13 +231,21 @@ class Store:
             w = seg * _SEGMENT
             s[_FREE_BLOCK] = t[w + _NEXT]
             s[_BLOCKS_FREE] = s[_BLOCKS_FREE] - 1
-            machine.copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, source, 0, part)
+            copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, source, 0, part)
             source += part
             left -= part
-            kind = 0
+            t[w + _NEXT] = c[_ONES]
+            t[w + _START] = 0
+            t[w + _END] = part
+            t[w + _KIND] = 0
             if left == 0:
-                kind = flags << 8
-            self._link(at, seg, part, kind)
+                t[w + _KIND] = flags << 8
+            if c[_HEAD] == c[_ONES]:
+                c[_HEAD] = seg
+            else:
+                t[c[_TAIL] * _SEGMENT + _NEXT] = seg
+            c[_TAIL] = seg
+            c[_HELD] = c[_HELD] + 1
         return 0
 
     @micropython.viper
@@ -326,7 +335,7 @@ class Store:
             part = t[w + _END] - start
             if part > want - done:
                 part = want - done
-            machine.copy(into, done, (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start, 0, part)
+            copy(into, done, (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start, 0, part)
             done += part
             following = t[w + _NEXT]
             if not keep:

@@ -22,7 +22,8 @@ _MESSAGES = const(30)
 _LENT = const(25)
 _OWED = const(21)
 _SHUT = const(12)
-_PEER_SHUT = const(12)
+_UPDATE_DUE = const(1)
+_TOLD_BOTH = const(2)
 _ENDED = const(9)  # our SHUT_RD or the peer's SHUTDOWN(SEND)
 _STATE = const(11)
 _CLOSED = const(4)
@@ -63,10 +64,12 @@ class Connection:
     def consumed(self, n):
         """`n` bytes left the queue: tell the peer when it is time, or end what has ended."""
         at = self.at
-        if life.consumed(at, n):
-            self.flush()
-        if self.block[_SHUT] & _PEER_SHUT == _PEER_SHUT:
-            self.stack.after(self, life.settle(at))
+        news = life.consumed(at, n)
+        if news:
+            if news & _UPDATE_DUE:
+                self.flush()
+            if news & _TOLD_BOTH:
+                self.stack.after(self, life.settle(at))
 
     @micropython.native
     def receive_message(self, into, want, peek):
@@ -242,8 +245,7 @@ class Connection:
         unread = life.shutdown(self.at, how)
         if unread:
             self.discard(unread)
-        self.flush()
-        self.notify()
+        self.stack.after(self, life.settle(self.at))
 
     @micropython.native
     def discard(self, unread):

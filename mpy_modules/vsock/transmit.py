@@ -9,7 +9,7 @@ Data leaves a few slots free, so that what is owed to peers (RST, credit) always
 
 from array import array
 
-import machine
+from machine import DMABuffer, copy
 
 from . import connection
 from .layout import addressof, const
@@ -39,13 +39,15 @@ class Transmitter:
         self._store = store
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
-        self._memory = machine.DMABuffer(slots * _STRIDE)
+        self._memory = DMABuffer(slots * _STRIDE)
         self._base = self._memory.addr + _HEADER_AT
         self._words = array("I", [slots] + list(range(slots)) + [0] * queue.size)
         self._heads = _STACK + slots  # where in _words the slot of head 0 stands
         self.at = addressof(self._words)
         self._owner = [None] * queue.size  # head: the Connection whose payload is read in place
         self._lent = [None] * queue.size  # head: that payload's buffer, or its segment's number
+        # publish(): show the device everything added, with one notification at most.
+        self.publish = queue.publish
         self._waiting = []  # connections that owe packets for which there was no slot
 
     @micropython.viper
@@ -62,10 +64,17 @@ class Transmitter:
         to = int(self._base) + w[_STACK + left] * _STRIDE
         source = ptr32(at)
         header = ptr32(to)
-        i = 0
-        while i < 11:
-            header[i] = source[i]
-            i += 1
+        header[0] = source[0]
+        header[1] = source[1]
+        header[2] = source[2]
+        header[3] = source[3]
+        header[4] = source[4]
+        header[5] = source[5]
+        header[6] = source[6]
+        header[7] = source[7]
+        header[8] = source[8]
+        header[9] = source[9]
+        header[10] = source[10]
         return to
 
     @micropython.viper
@@ -73,7 +82,7 @@ class Transmitter:
         """Add a packet: the header at `at` and a copy of the `n` bytes at `data`."""
         to = int(self._slot(at))
         if n != 0:
-            machine.copy(to, _HEADER_LEN, data, 0, n)
+            copy(to, _HEADER_LEN, data, 0, n)
         head = int(self.queue.add1(to, _HEADER_LEN + n, 0))
         w = ptr32(self.at)
         w[int(self._heads) + head] = w[_STACK + w[_FREE]]
@@ -149,8 +158,3 @@ class Transmitter:
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()
-
-    @micropython.native
-    def publish(self):
-        """Show the device everything added; one notification at most."""
-        self.queue.publish()

@@ -302,7 +302,7 @@ def test_ten_thousand_connections_leave_nothing_behind():
         for side in (client, server) if i & 1 else (server, client):
             side.close(stack)
     stack.unlisten(listener, PORT)
-    assert memory.allocated == store_module._STRIDE + (1 << 18)
+    assert memory.allocated == store_module.LARGE_STRIDE + (1 << 18)
     assert_nothing_is_left(stack)
 
 
