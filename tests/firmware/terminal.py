@@ -12,5 +12,8 @@ def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
     while wanted not in data:
         left = deadline - time.monotonic()
         assert left > 0 and select.select([fd], [], [], left)[0], f"no {wanted!r} in {data!r}"
-        data += os.read(fd, 4096)
+        try:
+            data += os.read(fd, 4096)
+        except OSError:  # EIO: the program has ended
+            raise AssertionError(f"no {wanted!r} before the end of {data!r}") from None
     return data

@@ -41,14 +41,38 @@ def test_run_without_a_terminal_converses_both_ways_and_powers_off(options):
     assert "powered itself off" in result.stdout
 
 
-def test_run_fails_when_the_conversation_fails(options, tmp_path):
-    script = "print('READY vsock cid=33 port=1234')\nwhile True: pass\n"
-    image = tmp_path / "mute.bin"
-    app = tmp_path / "app"
-    app.mkdir()
-    (app / "main.py").write_text(script)
-    subprocess.run([*MPFW, "image", "build", "--app", app, "-o", image], check=True)
-    result = mpfw("run", *options, "--image", image)
+MUTE = """
+print('READY vsock cid=33 port=1234')
+while True: pass
+"""
+
+# Echoes, but not quite what came.
+FORGETFUL = """
+import socket
+listener = socket.create_server((socket.VMADDR_CID_ANY, 1234))
+print('READY vsock cid=33 port=1234')
+connection, peer = listener.accept()
+while data := connection.recv(4096):
+    connection.sendall(data[:-1] + b'?')
+"""
+
+
+@pytest.fixture
+def image_with(tmp_path):
+    """A function: an image that runs the script given in place of the echo."""
+
+    def build(script):
+        image, app = tmp_path / "other.bin", tmp_path / "app"
+        app.mkdir()
+        (app / "main.py").write_text(script)
+        subprocess.run([*MPFW, "image", "build", "--app", app, "-o", image], check=True)
+        return image
+
+    return build
+
+
+def test_run_fails_when_the_conversation_fails(options, image_with):
+    result = mpfw("run", *options, "--image", image_with(MUTE))
     assert result.returncode != 0
     assert "Error: socat" in result.stderr
 
@@ -93,11 +117,17 @@ def test_smoke_passes_on_the_image(options):
     assert "1048576 bytes echoed" in result.stdout
 
 
+def test_smoke_fails_when_the_echo_differs(options, image_with):
+    result = mpfw("smoke", image_with(FORGETFUL), *options[2:])
+    assert result.returncode != 0
+    assert "the echo differs" in result.stderr
+
+
 def test_smoke_fails_on_an_image_that_does_not_boot(options, image, tmp_path):
     broken = tmp_path / "broken.bin"
     data = bytearray(image.read_bytes())
     data[-16:] = bytes(16)  # no reset vector
     broken.write_bytes(data)
-    result = mpfw("smoke", broken, *options[2:])
+    result = mpfw("smoke", broken, *options[2:], "--timeout", 3)
     assert result.returncode != 0
     assert "READY" in result.stderr

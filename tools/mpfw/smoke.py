@@ -18,11 +18,12 @@ SIZE = 1 << 20
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
-def smoke(image, kind):
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for READY.")
+def smoke(image, kind, timeout):
     """Boot IMAGE and have a mebibyte echoed; exit 0 if it came back as it was sent."""
     with local_host(kind).guest(Machine(image=image)) as guest:
         try:
-            ready = wait_ready(guest)
+            ready = wait_ready(guest, timeout)
             started = time.perf_counter()
             echoed = echo(guest.vsock.dial(PORT), os.urandom(SIZE))
         except Exception as error:
