@@ -115,14 +115,17 @@ class socket(Endpoint):
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         conn = self.connection
-        if conn is not None and self.type == _STREAM and not flags & _MSG_WAITALL:
+        if conn is None or self._state != _CONNECTED:
+            conn = self._receiver()
+        if self.type == _STREAM and not flags & _MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
             queued = life.queued(conn.at)
-            if not queued and bufsize:
-                queued = self._receive_wait(conn, flags, 1)
+            target = min(self.options.lowat, bufsize)
+            if queued < target:
+                queued = self._receive_wait(conn, flags, target)
             bufsize = min(bufsize, queued)
         buffer = bytearray(bufsize)
-        n = self._receive(addressof(buffer), bufsize, flags) if bufsize or not conn else 0
+        n = self._receive(addressof(buffer), bufsize, flags) if bufsize else 0
         return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
 
     def recvfrom(self, bufsize, flags=0):
