@@ -6,6 +6,7 @@ import random
 import threading
 
 BLOCK = 1 << 20
+AHEAD = 4  # blocks that an echo's client sends before it has received as much; see echo_and_hash
 SECONDS = 60  # longest silence on a connection before a test fails
 
 
@@ -78,6 +79,29 @@ def receive_and_hash(connection, size: int) -> str:
         digest.update(memoryview(buffer)[:count])
         left -= count
     return digest.hexdigest()
+
+
+def echo_and_hash(connection, size: int) -> tuple[str, str]:
+    """Send `size` bytes and receive as many; SHA-256 of what was sent and of what came back.
+
+    Never more than AHEAD blocks ahead: vhost-device-vsock does not write to a client while it can
+    read from it and the guest has no room, so a client without a bound can always block itself.
+    """
+    allowed = threading.Semaphore(AHEAD)
+
+    def send():
+        digest = hashlib.sha256()
+        for block in blocks(size):
+            allowed.acquire()
+            digest.update(block)
+            connection.sendall(block)
+        return digest.hexdigest()
+
+    sender, digest = Background(send), hashlib.sha256()
+    for start in range(0, size, BLOCK):
+        digest.update(receive(connection, min(BLOCK, size - start)))
+        allowed.release()
+    return sender.result(), digest.hexdigest()
 
 
 def receive(connection, size: int) -> bytes:

@@ -7,7 +7,7 @@ import time
 import pytest
 from prelude import listen
 
-SETTLE, SECONDS = 2, 10
+SETTLE, SECONDS = 2, 8
 
 
 def wait_for_nobody(port):

@@ -14,6 +14,7 @@ from streams import (
     Background,
     answer_one,
     blocks,
+    echo_and_hash,
     exchange,
     receive,
     receive_and_hash,
@@ -101,9 +102,8 @@ def test_echo_has_the_same_sha256(echo, mebibytes):
     started = time.monotonic()
     with echo.vsock.dial(ECHO_PORT) as connection:
         connection.settimeout(SECONDS)
-        sender = Background(send_blocks, connection, size)
-        received = receive_and_hash(connection, size)
-        assert received == sender.result()
+        sent, received = echo_and_hash(connection, size)
+        assert sent == received
     report("echo", size, started)
 
 
