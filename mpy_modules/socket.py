@@ -5,6 +5,8 @@ Nothing touches the hardware before the first socket is made. What is not here (
 ancillary data) the machine does not have. docs/errno.md lists calls, situations and errno.
 """
 
+import builtins
+
 import micropython
 import vsock
 from micropython import const
@@ -70,6 +72,7 @@ SO_VM_SOCKETS_LATE_SEND = 0x4D50  # ours: vsock.options says what for
 has_ipv6 = False
 timeout = endpoint.timeout
 error = OSError
+builtins.TimeoutError = timeout  # the name that CPython has for it; MicroPython has none
 
 _MSG_OOB = const(0x01)
 _MSG_PEEK = const(0x02)

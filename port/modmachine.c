@@ -67,6 +67,7 @@ void machine_deinit(void) {
         }
     }
     machine_vector_deinit_all();
+    mp_hal_set_alarm_us(-1);
     reset_cause = MACHINE_SOFT_RESET;
 }
 
@@ -90,6 +91,14 @@ static mp_obj_t machine_wait(size_t n_args, const mp_obj_t *args) {
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_wait_obj, 0, 1, machine_wait);
+
+// alarm(timeout_us): whatever waits then, or next, stops waiting once that time has passed, as if
+// an interrupt had come. There is one alarm, the earliest asked for; -1 takes it back.
+static mp_obj_t machine_alarm(mp_obj_t timeout_us) {
+    mp_hal_set_alarm_us(mp_obj_get_int(timeout_us));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_alarm_obj, machine_alarm);
 
 static void mp_machine_idle(void) {
     machine_wait(0, NULL);
@@ -171,6 +180,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
 
 #define MICROPY_PY_MACHINE_EXTRA_GLOBALS \
     { MP_ROM_QSTR(MP_QSTR_wait), MP_ROM_PTR(&machine_wait_obj) }, \
+    { MP_ROM_QSTR(MP_QSTR_alarm), MP_ROM_PTR(&machine_alarm_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
     { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \

@@ -13,13 +13,42 @@
 // never slept through.
 static volatile bool event_latch;
 
+// When every wait ends at the latest, in microseconds of clock_us(); 0 for no such moment.
+static uint64_t alarm_at;
+
 void mp_hal_signal_event(void) {
     event_latch = true;
+}
+
+// Ends the wait that goes on in timeout_us microseconds, or the next one after that moment: for
+// who has something to do then without being the one who waits. There is one alarm; the earliest
+// time asked for counts, and whoever asked for a later one asks again. Negative: no alarm.
+void mp_hal_set_alarm_us(int64_t timeout_us) {
+    uint64_t at = clock_us() + timeout_us;
+    if (timeout_us < 0) {
+        alarm_at = 0;
+    } else if (alarm_at == 0 || at < alarm_at) {
+        alarm_at = at;
+    }
+}
+
+// The time that a wait may take, given the alarm; the alarm goes off if it is 0.
+static int64_t until_alarm(int64_t timeout_us) {
+    if (alarm_at == 0) {
+        return timeout_us;
+    }
+    int64_t left = alarm_at - clock_us();
+    if (left <= 0) {
+        alarm_at = 0;
+        return 0;
+    }
+    return timeout_us < 0 || left < timeout_us ? left : timeout_us;
 }
 
 // Halt until an interrupt has come since the previous call returned, or timeout_us (negative:
 // for ever) has passed. It may return early; callers check their condition again.
 void mp_hal_wait_event_us(int64_t timeout_us) {
+    timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
     if (!event_latch && timeout_us != 0) {
         if (timeout_us > 0) {

@@ -18,7 +18,8 @@ void mp_hal_wait_event_us(int64_t timeout_us);
 // Make the next mp_hal_wait_event_us() return at once: something has happened.
 void mp_hal_signal_event(void);
 
-void mp_hal_stdio_init(void);
+// Make the wait at that time end, whoever waits then; see mphalport.c.
+void mp_hal_set_alarm_us(int64_t timeout_us);
 
 static inline mp_uint_t mp_hal_ticks_us(void) {
     return clock_us();

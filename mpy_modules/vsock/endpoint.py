@@ -6,6 +6,8 @@
 
 import io
 
+import machine
+
 from . import connection as life
 from . import packet as wire
 from .errnos import (
@@ -393,9 +395,11 @@ class Endpoint(io.IOBase):
     def ioctl(self, request, argument):
         """MicroPython's stream protocol: what select.poll and asyncio ask."""
         if request == _IOCTL_POLL:
-            device = self._stack.device
-            if device is not None and not device.interrupts:
-                device.poll()
+            stack = self._stack
+            if stack.device is not None and not stack.device.interrupts:
+                stack.device.poll()
+            if stack.lingering:
+                stack.waiter.tend()
             ready = POLLNVAL if self._closed else self._ready()
             return ready & (argument | POLLERR | POLLHUP | POLLNVAL)
         if request == _IOCTL_CLOSE:
@@ -413,6 +417,7 @@ class Endpoint(io.IOBase):
             return POLLOUT | (POLLERR if self._error else 0)
         state = conn.block[life.STATE]
         if state == life.CONNECTING:
+            machine.alarm(left(self._give_up))  # the poll that asks us ends then, to ask again
             return 0
         shut = conn.block[life.SHUT]
         events = POLLERR if conn.block[life.ERROR] else 0

@@ -61,7 +61,7 @@ class Stack:
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
-        self._lingering = []
+        self.lingering = []  # closed connections whose peers have not ended them yet
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._reset = array("I", bytes(4 * wire.HEADER_WORDS))
 
@@ -150,7 +150,7 @@ class Stack:
             first.twin = conn.twin
         conn.twin = None
         if conn.deadline is not None:
-            self._lingering.remove(conn)
+            self.lingering.remove(conn)
             conn.deadline = None
         if conn.holder is not None:
             self.unbind(*conn.holder)
@@ -194,13 +194,13 @@ class Stack:
         both = life.SHUT_PEER_RCV | life.SHUT_PEER_SEND
         wait = _FLUSH_MS if shut & both == both else _CLOSE_MS
         conn.deadline = time.ticks_add(time.ticks_ms(), wait)
-        self._lingering.append(conn)
+        self.lingering.append(conn)
 
     @micropython.native
     def expire(self):
         """Reset closed connections whose peers did not answer in time."""
         now = time.ticks_ms()
-        for conn in list(self._lingering):  # a copy: packets that come meanwhile change it
+        for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None and time.ticks_diff(deadline, now) <= 0:
                 life.fail(conn.at, 0)
@@ -210,7 +210,7 @@ class Stack:
         """Milliseconds until `expire` has something to do; None if nothing lingers."""
         now = time.ticks_ms()
         soonest = None
-        for conn in list(self._lingering):  # a copy: packets that come meanwhile change it
+        for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None:
                 left = max(0, time.ticks_diff(deadline, now))

@@ -101,13 +101,21 @@ class Waiter:
             if time.ticks_us() - start >= _SPIN_MOST:
                 return False
 
-    def _sleep(self, left):
+    def tend(self):
+        """End what is over, and have whatever wait comes next end in time for the rest.
+
+        Also for waits that are not this module's: select.poll and asyncio sleep in the port.
+        """
         stack = self._stack
         stack.expire()
         expiry = stack.next_expiry()
-        if expiry is not None and (left < 0 or left > expiry * 1000):
-            left = expiry * 1000
-        device = stack.device
+        if expiry is not None:
+            machine.alarm(expiry * 1000)
+
+    def _sleep(self, left):
+        if self._stack.lingering:
+            self.tend()
+        device = self._stack.device
         if device is not None and not device.interrupts:
             device.poll()
             device.poll_events()

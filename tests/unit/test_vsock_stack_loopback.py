@@ -116,7 +116,7 @@ def listen(stack, kind=STREAM):
 def assert_nothing_is_left(stack):
     assert not stack.connections
     assert not stack.ports
-    assert not stack._lingering
+    assert not stack.lingering
     assert stack.wire.free() == stack_module.Loopback(stack).free()
     store = stack.store
     total = len(store._segments) // store_module._SEGMENT
