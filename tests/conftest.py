@@ -46,7 +46,7 @@ def lab(request):
 @pytest.fixture(scope="session")
 def host(request):
     """Where guests run: this machine with the vsock device chosen, or the lab."""
-    kind = request.config.getoption("--host")
+    kind = getattr(request, "param", None) or request.config.getoption("--host")
     return request.getfixturevalue("lab") if kind == "lab" else local_host(kind)
 
 

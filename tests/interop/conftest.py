@@ -10,6 +10,8 @@ import os
 import pytest
 from sides import IDLE, GuestSide
 
+from mpfw.vsockhost import kernel_device_usable
+
 _NO_GROWTH = (
     "the kernel never asks for credit: as with a Linux guest, a client that writes more than both "
     "windows before it reads waits for ever"
@@ -31,6 +33,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*what): the vsock device does all of this")
 
 
+def pytest_generate_tests(metafunc):
+    """Unless a host is chosen, a machine without the kernel's device runs every test twice: over
+    vhost-device-vsock here and, unchanged, over the kernel's device in the lab."""
+    if metafunc.config.getoption("--host") == "auto" and not kernel_device_usable():
+        metafunc.parametrize("host", ["vhost-user", "lab"], indirect=True, scope="session")
+
+
 @pytest.fixture
 def lacks(host):
     """What this host's vsock device does not do: name -> reason."""
@@ -44,19 +53,18 @@ def refusal(lacks):
 
 
 @pytest.fixture(autouse=True)
-def device_is_able(request):
+def device_is_able(request, lacks):
     """Skip a test of what the vsock device cannot show; tests/lab shows it in any case."""
     for marker in request.node.iter_markers("needs"):
-        lacks = request.getfixturevalue("lacks")
         for what in marker.args:
             if what in lacks:
                 pytest.skip(f"{what}: {lacks[what]}")
 
 
 @pytest.fixture
-def mebibytes():
-    """Size of a bulk transfer; INTEROP_MIB=16 makes it short on a slow machine."""
-    return int(os.environ.get("INTEROP_MIB", "256"))
+def mebibytes(host):
+    """Size of a bulk transfer; INTEROP_MIB=16 makes it short on a slow machine, as the lab is."""
+    return int(os.environ.get("INTEROP_MIB") or (16 if host.kind == "lab" else 256))
 
 
 @pytest.fixture

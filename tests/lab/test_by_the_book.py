@@ -8,7 +8,8 @@ SIZE = "16777216"  # 16 MiB
 
 LISTENERS = {
     "socat": "socat -t 30 - VSOCK-LISTEN:1234",
-    "ncat": "ncat --vsock -l 1234",
+    # VMADDR_CID_ANY said aloud: ncat 7.93 takes the port alone, 7.95 would take it for a CID.
+    "ncat": "ncat --vsock -l 4294967295 1234",
 }
 CALLERS = {
     "socat": "socat -t 30 - VSOCK-CONNECT:33:1234",
