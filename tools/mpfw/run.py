@@ -73,10 +73,12 @@ def power_off(guest: Guest) -> None:
 
 def hand_over(console: Console) -> None:
     """Join this terminal and the guest's console until Ctrl-A x, or until the guest is off."""
-    print("The console is yours: Ctrl-C for the prompt, Ctrl-A x to end.", flush=True)
     settings = termios.tcgetattr(sys.stdin)
-    tty.setraw(sys.stdin)
+    tty.setraw(sys.stdin)  # before the word is given: a key typed at once is the guest's
     try:
+        print(
+            "The console is yours: Ctrl-C for the prompt, Ctrl-A x to end.", end="\r\n", flush=True
+        )
         _shuttle(console)
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
