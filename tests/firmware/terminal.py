@@ -17,3 +17,16 @@ def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
         except OSError:  # EIO: the program has ended
             raise AssertionError(f"no {wanted!r} before the end of {data!r}") from None
     return data
+
+
+def type_until(fd: int, keys: bytes, wanted: bytes, timeout: float = 20) -> bytes:
+    """Type `keys` every half second until `wanted` occurs: a program that has just started may
+    still be about to take its terminal over, and what was typed before is lost."""
+    deadline = time.monotonic() + timeout
+    while True:
+        os.write(fd, keys)
+        try:
+            return read_until(fd, wanted, 0.5)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise

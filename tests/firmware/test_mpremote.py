@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from terminal import read_until
+from terminal import read_until, type_until
 
 
 class Mpremote:
@@ -125,8 +125,7 @@ def test_repl_and_ctrl_c_out_of_an_endless_loop(mpremote):
     os.close(theirs)
     try:
         read_until(ours, b"Use Ctrl-] or Ctrl-x to exit this shell")
-        os.write(ours, b"\r")
-        read_until(ours, b">>> ")
+        type_until(ours, b"\r", b">>> ")
         os.write(ours, b"while True: pass\r\r")
         time.sleep(1)
         os.write(ours, b"\x03")
