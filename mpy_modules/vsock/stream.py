@@ -171,21 +171,19 @@ class Connection:
                 life.consumed(at, n)  # first: the credit it gives goes out with the data
                 to.send_segment(seg)
             else:
-                n = room
+                # The rest of the segment stays in the queue, where recv or close may free it while
+                # the device still reads what was lent: so this part is copied.
+                n = min(room, _INLINE)
                 life.consumed(at, n)
                 life.send(to.at, n, 0)
-                if n <= _INLINE:
-                    to.out.copy(to.at, store.data(seg), n)
-                else:
-                    to.out.lend(to, store.data(seg), n, None)
+                to.out.copy(to.at, store.data(seg), n)
                 store.advance(seg, n)
             moved += n
         if moved:
             to.out.publish()
         self.flush()
-        if moved or not over:
-            return moved
-        return -1
+        # The end is told along with the last bytes: no other event need follow it.
+        return -1 if over else moved
 
     @micropython.native
     def send_segment(self, seg):

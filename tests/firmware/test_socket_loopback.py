@@ -507,6 +507,19 @@ def test_view_and_splice(run):
     run(body)
 
 
+def test_splice_tells_the_end_along_with_the_last_bytes(run):
+    def body():
+        a, b = pair()
+        a.send(b"last words")
+        a.shutdown(socket.SHUT_WR)
+        assert b.splice(b) == -1  # no other event follows: an edge-triggered server must close now
+        assert a.recv(100) == b"last words"
+        a.close()
+        b.close()
+
+    run(body)
+
+
 def test_asyncio_streams(run):
     def body():
         import asyncio
