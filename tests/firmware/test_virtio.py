@@ -106,9 +106,9 @@ rng.queue.publish()
 done = rng.wait()
 parts = [bytes(rng.buffer[100 * i : 100 * i + 10]) for i in range(12)]
 gaps = sum(sum(rng.buffer[100 * i + 10 : 100 * i + 100]) for i in range(12))
-print(rng.queue.size, free, done == head << 32 | 120, len(set(parts)), gaps)
+print(rng.queue.size - free, done == head << 32 | 120, len(set(parts)), gaps)
 """
-    assert guest.console.exec(code) == "8 7 True 12 0\n"
+    assert guest.console.exec(code) == "1 True 12 0\n"
 
 
 def test_several_completions_are_popped_in_order(entropy):
@@ -147,7 +147,7 @@ def test_a_device_that_asks_for_a_reset_is_an_error_and_works_after_it(entropy):
     code = """
 rng = all_devices()[0]
 assert not rng.device.check()
-machine.mem16[rng.queue.avail_address + 2] = 1000  # more than the queue has: QEMU stops there
+machine.mem16[rng.queue.avail_address + 2] = 40000  # more than any queue has: QEMU stops there
 machine.mem16[rng.device._transport.notify_address(0)] = 0
 try:
     while not rng.device.check():
