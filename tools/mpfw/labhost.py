@@ -103,16 +103,14 @@ class LabGuest(Guest):
 
     def __init__(self, host: LabHost, machine: Machine, vsock: LabVsock | None):
         super().__init__(machine, vsock)
-        self._host = host
+        self.host = host
         self.lab = host.lab
 
     def __enter__(self) -> "LabGuest":
         """Start it; once more if its serial port stays silent, as nested ones rarely do."""
         super().__enter__()
         if not {"-incoming", "-S"} & set(self.machine.extra) and not self._spoke():
-            self._host.notes.append(
-                f"a guest stayed silent and was started again: {self.report()}"
-            )
+            self.host.notes.append(f"a guest stayed silent and was started again: {self.report()}")
             self.close()
             super().__enter__()
         return self
