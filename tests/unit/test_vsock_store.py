@@ -268,7 +268,7 @@ class Queues(RuleBasedStateMachine):
 
     @invariant()
     def no_more_memory_than_agreed(self):
-        assert memory.allocated <= self.large * store_module._STRIDE + self.chunks * CHUNK
+        assert memory.allocated <= self.large * store_module.LARGE_STRIDE + self.chunks * CHUNK
 
 
 TestQueues = Queues.TestCase
@@ -327,7 +327,7 @@ def test_a_storm_of_tiny_messages_is_bounded(store):
 
 def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
     memory.clear()
-    memory.limit = store_module._STRIDE * 2 + CHUNK + 70000
+    memory.limit = store_module.LARGE_STRIDE * 2 + CHUNK + 70000
     store = store_module.Store(2, 8 * CHUNK)
     block = control_block(1, 1 << 20)
     queued = 0
