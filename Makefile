@@ -57,13 +57,9 @@ lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), th
 	@$(MPFW) lab
 
 test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and sid's newest
-	@$(PYTHON) tools/bootstrap.py test
-	@for suite in bookworm trixie sid; do \
-	    LAB_SUITE=$$suite $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
-
-bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
-	@$(PYTHON) tools/bootstrap.py bench
-	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+	@for LAB_SUITE in bookworm trixie sid; do export LAB_SUITE; \
+	    $(PYTHON) tools/bootstrap.py test && \
+	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 
 lint: ## Style of all Python: ruff check, ruff format
 	@$(PYTHON) tools/bootstrap.py image
