@@ -14,7 +14,6 @@ from mpfw.host import local_host
 from mpfw.labhost import lab_host
 from mpfw.machine import Machine
 
-pytest_plugins = ["stalls"]
 LAB_NOTES = pytest.StashKey[list]()
 
 
