@@ -28,10 +28,11 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """In the lab, whose guests run nested in an emulated CPU, a guest's serial port stands still
-    once in some hundred tests, whatever the guest runs. Such a test is run once more, and the
-    report says so (R); no other failure, and no test on this machine, gets a second chance."""
-    again = pytest.mark.flaky(reruns=1, only_rerun=["ConsoleTimeout"])
+    """In the lab, whose guests run nested in an emulated CPU, an interrupt gets lost once in some
+    hundred tests, whatever the guest runs, and somebody waits until a time-out. Such a test is run
+    once more, and the report says so (R); no other failure, and no test on this machine, gets a
+    second chance."""
+    again = pytest.mark.flaky(reruns=1, only_rerun=["(?i)time(d )?-?out"])
     for item in items:
         chosen = getattr(item, "callspec", None) and item.callspec.params.get("host")
         kind = chosen or config.getoption("--host")
