@@ -17,6 +17,9 @@ except ImportError:
 
 _SPIN_MOST = const(300)  # us; an answer from the host takes about 50, waking from hlt 100 more
 _POLL_US = const(1000)  # how often a device without MSI-X is looked at
+_LOOK_US = const(
+    500000
+)  # the longest sleep without a look: nested VMMs lose an interrupt at times
 
 
 def deadline(seconds):
@@ -121,4 +124,6 @@ class Waiter:
             device.poll_events()
             if left < 0 or left > _POLL_US:
                 left = _POLL_US
+        if left < 0 or left > _LOOK_US:
+            left = _LOOK_US
         machine.wait(left)
