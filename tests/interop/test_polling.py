@@ -141,7 +141,7 @@ def poll_states(port):
     stages.append(events(listener, select.POLLIN, 10000))
     sock, _ = listener.accept()
     stages.append(events(sock))
-    stages.append(events(sock, select.POLLIN, 200))  # nothing comes for now
+    stages.append(events(sock, select.POLLIN, 200))  # nothing has come yet
     print("connected")
     stages.append(events(sock, select.POLLIN, 10000))
     data = sock.recv(100)
