@@ -61,6 +61,10 @@ test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and si
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 
+bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
+	@$(PYTHON) tools/bootstrap.py bench
+	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+
 lint: ## Style of all Python: ruff check, ruff format
 	@$(PYTHON) tools/bootstrap.py image
 	@$(BUILD)/venv/bin/ruff check --quiet .
