@@ -4,6 +4,7 @@
 import re
 
 import pytest
+
 from mpfw import paths
 
 TEXT = (paths.ROOT / "Makefile").read_text()
