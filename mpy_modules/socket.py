@@ -84,7 +84,7 @@ _CONNECTED = const(3)  # vsock.endpoint's state
 _STREAM = const(1)
 _EOM = const(1)
 _EOR = const(2)
-_COPY_LIMIT = const(4096)  # vsock.transmit: what it copies, the device need not give back
+_LENT = const(25)  # vsock.connection's word: buffers that the device has not given back
 _FIRST_CHUNK = const(65536)
 
 _default_timeout = None
@@ -98,7 +98,7 @@ class socket(Endpoint):
 
     def _accepted(self):
         sock = socket(self.family, self.type, stack=self._stack)
-        sock.options.__init__(self.options)
+        sock.options.inherit(self.options)
         return sock
 
     # -- receiving --------------------------------------------------------------------------------
@@ -106,8 +106,7 @@ class socket(Endpoint):
     @micropython.native
     def recv_into(self, buffer, nbytes=0, flags=0):
         """Receive up to `nbytes` (0: all that fit) into `buffer`; 0 at the peer's end."""
-        view = buffer if type(buffer) is bytearray else memoryview(buffer)
-        n = len(view)
+        n = len(buffer) if type(buffer) is bytearray else _bytes_in(buffer)
         if nbytes and nbytes < n:
             n = nbytes
         return self._receive(addressof(buffer), n, flags)
@@ -165,6 +164,8 @@ class socket(Endpoint):
         if not flags and want and conn is not None and self.type == _STREAM:
             if self.options.lowat == 1:
                 n = conn.receive(into, want, False)
+                if n == 0 and self._timeout is None and self._stack.waiter.spin():
+                    n = conn.receive(into, want, False)
                 if n:
                     return n
         conn = self._receiver()
@@ -260,7 +261,7 @@ class socket(Endpoint):
         conn = self.connection
         if self._state != _CONNECTED:
             conn = self._sender()
-        n = len(data) if type(data) in (bytes, bytearray) else len(memoryview(data))
+        n = len(data) if type(data) is bytes else _bytes_in(data)
         start = addressof(data)
         mark = 0
         if flags & _MSG_OOB:
@@ -271,9 +272,13 @@ class socket(Endpoint):
         done = 0
         end = None
         timed = False
-        asked = False
+        staged = False
+        patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
-            sent = conn.send(start + done, n - done, data, mark)
+            if staged:
+                sent = conn.send_staged()
+            else:
+                sent = conn.send(start + done, n - done, data, mark)
             if sent < 0 or (n == 0 and conn.room() == -EPIPE):
                 raise OSError(EPIPE)
             done += sent
@@ -284,10 +289,16 @@ class socket(Endpoint):
                     break
                 raise OSError(EAGAIN)
             if sent:
-                asked = False
-            elif not asked and conn.room() == 0:
+                patience = 2
+            if patience == 2:
+                patience = 1
+                if not staged and mark == 0:
+                    staged = conn.stage(start + done, n - done)
+                if self._stack.waiter.spin():
+                    continue
+            if patience == 1 and conn.room() == 0:
                 # The peer may have room and not have said so; ask once, not in a loop.
-                asked = True
+                patience = 0
                 if not self._credit_soon(conn):
                     conn.ask_credit()
                 continue
@@ -303,7 +314,7 @@ class socket(Endpoint):
                 self._wait_room(conn, rest)
             else:
                 self._wait_room(conn, -1)
-        if conn.lent:
+        if conn.block[_LENT]:
             self._wait_returned(conn)
         return done
 
@@ -323,7 +334,7 @@ class socket(Endpoint):
     def _wait_returned(self, conn):
         """Wait until the device has given our buffer back; it owes us that at once."""
         waiter = self._stack.waiter
-        while conn.lent and self._stack.device.broken is None:
+        while conn.block[_LENT] and self._stack.device.broken is None:
             waiter.wait_sent(1000000)
 
     def _check_message(self, conn, n):
@@ -412,6 +423,17 @@ class socket(Endpoint):
         """A file object over this socket; "r" and "w" in text, with "b" in bytes."""
         self._open()
         return SocketFile(self, mode, encoding)
+
+
+@micropython.native
+def _bytes_in(buffer):
+    """Its length in bytes."""
+    kind = type(buffer)
+    if kind is bytearray or kind is bytes:
+        return len(buffer)
+    if kind is not memoryview:
+        buffer = memoryview(buffer)
+    return len(buffer) * buffer.itemsize
 
 
 SocketType = socket

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // machine.Vector: an interrupt vector for a device that signals by message (MSI, MSI-X). Python
-// can count its interrupts, have a handler scheduled, or sleep in machine.wait() until one comes.
+// can count its interrupts, have a handler scheduled, or sleep in machine.wait() until one comes; and
+// have one raised by itself after a while.
 
 #include "py/mperrno.h"
 #include "py/mphal.h"
@@ -14,6 +15,7 @@ typedef struct _machine_vector_obj_t {
     mp_obj_base_t base;
     mp_sched_node_t node;
     volatile mp_uint_t count; // interrupts so far; only the interrupt handler writes it
+    volatile uint64_t due;    // when after() has it interrupt, in clock_us(); 0: not
     mp_obj_t handler;         // None, or called with the vector once per burst
     uint8_t number;
     bool open;
@@ -42,6 +44,24 @@ static void vector_interrupt(void *arg) {
     }
 }
 
+// Raise what is due; have the timer interrupt for the next. Interrupts are off.
+static void raise_due(void *arg) {
+    (void)arg;
+    uint64_t now = clock_us(), next = 0;
+    for (size_t i = 0; i < N_VECTORS; ++i) {
+        machine_vector_obj_t *self = MP_STATE_PORT(machine_vectors)[i];
+        if (self != NULL && self->due != 0) {
+            if (self->due <= now) {
+                self->due = 0;
+                vector_interrupt(self);
+            } else if (next == 0 || self->due < next) {
+                next = self->due;
+            }
+        }
+    }
+    mp_hal_set_timer_at_us(next);
+}
+
 static mp_obj_t machine_vector_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args) {
     (void)args;
     mp_arg_check_num(n_args, n_kw, 0, 0, false);
@@ -50,6 +70,7 @@ static mp_obj_t machine_vector_make_new(const mp_obj_type_t *type, size_t n_args
             machine_vector_obj_t *self = mp_obj_malloc(machine_vector_obj_t, type);
             self->node.callback = NULL;
             self->count = 0;
+            self->due = 0;
             self->handler = mp_const_none;
             self->number = VECTOR_FIRST + i;
             self->open = true;
@@ -103,10 +124,28 @@ static mp_obj_t machine_vector_irq(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_vector_irq_obj, 1, 2, machine_vector_irq);
 
+// after(timeout_us): an interrupt that no device raises, once that time has passed; it takes the place
+// of one asked for earlier. Negative: none.
+static mp_obj_t machine_vector_after(mp_obj_t self_in, mp_obj_t timeout_us) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    mp_int_t us = mp_obj_get_int(timeout_us);
+    if (!self->open) {
+        mp_raise_OSError(MP_EBADF);
+    }
+    uint64_t state = cpu_irq_save();
+    self->due = us < 0 ? 0 : clock_us() + us;
+    vector_set_handler(VECTOR_TIMER, raise_due, NULL);
+    raise_due(NULL);
+    cpu_irq_restore(state);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(machine_vector_after_obj, machine_vector_after);
+
 static mp_obj_t machine_vector_close(mp_obj_t self_in) {
     machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (self->open) {
         self->open = false;
+        self->due = 0;
         vector_set_handler(self->number, NULL, NULL);
         // While the scheduler holds the node the object must not be collected.
         if (self->node.callback == NULL) {
@@ -119,6 +158,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_close_obj, machine_vector_close)
 
 // At a soft reset: a device that still interrupts finds nobody.
 void machine_vector_deinit_all(void) {
+    mp_hal_set_timer_at_us(0);
     for (size_t i = 0; i < N_VECTORS; ++i) {
         vector_set_handler(VECTOR_FIRST + i, NULL, NULL);
         MP_STATE_PORT(machine_vectors)[i] = NULL;
@@ -128,6 +168,7 @@ void machine_vector_deinit_all(void) {
 static const mp_rom_map_elem_t machine_vector_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_msi), MP_ROM_PTR(&machine_vector_msi_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&machine_vector_irq_obj) },
+    { MP_ROM_QSTR(MP_QSTR_after), MP_ROM_PTR(&machine_vector_after_obj) },
     { MP_ROM_QSTR(MP_QSTR_close), MP_ROM_PTR(&machine_vector_close_obj) },
 };
 static MP_DEFINE_CONST_DICT(machine_vector_locals_dict, machine_vector_locals_dict_table);

@@ -16,6 +16,9 @@ static volatile bool event_latch;
 // When every wait ends at the latest, in microseconds of clock_us(); 0 for no such moment.
 static uint64_t alarm_at;
 
+// When the timer interrupts although nobody may wait, in the same microseconds; 0 for never.
+static volatile uint64_t timer_at;
+
 void mp_hal_signal_event(void) {
     event_latch = true;
 }
@@ -45,19 +48,36 @@ static int64_t until_alarm(int64_t timeout_us) {
     return timeout_us < 0 || left < timeout_us ? left : timeout_us;
 }
 
+// At that time of clock_us(), or later, VECTOR_TIMER interrupts; 0: never. Waits use the same timer,
+// so it may come earlier, too.
+void mp_hal_set_timer_at_us(uint64_t at) {
+    uint64_t state = cpu_irq_save();
+    timer_at = at;
+    if (at != 0) {
+        uint64_t now = clock_us();
+        lapic_timer_start(at > now ? at - now : 1);
+    }
+    cpu_irq_restore(state);
+}
+
 // Halt until an interrupt has come since the previous call returned, or timeout_us (negative:
 // for ever) has passed. It may return early; callers check their condition again.
 void mp_hal_wait_event_us(int64_t timeout_us) {
     timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
     if (!event_latch && timeout_us != 0) {
-        if (timeout_us > 0) {
+        // If the timer runs anyway and ends earlier, it ends this wait, too.
+        bool timed = timeout_us > 0 && (timer_at == 0 || clock_us() + timeout_us < timer_at);
+        if (timed) {
             lapic_timer_start(timeout_us);
         }
         cpu_sti_hlt();
         cpu_irq_save();
-        if (timeout_us > 0) {
+        if (timed) {
             lapic_timer_stop();
+            if (timer_at != 0) {
+                mp_hal_set_timer_at_us(timer_at);
+            }
         }
     }
     event_latch = false;

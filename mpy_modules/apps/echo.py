@@ -11,6 +11,8 @@ import time
 PORT = 1234
 GREETING = b"hello from micropython\n"
 RETRY_MS = 1000
+PATIENCE = 0.25  # seconds without news after which a call to the host is looked at
+BURST = 256  # as many news without a look at it: looking costs more than an echo
 
 
 class Echo:
@@ -30,29 +32,30 @@ class Echo:
     def run(self):
         """Serve until Ctrl-C."""
         while True:
-            self.step(self._poller.wait(self._patience()))
+            if self._dial and not self._greeted:
+                self._see_to_call()
+            self._serve(None if self._greeted or not self._dial else PATIENCE)
 
-    def _patience(self):
-        """Seconds until the host is to be called; None if it is on the line."""
-        if not self._dial or self._greeted:
-            return None
-        left = time.ticks_diff(self._next_call, time.ticks_ms())
-        # A call that nobody has answered when the next one is due: look at it now and then.
-        return max(0 if self._called is None else RETRY_MS // 4, left) / 1000
-
-    def step(self, sock):
-        """Do what a socket's news call for; None: a time-out."""
-        if sock is self._listener:
-            self._accept()
-        elif sock is not None and (sock is not self._called or self._greeted):
-            self._echo(sock)
-        elif sock is not None:
-            self._on_answer()
-        elif self._dial and not self._greeted:
-            if self._called is not None:
+    def _serve(self, patience):
+        """Do what the news of sockets call for, until there are none for `patience` seconds."""
+        wait = self._poller.wait
+        for _ in range(BURST):
+            sock = wait(patience)
+            if sock is None:
+                break
+            if sock is self._listener:
+                self._accept()
+            elif sock is self._called and not self._greeted:
                 self._on_answer()
-            if self._called is None and time.ticks_diff(self._next_call, time.ticks_ms()) <= 0:
-                self._call()
+            else:
+                self._echo(sock)
+
+    def _see_to_call(self):
+        """Call the host when it is time; take note of a call that nobody answered."""
+        if self._called is not None:
+            self._on_answer()
+        if self._called is None and time.ticks_diff(self._next_call, time.ticks_ms()) <= 0:
+            self._call()
 
     def _accept(self):
         while True:

@@ -105,19 +105,28 @@ _MAX_PACKET = const(65536)
 _NOTHING = const(-1)
 
 
+@micropython.native
 def control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
     """A FRESH connection's words. `kind` is TYPE_STREAM or TYPE_SEQPACKET."""
-    block = array("I", bytes(4 * WORDS))
-    block[_ONES] = block[HEAD] = block[TAIL] = 0xFFFFFFFF
+    block = array("I", _TEMPLATE)
     block[0] = local_cid & 0xFFFFFFFF
     block[2] = peer_cid & 0xFFFFFFFF
     block[4] = local_port
     block[5] = peer_port
     block[TYPE_OP] = kind
     block[BUF_ALLOC] = block[BASE] = block[EDGE] = block[SEND_LIMIT] = buf_alloc
+    return block
+
+
+def _template():
+    block = array("I", bytes(4 * WORDS))
+    block[_ONES] = block[HEAD] = block[TAIL] = 0xFFFFFFFF
     block[_ASKED_READ] = 1  # differs from READ_CNT until somebody asks
     block[LOWAT] = 1
-    return block
+    return bytes(block)
+
+
+_TEMPLATE = _template()
 
 
 @micropython.viper
@@ -232,11 +241,12 @@ def settle(at: int) -> int:
 
 
 @micropython.viper
-def admit(at: int, n: int, peer_alloc: int, peer_fwd: int) -> int:
+def admit(at: int, n: int, flags: int, peer_alloc: int, peer_fwd: int) -> int:
     """OP_RW with `n` bytes came. Returns `n` if they are to be queued, 0 if to be dropped.
 
     -1: the peer broke its credit or the order of things; the connection is closed by an RST.
-    Whoever queues calls `admitted` once that has worked.
+    Bytes to be queued count as queued; `overflow` takes that back. `flags` are those of a
+    seqpacket's packet, 0 on a stream.
     """
     c = ptr32(at)
     state = c[STATE]
@@ -262,17 +272,21 @@ def admit(at: int, n: int, peer_alloc: int, peer_fwd: int) -> int:
         c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
         consumed(at, n)
         return 0
-    return n
-
-
-@micropython.viper
-def admitted(at: int, n: int, flags: int):
-    """`n` admitted bytes are in the receive queue; `flags` are the packet's."""
-    c = ptr32(at)
     c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
     if flags & _EOM:
         c[MESSAGES] = c[MESSAGES] + 1
     c[EVENTS] = c[EVENTS] | EV_READ
+    return n
+
+
+@micropython.viper
+def overflow(at: int, n: int, flags: int):
+    """There is no memory for the `n` bytes just admitted: they do not count, it is the end."""
+    c = ptr32(at)
+    c[RX_CNT] = (c[RX_CNT] - n) & c[_ONES]
+    if flags & _EOM:
+        c[MESSAGES] = c[MESSAGES] - 1
+    fail(at, _NOBUFS)
 
 
 @micropython.viper
@@ -299,8 +313,8 @@ def consumed(at: int, n: int) -> int:
     """`n` bytes left the receive queue. Returns UPDATE_DUE and TOLD_BOTH, or neither.
 
     Linux tells when free space, as the peer knows it, falls below one largest packet, or when
-    what is queued falls below SO_RCVLOWAT. We tell a quarter of the window earlier, so that a
-    fast peer never stops, but never for less than a sixteenth: no update for each small packet.
+    what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
+    peer never stops, but never of less than a sixteenth: no update for each small packet.
     """
     c = ptr32(at)
     read = (c[READ_CNT] + n) & c[_ONES]
@@ -348,7 +362,7 @@ def update_due(at: int) -> int:
         return 0
     window = c[BUF_ALLOC]
     known = int(peer_knows(at))
-    if untold < window >> 2 and (known >= _MAX_PACKET or untold < window >> 4):
+    if untold < window >> 1 and (known >= _MAX_PACKET or untold < window >> 4):
         queued = (c[RX_CNT] - c[READ_CNT]) & c[_ONES]
         if c[LOWAT] == 1 or queued >= c[LOWAT]:
             return 0

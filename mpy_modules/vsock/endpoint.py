@@ -7,6 +7,7 @@
 import io
 
 import machine
+import micropython
 
 from . import connection as life
 from . import packet as wire
@@ -67,32 +68,40 @@ def timed_out():
 class Endpoint(io.IOBase):
     """A socket without its data."""
 
+    # What most sockets never change stands here: an object's own attribute costs 1 us to make.
+    family = AF_VSOCK
+    proto = 0
+    _name = None  # (cid, port) once bound
+    _holds = False  # our close gives the port back
+    _error = 0  # SO_ERROR while there is no connection
+    _closed = False
+    _files = 0  # makefile() objects that keep us open
+    _close_later = False
+
+    @micropython.native
     def __init__(self, stack, family, kind, timeout):
         if family != AF_VSOCK:
             raise OSError(EAFNOSUPPORT)
-        if kind & SOCK_NONBLOCK:
-            timeout = 0
-        kind &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if kind == SOCK_DGRAM:
-            raise OSError(ENODEV)  # virtio has no datagrams, and Linux says so this way
-        if kind not in (SOCK_STREAM, SOCK_SEQPACKET):
-            raise OSError(ESOCKTNOSUPPORT)
-        self.family = family
+        if kind != SOCK_STREAM:
+            if kind & SOCK_NONBLOCK:
+                timeout = 0
+            kind = _known(kind)
         self.type = kind
-        self.proto = 0
         self.options = Options()
         self.endpoint = None  # Connection or Listener
         self.connection = None  # the Connection, or None
         self._stack = stack
-        self._wire_type = wire.TYPE_STREAM if kind == SOCK_STREAM else wire.TYPE_SEQPACKET
         self._timeout = timeout
         self._state = _UNCONNECTED
-        self._name = None  # (cid, port) once bound
-        self._holds = False  # our close gives the port back
-        self._error = 0  # SO_ERROR while there is no connection
-        self._closed = False
-        self._files = 0  # makefile() objects that keep us open
-        self._close_later = False
+
+    def __getattr__(self, name):
+        # Not properties: with a single one in a class, MicroPython looks for a setter in it and in
+        # all of its bases whenever an attribute is stored.
+        if name == "timeout":
+            return self.gettimeout()
+        if name == "_wire_type":
+            return wire.TYPE_STREAM if self.type == SOCK_STREAM else wire.TYPE_SEQPACKET
+        raise AttributeError(name)
 
     def __repr__(self):
         return "<socket type=%d %r>" % (self.type, self.endpoint)
@@ -114,8 +123,6 @@ class Endpoint(io.IOBase):
     def gettimeout(self):
         return None if self._timeout is None else float(self._timeout)
 
-    timeout = property(gettimeout)
-
     def setblocking(self, flag):
         self._timeout = None if flag else 0
 
@@ -132,8 +139,7 @@ class Endpoint(io.IOBase):
         self._open()
         return get_option(self, level, name, buflen)
 
-    @property
-    def listening(self):
+    def is_listening(self):
         return self._state == _LISTENING
 
     def take_error(self):
@@ -150,7 +156,14 @@ class Endpoint(io.IOBase):
 
     def getsockname(self):
         self._open()
-        return self._name or (_ANY, _ANY)
+        return self._named() or (_ANY, _ANY)
+
+    def _named(self):
+        """(cid, port), or None if it has no name yet."""
+        conn = self.connection
+        if self._name is None and conn is not None:
+            return conn.block[0], conn.block[4]  # accepted
+        return self._name
 
     def getpeername(self):
         self._open()
@@ -163,7 +176,7 @@ class Endpoint(io.IOBase):
         """Take a local address (cid, port); PORT_ANY takes a free port from 1024 up."""
         self._open()
         cid, port = _address(address)
-        if self._name is not None:
+        if self._named() is not None:
             raise OSError(EINVAL)
         if cid != _ANY and not self._stack.is_local(cid):
             raise OSError(EADDRNOTAVAIL)
@@ -190,6 +203,7 @@ class Endpoint(io.IOBase):
         self.endpoint = listener
         self._state = _LISTENING
 
+    @micropython.native
     def accept(self):
         """Wait for a connection; (socket, (peer's cid, peer's port))."""
         self._open()
@@ -197,18 +211,19 @@ class Endpoint(io.IOBase):
             raise OSError(EINVAL)
         pending = self.endpoint.pending
         if not pending:
-            self._until(lambda: pending or self._state != _LISTENING)
-        if self._state != _LISTENING:
-            raise OSError(EINVAL)
+            self._until_pending()
         conn = pending.pop(0)
         sock = self._accepted()
-        sock._adopt(conn)
-        return sock, (conn.block[2], conn.block[5])
+        sock.endpoint = sock.connection = conn
+        sock._state = _CONNECTED
+        block = conn.block
+        return sock, (block[2], block[5])
 
-    def _adopt(self, conn):
-        self.endpoint = self.connection = conn
-        self._name = (conn.block[0], conn.block[4])
-        self._state = _CONNECTED
+    def _until_pending(self):
+        """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
+        self._until(lambda: self._state != _LISTENING or self.endpoint.pending)
+        if self._state != _LISTENING:
+            raise OSError(EINVAL)
 
     # -- connecting -------------------------------------------------------------------------------
 
@@ -283,6 +298,7 @@ class Endpoint(io.IOBase):
                 raise timed_out()
             raise OSError(error)
 
+    @micropython.native
     def _check_connect(self):
         """Take note of how a connect under way has ended."""
         conn = self.connection
@@ -336,6 +352,7 @@ class Endpoint(io.IOBase):
             raise OSError(ENOTCONN)
         self.connection.shutdown(how + 1)
 
+    @micropython.native
     def close(self):
         """Close the socket; on the wire this is SHUTDOWN of both directions. Twice is allowed."""
         if self._files:
@@ -344,10 +361,7 @@ class Endpoint(io.IOBase):
             self._closed = True
             self._release()
 
-    @property
-    def closed(self):
-        return self._closed
-
+    @micropython.native
     def _release(self):
         end = self.endpoint
         conn = self.connection
@@ -375,6 +389,7 @@ class Endpoint(io.IOBase):
         """A number as CPython's has it; it names nothing."""
         return -1 if self._closed else id(self) >> 4 & 0x7FFFFFFF
 
+    @micropython.native
     def _open(self):
         if self._closed:
             raise OSError(EBADF)
@@ -392,14 +407,17 @@ class Endpoint(io.IOBase):
                 raise timed_out()
             self._stack.waiter.wait(rest)
 
+    @micropython.native
     def ioctl(self, request, argument):
         """MicroPython's stream protocol: what select.poll and asyncio ask."""
         if request == _IOCTL_POLL:
             stack = self._stack
-            if stack.device is not None and not stack.device.interrupts:
-                stack.device.poll()
+            if stack.device is not None:
+                stack.device.attend()
             if stack.lingering:
                 stack.waiter.tend()
+            if self._state == _LISTENING:
+                return argument & POLLIN if self.endpoint.pending else 0
             ready = POLLNVAL if self._closed else self._ready()
             return ready & (argument | POLLERR | POLLHUP | POLLNVAL)
         if request == _IOCTL_CLOSE:
@@ -409,8 +427,6 @@ class Endpoint(io.IOBase):
 
     def _ready(self):
         """POLL* bits, as Linux's vsock_poll sets them."""
-        if self._state == _LISTENING:
-            return POLLIN if self.endpoint.pending else 0
         self._check_connect()
         conn = self.connection
         if conn is None:
@@ -437,6 +453,16 @@ class Endpoint(io.IOBase):
         elif not shut & local_end and conn.out.free() <= 8:
             self._stack.device.sending_done()
         return events
+
+
+def _known(kind):
+    """A socket type without its flags. Raises the errors that Linux has for unknown ones."""
+    kind &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if kind == SOCK_DGRAM:
+        raise OSError(ENODEV)  # virtio has no datagrams, and Linux says so this way
+    if kind not in (SOCK_STREAM, SOCK_SEQPACKET):
+        raise OSError(ESOCKTNOSUPPORT)
+    return kind
 
 
 def _address(address):

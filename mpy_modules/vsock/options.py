@@ -10,6 +10,11 @@ from . import connection as life
 from .errnos import EINVAL, ENOPROTOOPT
 from .layout import const
 
+try:
+    import micropython
+except ImportError:
+    from .portable import micropython
+
 SOL_SOCKET = const(1)
 AF_VSOCK = const(40)
 
@@ -45,22 +50,32 @@ _U32 = 0xFFFFFFFF
 class Options:
     """The options of one socket; accepted sockets get a copy of their listener's buffer sizes."""
 
-    def __init__(self, parent=None):
-        self.size = parent.size if parent else _DEFAULT_BUFFER
-        self.least = parent.least if parent else _DEFAULT_MIN
-        self.most = parent.most if parent else _DEFAULT_BUFFER
-        self.fixed = parent.fixed if parent else False  # the user chose the size: it stays
-        self.connect_seconds = _CONNECT_SECONDS
-        self.lowat = 1
-        self.reuse = 0
-        self.late = 0
+    size = _DEFAULT_BUFFER
+    least = _DEFAULT_MIN
+    most = _DEFAULT_BUFFER
+    fixed = False  # the user chose the size: it stays
+    connect_seconds = _CONNECT_SECONDS
+    lowat = 1
+    reuse = 0
+    late = 0
+    own_sizes = False  # size, least, most or fixed have been set
 
+    def inherit(self, parent):
+        """Take a listener's buffer sizes."""
+        if parent.own_sizes:
+            self.own_sizes = True
+            self.size = parent.size
+            self.least = parent.least
+            self.most = parent.most
+            self.fixed = parent.fixed
+
+    @micropython.native
     def apply(self, end):
         """Give a new connection its options."""
         end.block[life.LOWAT] = min(self.lowat, self.size)
-        bits = (life.OPT_FIXED_WINDOW if self.fixed else 0) | (
-            life.OPT_LATE_SEND if self.late else 0
-        )
+        bits = life.OPT_FIXED_WINDOW if self.fixed else 0
+        if self.late:
+            bits |= life.OPT_LATE_SEND
         device = end.stack.device
         if device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
@@ -71,7 +86,7 @@ class Options:
     def set_size(self, value, end):
         """Linux clamps: the minimum first, then the maximum, so that the maximum wins."""
         self.size = min(max(value, self.least), self.most) & _U32
-        self.fixed = True
+        self.fixed = self.own_sizes = True
         if end is not None:
             end.block[life.OPTIONS] |= life.OPT_FIXED_WINDOW
             end.block[life.SEND_LIMIT] = self.size
@@ -133,10 +148,12 @@ def _set_vm_option(options, name, value, end):
     if name == SO_VM_SOCKETS_BUFFER_SIZE:
         options.set_size(struct.unpack("<Q", _bytes(value, 8))[0], end)
     elif name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+        options.own_sizes = True
         options.least = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size < options.least:
             options.set_size(options.size, end)
     elif name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+        options.own_sizes = True
         options.most = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size > options.most:
             options.set_size(options.size, end)
@@ -193,7 +210,7 @@ def _socket_option(sock, options, name):
     elif name == SO_DOMAIN:
         value = AF_VSOCK
     elif name == SO_ACCEPTCONN:
-        value = 1 if sock.listening else 0
+        value = 1 if sock.is_listening() else 0
     elif name == SO_RCVLOWAT:
         value = options.lowat
     elif name == SO_REUSEADDR:

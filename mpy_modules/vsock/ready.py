@@ -68,6 +68,8 @@ class Ready:
     def wait(self, seconds=None):
         """Wait for the next socket with news; None after `seconds`."""
         sock = self.next()
+        if sock is None and seconds != 0 and self._stack.waiter.spin():
+            sock = self.next()
         if sock is not None:
             return sock
         end = deadline(seconds)

@@ -62,6 +62,7 @@ class Stack:
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
         self.lingering = []  # closed connections whose peers have not ended them yet
+        self._soonest = 0  # the earliest deadline of those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._reset = array("I", bytes(4 * wire.HEADER_WORDS))
 
@@ -115,7 +116,9 @@ class Stack:
         key = local_port ^ peer_port << 29 ^ peer_cid << 15
         out = self.wire if self.is_local(peer_cid) else self.out
         conn = Connection(self, out, block, key)
-        conn.twin = self.connections.get(key)
+        twin = self.connections.get(key)
+        if twin is not None:
+            conn.twin = twin
         self.connections[key] = conn
         return conn
 
@@ -148,7 +151,8 @@ class Stack:
             while first.twin is not conn:
                 first = first.twin
             first.twin = conn.twin
-        conn.twin = None
+        if conn.twin is not None:
+            conn.twin = None
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
@@ -193,7 +197,9 @@ class Stack:
         shut = conn.block[life.SHUT]
         both = life.SHUT_PEER_RCV | life.SHUT_PEER_SEND
         wait = _FLUSH_MS if shut & both == both else _CLOSE_MS
-        conn.deadline = time.ticks_add(time.ticks_ms(), wait)
+        conn.deadline = deadline = time.ticks_add(time.ticks_ms(), wait)
+        if not self.lingering or time.ticks_diff(deadline, self._soonest) < 0:
+            self._soonest = deadline
         self.lingering.append(conn)
 
     @micropython.native
@@ -205,17 +211,19 @@ class Stack:
             if deadline is not None and time.ticks_diff(deadline, now) <= 0:
                 life.fail(conn.at, 0)
                 self.after(conn, life.EV_CLOSED)
-
-    def next_expiry(self):
-        """Milliseconds until `expire` has something to do; None if nothing lingers."""
-        now = time.ticks_ms()
         soonest = None
-        for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
+        for conn in list(self.lingering):
             deadline = conn.deadline
-            if deadline is not None:
-                left = max(0, time.ticks_diff(deadline, now))
-                soonest = left if soonest is None else min(soonest, left)
-        return soonest
+            if soonest is None or time.ticks_diff(deadline, soonest) < 0:
+                soonest = deadline
+        self._soonest = soonest
+
+    @micropython.native
+    def next_expiry(self):
+        """Milliseconds until `expire` may have something to do; None if nothing lingers."""
+        if not self.lingering:
+            return None
+        return max(0, time.ticks_diff(self._soonest, time.ticks_ms()))
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -296,15 +304,12 @@ class Stack:
         if conn is None:
             self.control(header, self.wire)
             return
-        n = life.admit(conn.at, n, header[9], header[10])
-        if n > 0:
+        flags = 0
+        if conn.block[life.TYPE_OP] & 0xFFFF == wire.TYPE_SEQPACKET:
             flags = header[wire.W_FLAGS]
-            if conn.block[life.TYPE_OP] & 0xFFFF == wire.TYPE_STREAM:
-                flags = 0
-            if self.store.append(conn.at, addressof(payload), n, flags) < 0:
-                life.fail(conn.at, 105)  # ENOBUFS
-            else:
-                life.admitted(conn.at, n, flags)
+        n = life.admit(conn.at, n, flags, header[9], header[10])
+        if n > 0 and self.store.append(conn.at, addressof(payload), n, flags) < 0:
+            life.overflow(conn.at, n, flags)
         self.after(conn, 0)
 
     @micropython.native

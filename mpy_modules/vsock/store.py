@@ -37,6 +37,7 @@ _END = const(2)
 _KIND = const(3)  # _IS_*, and on seqpacket the packet's SEQ_* flags in bits 8 and up
 _ADDR = const(4)  # two words, low half first
 _SIZE = const(6)
+_USES = const(7)  # parts of it that the device still reads
 _SEGMENT = const(8)  # words of one segment
 _IS_LARGE = const(1)
 _EOM = const(1)
@@ -132,10 +133,13 @@ class Store:
 
     @micropython.viper
     def release(self, seg: int):
-        """A segment is free again."""
+        """Nobody needs the segment any more. It is free as soon as the device does not either."""
         s = ptr32(self.at)
         t = ptr32(self.table)
         w = seg * _SEGMENT
+        if t[w + _USES] != 0:
+            t[w + _START] = t[w + _END]
+            return
         if t[w + _KIND] & _IS_LARGE:
             t[w + _NEXT] = s[_FREE_LARGE]
             s[_FREE_LARGE] = seg
@@ -158,28 +162,48 @@ class Store:
         return seg
 
     @micropython.viper
+    def lend(self, seg: int, n: int) -> int:
+        """The device is to read the first `n` unread bytes; their address. `returned` ends it."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        start = t[w + _START]
+        t[w + _START] = start + n
+        t[w + _USES] = t[w + _USES] + 1
+        return (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start
+
+    @micropython.viper
+    def returned(self, seg: int):
+        """The device has read what `lend` gave it: with the last bytes the segment is free."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        uses = t[w + _USES] - 1
+        t[w + _USES] = uses
+        if uses == 0 and t[w + _START] == t[w + _END]:
+            self.release(seg)
+
+    @micropython.viper
+    def take_spare(self, rest: int) -> int:
+        """A free large segment for something else than receiving; -1 unless `rest` remain."""
+        if ptr32(self.at)[_SPARE] <= rest:
+            return -1
+        return int(self.take_large())
+
+    @micropython.viper
+    def fill(self, seg: int, data: int, n: int):
+        """Put the `n` bytes at `data` into a free segment that was taken."""
+        t = ptr32(self.table)
+        w = seg * _SEGMENT
+        copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, data, 0, n)
+        t[w + _START] = 0
+        t[w + _END] = n
+        t[w + _KIND] = _IS_LARGE
+
+    @micropython.viper
     def address(self, seg: int) -> int:
         """Where the payload of a segment starts; a large one's header ends there."""
         t = ptr32(self.table)
         w = seg * _SEGMENT + _ADDR
         return t[w] | (t[w + 1] << 32)
-
-    @micropython.viper
-    def _link(self, at: int, seg: int, n: int, kind: int):
-        """Append a filled segment to a connection's queue."""
-        c = ptr32(at)
-        t = ptr32(self.table)
-        w = seg * _SEGMENT
-        t[w + _NEXT] = c[_ONES]
-        t[w + _START] = 0
-        t[w + _END] = n
-        t[w + _KIND] = kind
-        if c[_HEAD] == c[_ONES]:
-            c[_HEAD] = seg
-        else:
-            t[c[_TAIL] * _SEGMENT + _NEXT] = seg
-        c[_TAIL] = seg
-        c[_HELD] = c[_HELD] + 1
 
     @micropython.viper
     def keep(self, at: int, seg: int, n: int, flags: int) -> int:
@@ -188,14 +212,30 @@ class Store:
         Returns the large segment to post in its place: `seg` itself if the bytes were copied.
         -1: no memory for them.
         """
-        if n > COPYBREAK:
-            fresh = int(self.take_large())
-            if fresh >= 0:
-                self._link(at, seg, n, _IS_LARGE | (flags << 8))
-                return fresh
-        if int(self.append(at, int(self.address(seg)), n, flags)) < 0:
-            return -1
-        return seg
+        t = ptr32(self.table)
+        s = ptr32(self.at)
+        w = seg * _SEGMENT
+        if n <= COPYBREAK or s[_SPARE] == 0:
+            source = t[w + _ADDR] | (t[w + _ADDR + 1] << 32)
+            if int(self.append(at, source, n, flags)) < 0:
+                return -1
+            return seg
+        # As take_large does.
+        fresh = s[_FREE_LARGE]
+        s[_FREE_LARGE] = t[fresh * _SEGMENT + _NEXT]
+        s[_SPARE] = s[_SPARE] - 1
+        c = ptr32(at)
+        t[w + _NEXT] = c[_ONES]
+        t[w + _START] = 0
+        t[w + _END] = n
+        t[w + _KIND] = _IS_LARGE | (flags << 8)
+        if c[_HEAD] == c[_ONES]:
+            c[_HEAD] = seg
+        else:
+            t[c[_TAIL] * _SEGMENT + _NEXT] = seg
+        c[_TAIL] = seg
+        c[_HELD] = c[_HELD] + 1
+        return fresh
 
     @micropython.viper
     def append(self, at: int, source: int, n: int, flags: int) -> int:
@@ -275,13 +315,6 @@ class Store:
     def flags(self, seg: int) -> int:
         """SEQ_* flags of the packet that ended with this segment."""
         return ptr32(self.table)[seg * _SEGMENT + _KIND] >> 8
-
-    @micropython.viper
-    def advance(self, seg: int, n: int):
-        """The first `n` bytes of a segment have been read, not all."""
-        w = seg * _SEGMENT + _START
-        t = ptr32(self.table)
-        t[w] = t[w] + n
 
     @micropython.viper
     def data(self, seg: int) -> int:

@@ -1,53 +1,60 @@
 # SPDX-License-Identifier: MIT
 """The transmit queue: headers from a pool, payload copied beside them or read where it lies.
 
-Small payload is copied behind its header: one descriptor, and nobody waits for the device. Large
-payload stays where it is, in the program's buffer or in a receive buffer; the device reads it
-there until the used ring gives it back, and this module keeps the buffer's object alive so long.
-Data leaves a few slots free, so that what is owed to peers (RST, credit) always finds one.
+Small payload is copied behind its header: one descriptor, and nobody waits for the device. The
+last part of large payload is copied too, into a spare receive buffer, because that costs less than
+waiting until the device has read it. The rest stays where it is, in the program's buffer or in a
+receive buffer; the device reads it there until the used ring gives it back, and this module keeps
+the buffer's object alive so long. Data leaves a few slots free, so that what is owed to peers
+(RST, credit) always finds one.
 """
 
 from array import array
 
+import micropython
 from machine import DMABuffer, copy
+from virtio import queue as ring
 
 from . import connection
 from .layout import addressof, const
-
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython, ptr32
 
 _HEADER_LEN = const(44)
 INLINE = const(4096)  # up to here copying costs less than waiting for the device
 _STRIDE = const(4160 + 64)
 _HEADER_AT = const(20)  # the payload behind the header is aligned to 64
 RESERVE = const(8)
-_LENT = const(25)  # connection.py's word for this module
+_SPARE = const(8)  # so many receive buffers are left for receiving
+_AHEAD = const(8)
+_OWED = const(21)  # connection.py's words
+_LENT = const(25)
 
-# Private words: how many slots are free, then the stack of them, then the slot of each head.
+# Private words: how many slots are free, how many of them are few, then the stack of them, then
+# for each head its slot, in the upper half with what there is to do when the device gives it back:
+# nothing, let go of a program's buffer, or _SEGMENT plus the number of the segment that it read.
 _FREE = const(0)
-_STACK = const(1)
+_FEW = const(1)
+_STACK = const(2)
+_BUFFER = const(1 << 16)
+_SEGMENT = const(2 << 16)
 
 
 class Transmitter:
     """Puts the packets of all connections into one virtqueue."""
 
     def __init__(self, queue, store):
-        self.queue = queue
+        self._ring = queue.state
         self._store = store
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE)
         self._base = self._memory.addr + _HEADER_AT
-        self._words = array("I", [slots] + list(range(slots)) + [0] * queue.size)
+        # With more than _AHEAD packets under way it looks which are done: soon enough for segments
+        # to be there when packets come, and slots that were just used are still in the cache.
+        self._words = array("I", [slots, slots - _AHEAD] + list(range(slots)) + [0] * queue.size)
         self._heads = _STACK + slots  # where in _words the slot of head 0 stands
         self.at = addressof(self._words)
         self._owner = [None] * queue.size  # head: the Connection whose payload is read in place
-        self._lent = [None] * queue.size  # head: that payload's buffer, or its segment's number
-        # publish(): show the device everything added, with one notification at most.
-        self.publish = queue.publish
+        self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
 
     @micropython.viper
@@ -55,101 +62,142 @@ class Transmitter:
         """Packets that fit now."""
         return ptr32(self.at)[_FREE]
 
-    @micropython.viper
-    def _slot(self, at: int) -> int:
-        """Take a slot and copy the header that stands at `at` into it; the header's address."""
-        w = ptr32(self.at)
-        left = w[_FREE] - 1
-        w[_FREE] = left
-        to = int(self._base) + w[_STACK + left] * _STRIDE
-        source = ptr32(at)
-        header = ptr32(to)
-        header[0] = source[0]
-        header[1] = source[1]
-        header[2] = source[2]
-        header[3] = source[3]
-        header[4] = source[4]
-        header[5] = source[5]
-        header[6] = source[6]
-        header[7] = source[7]
-        header[8] = source[8]
-        header[9] = source[9]
-        header[10] = source[10]
-        return to
+    @micropython.native
+    def publish(self):
+        """Show the device everything added, with one notification at most."""
+        ring.publish(self._ring)
 
     @micropython.viper
     def copy(self, at: int, data: int, n: int):
         """Add a packet: the header at `at` and a copy of the `n` bytes at `data`."""
-        to = int(self._slot(at))
+        w = ptr32(self.at)
+        left = w[_FREE] - 1
+        w[_FREE] = left
+        slot = w[_STACK + left]
+        to = int(self._base) + slot * _STRIDE
+        _copy_header(to, at)
         if n != 0:
             copy(to, _HEADER_LEN, data, 0, n)
-        head = int(self.queue.add1(to, _HEADER_LEN + n, 0))
-        w = ptr32(self.at)
-        w[int(self._heads) + head] = w[_STACK + w[_FREE]]
+        w[int(self._heads) + int(ring.add1(int(self._ring), to, _HEADER_LEN + n, 0))] = slot
 
     @micropython.viper
-    def lend(self, owner, data: int, n: int, buffer):
-        """Add a packet of `owner`'s whose `n` bytes the device reads at `data`.
+    def put(self, conn, data: int, n: int, buffer, flags: int, last: int) -> int:
+        """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
 
-        `buffer` is kept until then: an object, or the number of a segment to release.
+        `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
+        it has, and the connection's LENT says so. `last`: rather copy it than have the program
+        wait for this.
         """
-        at = int(owner.at)
-        head = int(self.queue.add2(int(self._slot(at)), _HEADER_LEN, data, n))
         w = ptr32(self.at)
-        w[int(self._heads) + head] = w[_STACK + w[_FREE]]
+        if w[_FREE] < w[_FEW]:
+            self.reap()
+            if w[_FREE] <= RESERVE:
+                return 0
+        at = int(conn.at)
+        if last and n > INLINE:
+            store = self._store
+            seg = int(store.take_spare(_SPARE))
+            if seg < 0:
+                self.reap()
+                seg = int(store.take_spare(_SPARE))
+            if seg >= 0:
+                store.fill(seg, data, n)
+                return int(self.put_segment(at, seg, n, flags))
+        connection.send(at, n, flags)
+        if n <= INLINE:
+            self.copy(at, data, n)
+            return 1
+        left = w[_FREE] - 1
+        w[_FREE] = left
+        slot = w[_STACK + left]
+        to = int(self._base) + slot * _STRIDE
+        _copy_header(to, at)
+        head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
+        w[int(self._heads) + head] = slot | _BUFFER
         c = ptr32(at)
         c[_LENT] = c[_LENT] + 1
-        self._owner[head] = owner
+        self._owner[head] = conn
         self._lent[head] = buffer
+        return 1
 
-    @micropython.native
-    def reap(self):
+    @micropython.viper
+    def put_segment(self, at: int, seg: int, n: int, flags: int) -> int:
+        """Add a packet of the first `n` unread bytes of a segment; 0: the queue is full.
+
+        With its last bytes the segment is free once the device has read them.
+        """
+        w = ptr32(self.at)
+        if w[_FREE] < w[_FEW]:
+            self.reap()
+            if w[_FREE] <= RESERVE:
+                return 0
+        store = self._store
+        connection.send(at, n, flags)
+        data = int(store.lend(seg, n))
+        if n <= INLINE:
+            self.copy(at, data, n)
+            store.returned(seg)
+            return 1
+        left = w[_FREE] - 1
+        w[_FREE] = left
+        slot = w[_STACK + left]
+        to = int(self._base) + slot * _STRIDE
+        _copy_header(to, at)
+        head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
+        w[int(self._heads) + head] = slot | (_SEGMENT + (seg << 16))
+        return 1
+
+    @micropython.viper
+    def reap(self) -> int:
         """Take back what the device is done with; returns how many packets that were."""
-        queue = self.queue
+        w = ptr32(self.at)
+        heads = int(self._heads)
+        tx = int(self._ring)
+        pop = ring.pop
         done = 0
         while True:
-            used = queue.pop()
+            used = int(pop(tx))
             if used < 0:
                 break
             head = used >> 32
-            self._give_back(head)
-            owner = self._owner[head]
-            if owner is not None:
-                self._returned(owner.at)
-                buffer = self._lent[head]
-                self._owner[head] = self._lent[head] = None
-                if type(buffer) is int:
-                    self._store.release(buffer)
+            slot = w[heads + head]
+            if slot >= _SEGMENT:
+                self._store.returned((slot - _SEGMENT) >> 16)
+            elif slot >= _BUFFER:
+                self._returned(head)
+            n = w[_FREE]
+            w[_STACK + n] = slot & 0xFFFF
+            w[_FREE] = n + 1
             done += 1
-        if done and self._waiting:
+        if done != 0 and self._waiting:
             self._retry()
         return done
 
-    @micropython.viper
-    def _give_back(self, head: int):
-        w = ptr32(self.at)
-        n = w[_FREE]
-        w[_STACK + n] = w[int(self._heads) + head]
-        w[_FREE] = n + 1
-
-    @micropython.viper
-    def _returned(self, at: int):
-        c = ptr32(at)
-        c[_LENT] = c[_LENT] - 1
-
     @micropython.native
+    def _returned(self, head):
+        """The device has read the program's buffer."""
+        self._owner[head].block[_LENT] -= 1
+        self._owner[head] = self._lent[head] = None
+
+    @micropython.viper
     def settle_debts(self, conn):
         """Add the control packets that a connection owes; publish() sends them."""
-        at = conn.at
-        while conn.block[connection.OWED]:
-            if not self.free():
+        at = int(conn.at)
+        c = ptr32(at)
+        w = ptr32(self.at)
+        while c[_OWED] != 0:
+            if w[_FREE] == 0:
                 self.reap()
-                if not self.free():
-                    if conn not in self._waiting:
-                        self._waiting.append(conn)
+                if w[_FREE] == 0:
+                    self._wait_for_slot(conn)
                     return
             connection.next_owed(at)
             self.copy(at, 0, 0)
+
+    @micropython.native
+    def _wait_for_slot(self, conn):
+        if conn not in self._waiting:
+            self._waiting.append(conn)
 
     @micropython.native
     def _retry(self):
@@ -158,3 +206,20 @@ class Transmitter:
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()
+
+
+@micropython.viper
+def _copy_header(to: int, at: int):
+    header = ptr32(to)
+    source = ptr32(at)
+    header[0] = source[0]
+    header[1] = source[1]
+    header[2] = source[2]
+    header[3] = source[3]
+    header[4] = source[4]
+    header[5] = source[5]
+    header[6] = source[6]
+    header[7] = source[7]
+    header[8] = source[8]
+    header[9] = source[9]
+    header[10] = source[10]

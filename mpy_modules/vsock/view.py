@@ -55,6 +55,6 @@ class View:
         seg = self._segment
         self._segment = -1
         self.data = None
-        conn.send_segment(seg)
+        conn.out.put_segment(conn.at, seg, self._length, 0)
         conn.out.publish()
         return True

@@ -45,22 +45,13 @@ class Waiter:
 
     def __init__(self, stack):
         self._stack = stack
-        self._spin = _SPIN_MOST
+        self._spin = _SPIN_MOST  # us
 
     @micropython.native
-    def _poll(self):
-        """Spin for packets; True if any came."""
+    def spin(self):
+        """Wait a moment for packets; true if any came."""
         device = self._stack.device
-        if device is None or device.broken is not None:
-            return False
-        device.quiet()
-        start = time.ticks_us()
-        while True:
-            if device.spin() and device.poll():
-                device.listen()
-                return True
-            if time.ticks_us() - start >= self._spin:
-                return device.listen()
+        return device is not None and device.poll(self._spin)
 
     def wait(self, left=-1, reader=None):
         """Return when something may have happened, or `left` microseconds have passed.
@@ -72,7 +63,7 @@ class Waiter:
             if self._stack.device is not None:
                 self._stack.device.poll()
             return
-        if self._poll():
+        if self.spin():
             return
         if reader is not None:
             reader.tell()
@@ -86,7 +77,7 @@ class Waiter:
     def wait_sent(self, left=-1):
         """The same, also for the device giving back what it was sent."""
         stack = self._stack
-        if self._reap() or stack.device.sending_done():
+        if self._reap() or stack.device.sending_done() or stack.device.attend():
             return
         self._sleep(left)
 
@@ -104,14 +95,17 @@ class Waiter:
             if time.ticks_us() - start >= _SPIN_MOST:
                 return False
 
+    @micropython.native
     def tend(self):
         """End what is over, and have whatever wait comes next end in time for the rest.
 
         Also for waits that are not this module's: select.poll and asyncio sleep in the port.
         """
         stack = self._stack
-        stack.expire()
         expiry = stack.next_expiry()
+        if expiry == 0:
+            stack.expire()
+            expiry = stack.next_expiry()
         if expiry is not None:
             machine.alarm(expiry * 1000)
 

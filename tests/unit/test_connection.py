@@ -75,11 +75,10 @@ class End:
                 self.dropped = True
                 self.emit(RST)
         elif op == RW:
-            n = life.admit(self.c, len(payload), alloc, fwd)
+            n = life.admit(self.c, len(payload), 0, alloc, fwd)
             assert n != -1, "the peer kept to its credit, and was found to have broken it"
             if n:
                 self.queue += payload
-                life.admitted(self.c, n, 0)
             else:
                 self.dropped = True
         else:
@@ -276,8 +275,7 @@ def test_any_packets_from_a_hostile_peer_leave_a_sound_connection(packets, conne
         before = c[life.STATE]
         if op == RW:
             n = flags % 70000 + 1
-            if life.admit(c, n, alloc, fwd) > 0:
-                life.admitted(c, n, 0)
+            if life.admit(c, n, 0, alloc, fwd) > 0:
                 queued += n
         else:
             life.on_control(c, op, flags, alloc, fwd)
@@ -334,8 +332,7 @@ def test_shutdown_flags_add_up():
 
 def test_rst_waits_until_nothing_is_unread():
     c = established()
-    life.admit(c, 10, 262144, 0)
-    life.admitted(c, 10, 0)
+    life.admit(c, 10, 0, 262144, 0)
     life.on_control(c, SHUTDOWN, BOTH, 262144, 0)
     assert owed(c) == []
     life.consumed(c, 10)
@@ -394,7 +391,7 @@ def test_late_send_goes_on_after_the_peers_shutdown():
 
 def test_peer_beyond_its_credit_is_reset():
     c = established(window=1000)
-    assert life.admit(c, 1001, 0, 0) == -1
+    assert life.admit(c, 1001, 0, 0, 0) == -1
     assert (c[life.STATE], c[life.ERROR], owed(c)) == (life.CLOSED, ENOBUFS, [RST])
 
 
@@ -402,15 +399,13 @@ def test_shrinking_the_window_takes_no_promise_back():
     c = established(window=1000)
     life.set_window(c, 10)
     owed(c)
-    assert life.admit(c, 1000, 0, 0) == 1000
-    life.admitted(c, 1000, 0)
+    assert life.admit(c, 1000, 0, 0, 0) == 1000
     assert life.peer_knows(c) == 0
 
 
 def full(window):
     c = established(window=window)
-    life.admit(c, window, 0, 0)
-    life.admitted(c, window, 0)
+    life.admit(c, window, 0, 0, 0)
     return c
 
 
@@ -435,8 +430,7 @@ def test_window_grows_only_when_nothing_moves_between_two_requests():
     assert asks(c, peer_fwd=20)
     life.consumed(c, 10)
     owed(c)
-    life.admit(c, 10, 0, 20)
-    life.admitted(c, 10, 0)
+    life.admit(c, 10, 0, 0, 20)
     assert not asks(c, peer_fwd=20)
 
 
@@ -447,8 +441,7 @@ def test_what_a_window_grew_by_is_kept_for_the_next_time():
     assert life.peer_knows(c) == life.STEP
     life.consumed(c, 1000)
     assert c[life.FWD_CNT] == 0 and life.queued(c) == 0
-    life.admit(c, life.STEP, 0, 0)
-    life.admitted(c, life.STEP, 0)
+    life.admit(c, life.STEP, 0, 0, 0)
     assert life.peer_knows(c) == 0
     assert life.release_reserve(c) == 1000
     assert life.release_reserve(c) == 0
@@ -467,19 +460,17 @@ def test_window_that_the_program_chose_does_not_grow():
 def test_small_reads_do_not_cost_an_update_each():
     c = established()
     updates = 0
-    for _ in range(1000):
-        life.admit(c, 100, 262144, 0)
-        life.admitted(c, 100, 0)
+    for _ in range(2000):
+        life.admit(c, 100, 0, 262144, 0)
         life.consumed(c, 100)
         updates += len(owed(c))
-    assert updates == 1  # 100,000 bytes; the first 65,536 make a quarter of the window
+    assert updates == 1  # 200,000 bytes; the first 131,072 are half of the window
 
 
 def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():
     c = established(window=1000)
     c[life.LOWAT] = 900
-    life.admit(c, 500, 262144, 0)
-    life.admitted(c, 500, 0)
+    life.admit(c, 500, 0, 262144, 0)
     assert not life.readable(c)
     life.consumed(c, 10)
     assert owed(c) == [UPDATE]
@@ -487,9 +478,8 @@ def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():
 
 def test_update_rides_on_data():
     c = established()
-    life.admit(c, 100000, 262144, 0)
-    life.admitted(c, 100000, 0)
-    assert life.consumed(c, 100000)
+    life.admit(c, 150000, 0, 262144, 0)
+    assert life.consumed(c, 150000)
     life.send(c, 1, 0)
     assert owed(c) == []
-    assert c[life.FWD_SENT] == 100000
+    assert c[life.FWD_SENT] == 150000

@@ -34,7 +34,7 @@ class Host:
         self.stack = stack_module.Stack(self.store, 1 << 20, 5000)
         self.stack.cid = CID
         self.stack.device = SimpleNamespace(sending_done=lambda: False, seqpacket=True)
-        self.out = self.stack.out = vsock_bench.Wire(slots)
+        self.out = self.stack.out = vsock_bench.Wire(self.store, slots)
 
     def packet(self, op, port, to, kind=STREAM, cid=2, flags=0, alloc=1 << 18, fwd=0, n=0):
         """A packet without data from the host's port `to` to our `port`; what it is answered."""

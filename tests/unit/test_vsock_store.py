@@ -89,6 +89,7 @@ class Queues(RuleBasedStateMachine):
         self.blocks = [control_block(1, window), control_block(2, window)]
         self.packets = [[], []]  # [data, flags] in order
         self.posted = []
+        self.lent = []  # (segment, address, bytes) that the device still reads
         self.promised = 0
         self.at = 0
 
@@ -172,23 +173,33 @@ class Queues(RuleBasedStateMachine):
             if not packets[0][0]:
                 packets.pop(0)
 
-    @rule(part=st.integers(1, 70000))
-    def the_first_segment_is_taken(self, part):
+    @rule(part=st.integers(1, 70000), lend=st.booleans())
+    def the_first_segment_is_taken(self, part, lend):
         block = self.blocks[0]
         seg = self.store.head(block)
         if seg < 0:
             assert not self.packets[0]
             return
         n = self.store.length(seg)
-        data = bytes(memory.find(self.store.data(seg), n))
+        at = self.store.data(seg)
+        data = bytes(memory.find(at, n))
         assert data == b"".join(d for d, _ in self.packets[0])[:n]
-        if part < n:
-            self.store.advance(seg, part)
-            self.forget(part)
-            return
-        assert self.store.unlink(block) == seg
-        self.store.release(seg)
-        self.forget(n)
+        part = min(part, n)
+        if part == n:
+            assert self.store.unlink(block) == seg
+        if lend or part < n:
+            assert self.store.lend(seg, part) == at
+            self.lent.append((seg, at, data[:part]))
+        else:
+            self.store.release(seg)
+        self.forget(part)
+
+    @rule(which=st.integers(0, 1000))
+    def the_device_returns_a_part(self, which):
+        if self.lent:
+            seg, at, data = self.lent.pop(which % len(self.lent))
+            assert bytes(memory.find(at, len(data))) == data
+            self.store.returned(seg)
 
     def first_message(self):
         data = b""
@@ -245,7 +256,8 @@ class Queues(RuleBasedStateMachine):
     def each_segment_is_in_one_place(self):
         large, blocks = free_lists(self.store)
         queues = [queue(self.store, block) for block in self.blocks]
-        everywhere = [*large, *blocks, *self.posted, *queues[0], *queues[1]]
+        read = {seg for seg, _, _ in self.lent} - set(queues[0])
+        everywhere = [*large, *blocks, *self.posted, *queues[0], *queues[1], *read]
         assert sorted(everywhere) == list(range(segments(self.store)))
         assert self.store.spare == len(large)
         assert self.store._words[store_module._BLOCKS_FREE] == len(blocks)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 VSOCK = Path(__file__).resolve().parents[2] / "mpy_modules" / "vsock"
 M32 = 0xFFFFFFFF
+RESERVE = 8  # transmit.py's
 
 
 class Memory:
@@ -160,8 +161,9 @@ def module(name):
 class Wire(list):
     """A way out that keeps packets: (header words, payload). `slots` is what it has room for."""
 
-    def __init__(self, slots=1 << 20):
+    def __init__(self, store, slots=1 << 20):
         super().__init__()
+        self.store = store
         self.slots = slots
         self.published = 0
 
@@ -173,10 +175,20 @@ class Wire(list):
         payload = bytes(_span(data, 0, n)) if n else b""
         self.append((list(at[:11]), payload))
 
-    def lend(self, owner, data, n, buffer):
-        self.copy(owner.at, data, n)
-        if type(buffer) is int:
-            owner.stack.store.release(buffer)
+    def put(self, conn, data, n, buffer, flags, last):
+        if self.free() <= RESERVE:
+            return 0
+        sys.modules["vsock.connection"].send(conn.at, n, flags)
+        self.copy(conn.at, data, n)
+        return 1
+
+    def put_segment(self, at, seg, n, flags):
+        if self.free() <= RESERVE:
+            return 0
+        sys.modules["vsock.connection"].send(at, n, flags)
+        self.copy(at, self.store.lend(seg, n), n)
+        self.store.returned(seg)
+        return 1
 
     def reap(self):
         return 0

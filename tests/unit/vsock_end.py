@@ -85,13 +85,12 @@ class End:
         kept = False
         events = 0
         if op == wire.OP_RW and n:
-            result = life.admit(self.block, n, alloc, fwd)
+            result = life.admit(self.block, n, flags if self.kind == SEQPACKET else 0, alloc, fwd)
             assert result in (n, 0, -1)
             kept = result == n
             if kept:
                 assert state == life.ESTABLISHED and not shut & life.SHUT_PEER_SEND
                 assert not shut & RCV
-                life.admitted(self.block, n, flags if self.kind == SEQPACKET else 0)
                 self.got += n
                 self.queue.append([n, bool(flags & wire.SEQ_EOM)])
             elif result == 0 and self.listened_away(state, shut):
