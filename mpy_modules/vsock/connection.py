@@ -79,6 +79,7 @@ EV_CLOSED = const(4)  # nothing more will come; the connection leaves the table
 EV_GROW = const(8)  # the peer is stuck with us full: a larger window would help
 
 STEP = const(262144)  # a window grows by this at a time
+_WIDE = const(1 << 20)  # by itself, without a peer that is stuck, up to here
 
 OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUTDOWN(RCV)
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
@@ -86,6 +87,7 @@ OPT_SHUTDOWN_ONCE = const(4)  # the host hears SHUTDOWN at any time: a second on
 
 UPDATE_DUE = const(1)  # of `consumed`: the peer should hear about it now
 TOLD_BOTH = const(2)  # the peer has shut both directions: `settle` may have something to do
+WIDEN = const(4)  # much is read: a wider window would keep the peer from waiting for updates
 
 _RESPONSE = const(2)
 _RST = const(3)
@@ -310,7 +312,7 @@ def drop(at: int, error: int):
 
 @micropython.viper
 def consumed(at: int, n: int) -> int:
-    """`n` bytes left the receive queue. Returns UPDATE_DUE and TOLD_BOTH, or neither.
+    """`n` bytes left the receive queue. Returns UPDATE_DUE, TOLD_BOTH and WIDEN, or none of them.
 
     Linux tells when free space, as the peer knows it, falls below one largest packet, or when
     what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
@@ -330,7 +332,11 @@ def consumed(at: int, n: int) -> int:
         over = TOLD_BOTH
     if c[LOWAT] == 1 and (c[FWD_CNT] - c[FWD_SENT]) & c[_ONES] < c[BUF_ALLOC] >> 4:
         return over  # the common case of update_due, without a call
-    return over | int(update_due(at))
+    if int(update_due(at)) != 0:
+        over |= UPDATE_DUE
+        if c[BASE] < _WIDE and read >> 2 >= c[BASE] and not c[OPTIONS] & OPT_FIXED_WINDOW:
+            over |= WIDEN
+    return over
 
 
 @micropython.viper
@@ -351,6 +357,14 @@ def grow(at: int):
     if c[STATE] == ESTABLISHED:
         c[BUF_ALLOC] = c[BUF_ALLOC] + STEP
         c[OWED] = c[OWED] | OWE_UPDATE
+
+
+@micropython.viper
+def widen(at: int):
+    """One STEP more of window for a program that reads a lot; the memory for it is there."""
+    c = ptr32(at)
+    c[BUF_ALLOC] = c[BUF_ALLOC] + STEP
+    c[BASE] = c[BASE] + STEP
 
 
 @micropython.viper

@@ -24,6 +24,7 @@ _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed co
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
+_WIDENED_MOST = const(24)  # steps by which windows may grow without need, all together
 _EADDRINUSE = const(98)
 
 
@@ -62,6 +63,7 @@ class Stack:
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
         self.lingering = []  # closed connections whose peers have not ended them yet
+        self._widened = 0
         self._soonest = 0  # the earliest deadline of those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._reset = array("I", bytes(4 * wire.HEADER_WORDS))
@@ -188,6 +190,26 @@ class Stack:
         if size <= self.window_limit and self.store.promise():
             conn.grown += 1
             life.grow(conn.at)
+
+    @micropython.native
+    def widen(self, conn):
+        """A larger window for a program that reads fast, lest the peer wait for each update.
+
+        With vhost-device-vsock 1 MiB gives 1.5 times the throughput of the 256 KiB that Linux has.
+        Most of the memory is left for peers that are stuck.
+        """
+        if self._widened < _WIDENED_MOST and self.store.promise():
+            self._widened += 1
+            conn.widened += 1
+            conn.grown += 1
+            life.widen(conn.at)
+
+    @micropython.native
+    def shrink(self, conn):
+        """A connection whose window grew is over."""
+        self.store.redeem(conn.grown)
+        self._widened -= conn.widened
+        conn.grown = conn.widened = 0
 
     @micropython.native
     def linger(self, conn):

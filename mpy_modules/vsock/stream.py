@@ -24,6 +24,7 @@ _OWED = const(21)
 _SHUT = const(12)
 _UPDATE_DUE = const(1)
 _TOLD_BOTH = const(2)
+_WIDEN = const(4)
 _ENDED = const(9)  # our SHUT_RD or the peer's SHUTDOWN(SEND)
 _STATE = const(11)
 _CLOSED = const(4)
@@ -41,6 +42,7 @@ class Connection:
     deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
     staged = -1  # the segment that holds what send() got and the peer had no room for
     grown = 0  # steps by which its window grew
+    widened = 0  # of these, steps because much was read
 
     @micropython.native
     def __init__(self, stack, out, block, key):
@@ -76,6 +78,8 @@ class Connection:
 
     @micropython.native
     def _follow(self, news):
+        if news & _WIDEN:
+            self.stack.widen(self)
         if news & _UPDATE_DUE:
             self.flush()
         if news & _TOLD_BOTH:
@@ -223,7 +227,9 @@ class Connection:
                 store.unlink(at)
             else:
                 n = room
-            life.consumed(at, n)  # first: the credit it gives goes out with the data
+            # First: the credit it gives goes out with the data.
+            if life.consumed(at, n) & _WIDEN:
+                self.stack.widen(self)
             to.out.put_segment(to.at, seg, n, 0)
             moved += n
         if moved:
@@ -288,8 +294,7 @@ class Connection:
         if unread:
             self.discard(unread)
         if self.grown:
-            self.stack.store.redeem(self.grown)
-            self.grown = 0
+            self.stack.shrink(self)
         self.stack.after(self, life.close(self.at))
         self.stack.linger(self)
 
