@@ -84,7 +84,8 @@ _CONNECTED = const(3)  # vsock.endpoint's state
 _STREAM = const(1)
 _EOM = const(1)
 _EOR = const(2)
-_LENT = const(25)  # vsock.connection's word: buffers that the device has not given back
+_SHUT = const(12)  # vsock.connection's words: who has closed what,
+_LENT = const(25)  # and how many buffers the device has not given back
 _FIRST_CHUNK = const(65536)
 
 _default_timeout = None
@@ -164,8 +165,9 @@ class socket(Endpoint):
         if not flags and want and conn is not None and self.type == _STREAM:
             if self.options.lowat == 1:
                 n = conn.receive(into, want, False)
-                if n == 0 and self._timeout is None and self._stack.waiter.spin():
-                    n = conn.receive(into, want, False)
+                if n == 0 and self._timeout is None and not conn.block[_SHUT]:
+                    if self._stack.waiter.spin():
+                        n = conn.receive(into, want, False)
                 if n:
                     return n
         conn = self._receiver()

@@ -269,15 +269,26 @@ class Device:
             elif op < _OP_RW or op > _OP_CREDIT_REQUEST or (op == _OP_RW and length == 0):
                 self._stack.control(self.header, self.out)
             else:
+                # Only a connection that is established is sure to be in the table still.
                 c = ptr32(at)
-                if at == 0 or c[4] != h[5] or c[5] != h[4] or c[2] != h[0]:
+                if (
+                    at == 0
+                    or c[_STATE] != _ESTABLISHED
+                    or c[4] != h[5]
+                    or c[5] != h[4]
+                    or c[2] != h[0]
+                ):
                     conn = self._find()
                     self._last = conn
                     at = 0
                     if conn is not nobody:
                         at = int(conn.at)
                 c = ptr32(at)
-                if at == 0 or (c[_TYPE_OP] ^ h[_TYPE_OP]) & 0xFFFF or c[_STATE] != _ESTABLISHED:
+                if (
+                    at == 0
+                    or (c[_TYPE_OP] ^ h[_TYPE_OP]) & 0xFFFF
+                    or (op != _OP_RW and c[_STATE] != _ESTABLISHED)
+                ):
                     self._stack.control(self.header, self.out)
                 else:
                     if op != _OP_RW:
@@ -396,11 +407,13 @@ class Device:
 
     @micropython.native
     def attend(self):
-        """The program is about to wait in a way of its own (select): interrupts must be on."""
+        """The program is about to wait in a way of its own (select): interrupts must be on.
+
+        True if packets came, which are now taken.
+        """
         if not self.interrupts:
-            self.poll()
-        elif self._words[_LAZY]:
-            self.listen()
+            return self.poll() > 0
+        return self._words[_LAZY] and self.listen()
 
     @micropython.native
     def sending_done(self):

@@ -71,7 +71,7 @@ class Waiter:
         self._sleep(left)
         if time.ticks_us() - start < _SPIN_MOST:
             self._spin = _SPIN_MOST  # a spin would have caught it
-        else:
+        elif self._spin > 1:
             self._spin >>= 1
 
     def wait_sent(self, left=-1):

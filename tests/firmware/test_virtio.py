@@ -225,3 +225,34 @@ def test_repr_of_devices_is_lspci_like(entropy):
     guest = entropy("virtio-rng-pci,addr=5")
     text = guest.console.exec("import pci\nprint(pci.find(0x1af4))")
     assert text == "00:05.0 Unclassified device: Red Hat Virtio RNG [1af4:1005]\n"
+
+
+def test_vector_interrupts_by_itself_after_a_while(repl):
+    code = """
+import machine, time
+order = []
+first, second = machine.Vector(), machine.Vector()
+first.irq(lambda vector: order.append("first"))
+second.irq(lambda vector: order.append("second"))
+start = time.ticks_us()
+second.after(40000)
+first.after(20000)
+while time.ticks_diff(time.ticks_us(), start) < 10000:
+    pass
+early = list(order)
+while len(order) < 2:  # neither a bare loop nor a sleep keeps it from coming
+    if order:
+        time.sleep(0.2)
+late = time.ticks_diff(time.ticks_us(), start)
+first.after(5000)
+first.after(-1)
+first.close()
+second.close()
+time.sleep(0.02)
+print(early, order, late >= 40000, first.count, second.count)
+try:
+    first.after(1)
+except OSError as error:
+    print(error.errno)
+"""
+    assert repl.console.exec(code) == "[] ['first', 'second'] True 1 1\n9\n"

@@ -5,6 +5,7 @@ import socket
 import time
 from threading import Event
 
+import pytest
 from prelude import accept, dial, errno_of, listen
 from streams import SECONDS, Background, answer_one, exchange, receive
 
@@ -314,3 +315,42 @@ def test_makefile_reads_and_writes_lines(guest_side, vsock):
         connection.sendall(b"two\nthree")
         time.sleep(0.2)
     assert guest_side.result() == (b"one\n", [b"two\n", b"three"])
+
+
+def receive_then_compute(port, kind):
+    """Read one connection for a while, then not look at a socket for some seconds."""
+    listener = listen(port)
+    print("listening")
+    sock, _ = listener.accept()
+    for _ in range(200):
+        assert sock.recv(100) == b"ping"
+        sock.sendall(b"pong")
+    print("busy with " + kind)
+    end = time.ticks_add(time.ticks_ms(), 5000)
+    while time.ticks_diff(end, time.ticks_ms()) > 0:
+        if kind == "sleep":
+            time.sleep(0.5)
+    print("over")
+    count = 0
+    listener.settimeout(0)
+    while not errno_of(listener.accept):
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("kind", ["sleep", "a loop"])
+def test_peers_are_answered_while_the_program_looks_elsewhere(guest_side, vsock, kind):
+    guest_side.start(receive_then_compute, PORT, kind)
+    guest_side.guest.console.expect("listening\r\n")
+    with vsock.dial(PORT) as connection:
+        connection.settimeout(SECONDS)
+        for _ in range(200):
+            connection.sendall(b"ping")
+            assert receive(connection, 4) == b"pong"
+        guest_side.guest.console.expect("busy with " + kind)
+        others = [vsock.dial(PORT) for _ in range(5)]
+        assert b"over" not in guest_side.guest.console.transcript
+        guest_side.guest.console.expect("over\r\n")
+        assert guest_side.result() == 5
+        for other in others:
+            other.close()
