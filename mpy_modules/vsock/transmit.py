@@ -50,7 +50,8 @@ class Transmitter:
         self._base = self._memory.addr + _HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
-        self._words = array("I", [slots, slots - _AHEAD] + list(range(slots)) + [0] * queue.size)
+        few = max(slots - _AHEAD, RESERVE + 1)
+        self._words = array("I", [slots, few] + list(range(slots)) + [0] * queue.size)
         self._heads = _STACK + slots  # where in _words the slot of head 0 stands
         self.at = addressof(self._words)
         self._owner = [None] * queue.size  # head: the Connection whose payload is read in place
@@ -62,10 +63,10 @@ class Transmitter:
         """Packets that fit now."""
         return ptr32(self.at)[_FREE]
 
-    @micropython.native
+    @micropython.viper
     def publish(self):
         """Show the device everything added, with one notification at most."""
-        ring.publish(self._ring)
+        ring.publish(int(self._ring))
 
     @micropython.viper
     def copy(self, at: int, data: int, n: int):
