@@ -38,9 +38,8 @@ class Echo:
 
     def _serve(self, patience):
         """Do what the news of sockets call for, until there are none for `patience` seconds."""
-        wait = self._poller.wait
         for _ in range(BURST):
-            sock = wait(patience)
+            sock = self._poller.wait(patience)
             if sock is None:
                 break
             if sock is self._listener:
