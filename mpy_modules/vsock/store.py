@@ -56,6 +56,8 @@ _TAIL = const(24)
 _HELD = const(28)
 _ONES = const(29)
 _BUF_ALLOC = const(9)
+_EDGE = const(18)
+_READ_CNT = const(31)
 _FEW = const(64)
 
 
@@ -256,8 +258,12 @@ class Store:
                     t[w + _KIND] = flags << 8
                     return 0
         need = (left + _BLOCK - 1) >> 12
-        # One message, one segment at least: bound what a storm of tiny ones can cost.
-        if c[_HELD] + need > _FEW + (c[_BUF_ALLOC] >> 9):
+        # One message, one segment at least: bound what a storm of tiny ones can cost, by what the
+        # peer may send. If the program shrank the window, that is what it was told before.
+        window = (c[_EDGE] - c[_READ_CNT]) & c[_ONES]
+        if window < c[_BUF_ALLOC]:
+            window = c[_BUF_ALLOC]
+        if c[_HELD] + need > _FEW + (window >> 9):
             return -1
         while s[_BLOCKS_FREE] < need:
             if not self._add_chunk():

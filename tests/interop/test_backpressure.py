@@ -5,7 +5,7 @@ import hashlib
 import socket
 import time
 
-from prelude import accept, dial, listen
+from prelude import accept, dial
 from streams import SECONDS, Background, blocks, receive, receive_and_hash
 from streams import accept as accept_here
 
@@ -85,9 +85,11 @@ def neglect(port, window, size):
     import hashlib
     import struct
 
-    listener = listen(port)
+    listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     option = socket.SO_VM_SOCKETS_BUFFER_SIZE
     listener.setsockopt(socket.AF_VSOCK, option, struct.pack("<Q", window))
+    listener.bind((socket.VMADDR_CID_ANY, port))
+    listener.listen()
     sock, _ = listener.accept()
     time.sleep(1)
     print("waiting")

@@ -118,7 +118,8 @@ class Queues(RuleBasedStateMachine):
             if word(self.store, tail, "_KIND") == 0 and left >= n:
                 return True
         need = -(-n // 4096)
-        if len(held) + need > 64 + (block[life.BUF_ALLOC] >> 9):
+        told = block[life.EDGE] - block[life.READ_CNT]
+        if len(held) + need > 64 + (max(told, block[life.BUF_ALLOC]) >> 9):
             return False
         made = (segments(self.store) - self.large) // 64
         free = len(free_lists(self.store)[1]) + 64 * (self.chunks - made)
@@ -372,7 +373,7 @@ def test_the_header_fits_in_front_of_every_large_buffer(store):
 
 
 def test_words_of_the_control_block_are_the_ones_that_the_connection_names():
-    for name in ("HEAD", "TAIL", "HELD", "_ONES", "BUF_ALLOC"):
+    for name in ("HEAD", "TAIL", "HELD", "_ONES", "BUF_ALLOC", "EDGE", "READ_CNT"):
         mine = getattr(store_module, name if name[0] == "_" else "_" + name)
         assert mine == getattr(life, name)
     assert isinstance(control_block(1), array)
