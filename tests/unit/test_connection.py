@@ -483,3 +483,41 @@ def test_update_rides_on_data():
     life.send(c, 1, 0)
     assert owed(c) == []
     assert c[life.FWD_SENT] == 150000
+
+
+def read_on(c, n):
+    """`n` bytes come and are read at once; whether a wider window was asked for, how often."""
+    asked = 0
+    while n > 0:
+        part = min(n, 65536)
+        assert life.admit(c, part, 0, 262144, 0) == part
+        if life.consumed(c, part) & life.WIDEN:
+            asked += 1
+            life.widen(c)
+        owed(c)
+        n -= part
+    return asked
+
+
+def test_window_grows_for_a_program_that_reads_much_up_to_a_mebibyte():
+    c = established()
+    assert read_on(c, 900_000) == 0
+    assert read_on(c, 16 << 20) == 3
+    assert c[life.BUF_ALLOC] == c[life.BASE] == 1 << 20
+    assert life.peer_knows(c) >= 1 << 19  # all of it is advertised, none held back
+
+
+def test_window_that_the_program_chose_stays():
+    c = established()
+    c[life.OPTIONS] |= life.OPT_FIXED_WINDOW
+    assert read_on(c, 16 << 20) == 0
+
+
+def test_bytes_that_find_no_memory_do_not_count():
+    c = established()
+    assert life.admit(c, 1000, 0, 262144, 0) == 1000
+    life.overflow(c, 1000, 0)
+    assert life.queued(c) == 0
+    assert c[life.STATE] == life.CLOSED
+    assert c[life.ERROR] == 105  # ENOBUFS
+    assert owed(c) == [RST]

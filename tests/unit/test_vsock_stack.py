@@ -405,3 +405,57 @@ def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host
     for cid, port in names:
         conn = host.stack.find([cid, 0, CID, 0, 5000, port])
         assert (conn.block[2], conn.block[4]) == (cid, port)
+
+
+def sent(host):
+    """The bytes that went out since, in order."""
+    return b"".join(payload for _, payload in host.out.take())
+
+
+def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
+    host.store = host.stack.store = host.out.store = store_module.Store(10, 8 << 20)
+    conn = host.connected()
+    spare = host.store.spare
+    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
+    data = bytes(range(256)) * 40
+    memory_at = vsock_bench.memory.addressof(data)
+    assert conn.send(memory_at, len(data), data, 0) == 100
+    assert conn.stage(memory_at + 100, len(data) - 100)
+    assert conn.send_staged() == 0  # no room yet
+    got = sent(host)
+    fwd = 0
+    for room in (1, 5000, 100, 1 << 17):
+        fwd = len(got)
+        host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=room, fwd=fwd)
+        n = conn.send_staged()
+        assert n == min(room, len(data) - fwd)
+        got += sent(host)
+    assert got == data
+    assert conn.staged == -1
+    assert host.store.spare == spare
+
+
+def test_what_is_staged_is_forgotten_with_its_connection(host):
+    host.store = host.stack.store = host.out.store = store_module.Store(10, 8 << 20)
+    conn = host.connected()
+    spare = host.store.spare
+    data = bytes(10_000)
+    at = vsock_bench.memory.addressof(data)
+    assert conn.stage(at, len(data))
+    assert host.store.spare == spare - 1
+    assert conn.stage(at, len(data))  # takes the place of the first
+    assert host.store.spare == spare - 1
+    conn.close()
+    assert host.store.spare == spare
+    assert not conn.stage(at, 100)  # too little to be worth it
+
+
+def test_windows_that_grow_without_need_leave_memory_for_those_that_must(host):
+    conns = [host.connected(to=port, port=port) for port in range(5000, 5012)]
+    for conn in conns:
+        for _ in range(3):
+            host.stack.widen(conn)
+    assert sum(conn.widened for conn in conns) == 24
+    conns[0].close()
+    host.stack.widen(conns[-1])
+    assert conns[-1].widened == 1
