@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // mp_map_lookup(), which every name in Python goes through, in front of MicroPython's own (py/map.c
-// knows that as mp_map_search here). Half of the time that the vsock driver needed was spent in it:
-// what it has for a cache gives each name one position in all maps, so that objects which have the
-// same name in different places take it from each other; and it divides at every step when a name is
-// not there, as a method's is not in its object, before it is found in the class. A name that is
-// there costs a quarter less than with that cache, a method's a half.
+// knows that as mp_map_search here). More than a third of the time that the vsock driver needed was
+// spent in it: the cache that MicroPython has gives each name one position in all maps, so that
+// objects which have the same name in different places take it from each other; and it divides at
+// every step when a name is not there, as a method's is not in its object, before it is found in the
+// class. Under TCG this makes calling a method take 0.33 us instead of 0.45.
 
 #include "py/obj.h"
 #include "py/qstr.h"
