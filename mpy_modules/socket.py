@@ -236,7 +236,8 @@ class socket(Endpoint):
     def send(self, data, flags=0):
         """Send all of `data` (blocking) or what fits now; returns how much, as Linux does.
 
-        The device reads `data` where it lies; it is the caller's again when send returns.
+        `data` is the caller's again when send returns. It is fastest as bytes: the device reads
+        those where they lie.
         """
         return self._send(data, flags, False)
 
@@ -294,7 +295,7 @@ class socket(Endpoint):
                 patience = 2
             if patience == 2:
                 patience = 1
-                if not staged and mark == 0:
+                if not staged and mark == 0 and type(data) is not bytes:
                     staged = conn.stage(start + done, n - done)
                 if self._stack.waiter.spin():
                     continue

@@ -15,6 +15,7 @@ BUFFER = 65536
 
 buffer = bytearray(BUFFER)
 view = memoryview(buffer)
+payload = bytes(BUFFER)
 request = bytearray(16)
 
 
@@ -59,7 +60,7 @@ def source(connection):
     """Send as many bytes as each request says, in messages as long as it says."""
     while receive(connection, request):
         left = int.from_bytes(request[:8], "little")
-        message = view[: min(int.from_bytes(request[8:12], "little"), BUFFER)]
+        message = payload[: min(int.from_bytes(request[8:12], "little"), BUFFER)]
         while left > 0:
             connection.sendall(message)
             left -= len(message)

@@ -131,10 +131,12 @@ class Connection:
         """Send up to `n` bytes at address `data`; returns how many, 0 if it would block.
 
         -EPIPE if nothing can be sent any more. The device may read `buffer`, to which `data`
-        belongs, until the block's LENT is 0. On seqpacket `flags` go with the last packet.
+        belongs, until the block's LENT is 0; or longer, if it is bytes: those do not change, and
+        are not collected while it does. On seqpacket `flags` go with the last packet.
         """
         at = self.at
         out = self.out
+        copies = type(buffer) is not bytes
         room = life.room(at)
         if room <= 0:
             return room
@@ -147,7 +149,8 @@ class Connection:
             last = part <= _MAX_DATA
             if not last:
                 part = _MAX_DATA
-            if not out.put(self, data + done, part, buffer, flags if last else 0, last):
+            mark = flags if last else 0
+            if not out.put(self, data + done, part, buffer, mark, last and copies):
                 break
             done += part
         out.publish()

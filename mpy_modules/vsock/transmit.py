@@ -3,10 +3,10 @@
 
 Small payload is copied behind its header: one descriptor, and nobody waits for the device. The
 last part of large payload is copied too, into a spare receive buffer, because that costs less than
-waiting until the device has read it. The rest stays where it is, in the program's buffer or in a
-receive buffer; the device reads it there until the used ring gives it back, and this module keeps
-the buffer's object alive so long. Data leaves a few slots free, so that what is owed to peers
-(RST, credit) always finds one.
+waiting until the device has read it. The rest, and all of a bytes object, stays where it is, in
+the program's buffer or in a receive buffer; the device reads it there until the used ring gives it
+back, and this module keeps the buffer's object alive so long. Data leaves a few slots free, so
+that what is owed to peers (RST, credit) always finds one.
 """
 
 from array import array
@@ -54,8 +54,9 @@ class Transmitter:
         self._words = array("I", [slots, few] + list(range(slots)) + [0] * queue.size)
         self._heads = _STACK + slots  # where in _words the slot of head 0 stands
         self.at = addressof(self._words)
-        self._owner = [None] * queue.size  # head: the Connection whose payload is read in place
+        self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
+        self._bytes = bytes  # viper code finds attributes faster than builtins
         self._waiting = []  # connections that owe packets for which there was no slot
 
     @micropython.viper
@@ -86,8 +87,8 @@ class Transmitter:
         """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
 
         `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
-        it has, and the connection's LENT says so. `last`: rather copy it than have the program
-        wait for this.
+        it has, and unless it is bytes, which nobody can change, the connection's LENT says so.
+        `last`: rather copy it than have the program wait for this.
         """
         w = ptr32(self.at)
         if w[_FREE] < w[_FEW]:
@@ -115,10 +116,11 @@ class Transmitter:
         _copy_header(to, at)
         head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
         w[int(self._heads) + head] = slot | _BUFFER
-        c = ptr32(at)
-        c[_LENT] = c[_LENT] + 1
-        self._owner[head] = conn
         self._lent[head] = buffer
+        if type(buffer) is not self._bytes:
+            c = ptr32(at)
+            c[_LENT] = c[_LENT] + 1
+            self._owner[head] = conn
         return 1
 
     @micropython.viper
@@ -177,8 +179,11 @@ class Transmitter:
     @micropython.native
     def _returned(self, head):
         """The device has read the program's buffer."""
-        self._owner[head].block[_LENT] -= 1
-        self._owner[head] = self._lent[head] = None
+        self._lent[head] = None
+        owner = self._owner[head]
+        if owner is not None:
+            self._owner[head] = None
+            owner.block[_LENT] -= 1
 
     @micropython.viper
     def settle_debts(self, conn):

@@ -97,6 +97,29 @@ def test_guest_to_host_has_the_same_sha256(guest_side, vsock, mebibytes):
     assert guest_side.result() == (b"", received)
 
 
+def send_bytes_and_forget(cid, port, sizes):
+    """Send bytes objects that nobody keeps, and use their memory again as soon as it is free."""
+    import gc
+
+    sock = dial(cid, port)
+    for number, size in enumerate(sizes):
+        sock.sendall(bytes([number & 0xFF]) * size)
+        gc.collect()
+        bytearray(b"\xff" * size)
+    sock.recv(1)
+    sock.close()
+
+
+def test_bytes_objects_of_all_sizes_arrive_as_they_were(guest_side, vsock):
+    sizes = [(4097, 65536, 30_000, 200_000, 100)[number % 5] for number in range(150)]
+    with vsock.listen(PORT) as listener:
+        host = answer_one(listener, receive, sum(sizes))
+        guest_side.start(send_bytes_and_forget, HOST, PORT, sizes)
+        received = host.result()
+    guest_side.result()
+    assert received == b"".join(bytes([n & 0xFF]) * size for n, size in enumerate(sizes))
+
+
 def test_echo_has_the_same_sha256(echo, mebibytes):
     size = mebibytes * MIB
     started = time.monotonic()
