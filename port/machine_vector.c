@@ -45,8 +45,7 @@ static void vector_interrupt(void *arg) {
 }
 
 // Raise what is due; have the timer interrupt for the next. Interrupts are off.
-static void raise_due(void *arg) {
-    (void)arg;
+void machine_vector_raise_due(void) {
     uint64_t now = clock_us(), next = 0;
     for (size_t i = 0; i < N_VECTORS; ++i) {
         machine_vector_obj_t *self = MP_STATE_PORT(machine_vectors)[i];
@@ -134,8 +133,7 @@ static mp_obj_t machine_vector_after(mp_obj_t self_in, mp_obj_t timeout_us) {
     }
     uint64_t state = cpu_irq_save();
     self->due = us < 0 ? 0 : clock_us() + us;
-    vector_set_handler(VECTOR_TIMER, raise_due, NULL);
-    raise_due(NULL);
+    machine_vector_raise_due();
     cpu_irq_restore(state);
     return mp_const_none;
 }

@@ -6,6 +6,7 @@
 #include "py/stream.h"
 #include "py/mphal.h"
 #include "port/interrupts.h"
+#include "port/modmachine.h"
 #include "port/serial.h"
 
 // Set by every interrupt and by every interrupt handler that Python has run, cleared when a
@@ -16,8 +17,11 @@ static volatile bool event_latch;
 // When every wait ends at the latest, in microseconds of clock_us(); 0 for no such moment.
 static uint64_t alarm_at;
 
-// When the timer interrupts although nobody may wait, in the same microseconds; 0 for never.
+// When Vector.after() has the timer interrupt, in the same microseconds; 0 for never.
 static volatile uint64_t timer_at;
+
+// When the timer, as it runs, will interrupt; 0 if it does not run.
+static volatile uint64_t timer_end;
 
 void mp_hal_signal_event(void) {
     event_latch = true;
@@ -48,14 +52,33 @@ static int64_t until_alarm(int64_t timeout_us) {
     return timeout_us < 0 || left < timeout_us ? left : timeout_us;
 }
 
-// At that time of clock_us(), or later, VECTOR_TIMER interrupts; 0: never. Waits use the same timer,
-// so it may come earlier, too.
+static void timer_interrupt(void *arg) {
+    (void)arg;
+    timer_end = 0;
+    if (timer_at != 0) {
+        machine_vector_raise_due();
+    }
+}
+
+// Have the timer interrupt at that time or earlier. One that is under way and ends in time is left
+// alone, and none is ever stopped: setting the timer costs more than being woken for nothing.
+static void timer_start_until(uint64_t at) {
+    uint64_t now = clock_us();
+    // One whose time has passed may have been lost: nested hypervisors do that.
+    if (timer_end > now && timer_end <= at) {
+        return;
+    }
+    vector_set_handler(VECTOR_TIMER, timer_interrupt, NULL);
+    timer_end = at;
+    lapic_timer_start(at > now ? at - now : 1);
+}
+
+// Have machine_vector_raise_due() called at that time of clock_us() or earlier; 0: never.
 void mp_hal_set_timer_at_us(uint64_t at) {
     uint64_t state = cpu_irq_save();
     timer_at = at;
     if (at != 0) {
-        uint64_t now = clock_us();
-        lapic_timer_start(at > now ? at - now : 1);
+        timer_start_until(at);
     }
     cpu_irq_restore(state);
 }
@@ -66,19 +89,11 @@ void mp_hal_wait_event_us(int64_t timeout_us) {
     timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
     if (!event_latch && timeout_us != 0) {
-        // If the timer runs anyway and ends earlier, it ends this wait, too.
-        bool timed = timeout_us > 0 && (timer_at == 0 || clock_us() + timeout_us < timer_at);
-        if (timed) {
-            lapic_timer_start(timeout_us);
+        if (timeout_us > 0) {
+            timer_start_until(clock_us() + timeout_us);
         }
         cpu_sti_hlt();
         cpu_irq_save();
-        if (timed) {
-            lapic_timer_stop();
-            if (timer_at != 0) {
-                mp_hal_set_timer_at_us(timer_at);
-            }
-        }
     }
     event_latch = false;
     cpu_irq_restore(state);

@@ -21,7 +21,7 @@ void mp_hal_signal_event(void);
 // Make the wait at that time end, whoever waits then; see mphalport.c.
 void mp_hal_set_alarm_us(int64_t timeout_us);
 
-// Have VECTOR_TIMER interrupt once clock_us() is `at`; see mphalport.c.
+// Have machine_vector_raise_due() called once clock_us() is `at`; see mphalport.c.
 void mp_hal_set_timer_at_us(uint64_t at);
 
 static inline mp_uint_t mp_hal_ticks_us(void) {

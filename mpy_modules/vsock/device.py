@@ -59,7 +59,8 @@ _HIDDEN = const(11)  # receive buffers in the ring that the device has not been 
 _BATCH = const(12)  # so many of them are worth a notification
 _LAZY = const(13)  # 1: interrupts are off although nobody waits; `_idle` sees to it
 _TAKEN = const(14)  # packets taken since `_idle` last looked
-_WORDS = const(15)
+_TIMED = const(15)  # 1: `_idle` will be called
+_WORDS = const(16)
 
 # Counters of `dropped`
 _SHORT = const(0)
@@ -331,9 +332,12 @@ class Device:
     @micropython.native
     def _be_lazy(self):
         """Packets come while the program waits for them: it will look again soon, we guess."""
+        words = self._words
         if self.interrupts:
-            self._words[_LAZY] = 1
-            self._timer.after(_IDLE_US)
+            words[_LAZY] = 1
+            if not words[_TIMED]:
+                words[_TIMED] = 1
+                self._timer.after(_IDLE_US)
         else:
             self._rx.enable_interrupts()
 
@@ -341,10 +345,12 @@ class Device:
     def _idle(self, vector):
         """Has the program looked for packets since the last time? If not, interrupts."""
         words = self._words
+        words[_TIMED] = 0
         if words[_LAZY]:
             taken = words[_TAKEN]
             words[_TAKEN] = 0
             if taken:
+                words[_TIMED] = 1
                 self._timer.after(_IDLE_US)
             else:
                 self.listen()
