@@ -64,7 +64,7 @@ class Virtqueue:
     `notify_address` the MMIO address that takes `index` as a 16-bit notification.
 
     Most of it is functions of this module that take `state`, the address of the private words:
-    under TCG calling one through a local variable costs 0.15 us, a method 0.45.
+    under TCG calling one through a local variable costs 0.15 us, a method 0.33.
     """
 
     def __init__(self, index, size, notify_address, event_idx=False, indirect=False):

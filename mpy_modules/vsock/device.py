@@ -171,7 +171,7 @@ class Device:
 
         With `micros` it looks so long for the first one, without interrupts; if none comes they
         are on again. Otherwise they stay off as long as packets keep coming, as with Linux's NAPI:
-        one for each packet took a third of the throughput. Raises nothing: a device that broke is
+        one for each packet took a tenth of the throughput. Raises nothing: a device that broke is
         remembered, and its connections end with EIO.
         """
         if self.broken is not None:
@@ -212,7 +212,7 @@ class Device:
 
     @micropython.viper
     def _receive(self, micros: int) -> int:
-        # One function, because calls are what a packet costs: as four of them, 4 us more.
+        # One function, because calls are what a packet costs.
         d = ptr32(self._at)
         rx = d[_RING] | (d[_RING + 1] << 32)
         h = ptr32(d[_HEADER] | (d[_HEADER + 1] << 32))

@@ -56,7 +56,7 @@ class Transmitter:
         self.at = addressof(self._words)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
-        self._bytes = bytes  # viper code finds attributes faster than builtins
+        self._bytes = bytes  # one lookup for viper code, instead of two
         self._waiting = []  # connections that owe packets for which there was no slot
 
     @micropython.viper
@@ -83,6 +83,15 @@ class Transmitter:
         w[int(self._heads) + int(ring.add1(int(self._ring), to, _HEADER_LEN + n, 0))] = slot
 
     @micropython.viper
+    def spare(self) -> int:
+        """The number of a receive buffer (a segment) that can be spared for sending, or -1."""
+        seg = int(self._store.take_spare(_SPARE))
+        if seg < 0:
+            self.reap()
+            seg = int(self._store.take_spare(_SPARE))
+        return seg
+
+    @micropython.viper
     def put(self, conn, data: int, n: int, buffer, flags: int, last: int) -> int:
         """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
 
@@ -97,25 +106,15 @@ class Transmitter:
                 return 0
         at = int(conn.at)
         if last and n > INLINE:
-            store = self._store
-            seg = int(store.take_spare(_SPARE))
-            if seg < 0:
-                self.reap()
-                seg = int(store.take_spare(_SPARE))
+            seg = int(self.spare())
             if seg >= 0:
-                store.fill(seg, data, n)
+                self._store.fill(seg, data, n)
                 return int(self.put_segment(at, seg, n, flags))
         connection.send(at, n, flags)
         if n <= INLINE:
             self.copy(at, data, n)
             return 1
-        left = w[_FREE] - 1
-        w[_FREE] = left
-        slot = w[_STACK + left]
-        to = int(self._base) + slot * _STRIDE
-        _copy_header(to, at)
-        head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
-        w[int(self._heads) + head] = slot | _BUFFER
+        head = int(self._lend(at, data, n, _BUFFER))
         self._lent[head] = buffer
         if type(buffer) is not self._bytes:
             c = ptr32(at)
@@ -141,14 +140,21 @@ class Transmitter:
             self.copy(at, data, n)
             store.returned(seg)
             return 1
+        self._lend(at, data, n, _SEGMENT + (seg << 16))
+        return 1
+
+    @micropython.viper
+    def _lend(self, at: int, data: int, n: int, mark: int) -> int:
+        """Add the header at `at` and the `n` bytes at `data`, read where they lie; the head."""
+        w = ptr32(self.at)
         left = w[_FREE] - 1
         w[_FREE] = left
         slot = w[_STACK + left]
         to = int(self._base) + slot * _STRIDE
         _copy_header(to, at)
         head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
-        w[int(self._heads) + head] = slot | (_SEGMENT + (seg << 16))
-        return 1
+        w[int(self._heads) + head] = slot | mark
+        return head
 
     @micropython.viper
     def reap(self) -> int:

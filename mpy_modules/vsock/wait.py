@@ -17,9 +17,8 @@ except ImportError:
 
 _SPIN_MOST = const(300)  # us; an answer from the host takes about 50, waking from hlt 100 more
 _POLL_US = const(1000)  # how often a device without MSI-X is looked at
-_LOOK_US = const(
-    500000
-)  # the longest sleep without a look: nested VMMs lose an interrupt at times
+# The longest sleep without a look: nested hypervisors lose an interrupt at times.
+_LOOK_US = const(500000)
 
 
 def deadline(seconds):

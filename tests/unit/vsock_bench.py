@@ -175,6 +175,9 @@ class Wire(list):
         payload = bytes(_span(data, 0, n)) if n else b""
         self.append((list(at[:11]), payload))
 
+    def spare(self):
+        return self.store.take_spare(8)
+
     def put(self, conn, data, n, buffer, flags, last):
         if self.free() <= RESERVE:
             return 0
