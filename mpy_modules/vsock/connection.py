@@ -13,6 +13,8 @@ bytecode only, and what changes a connection is native code.
 
 from array import array
 
+from inline import inline
+
 from .layout import addressof, const
 
 try:
@@ -242,6 +244,7 @@ def settle(at: int) -> int:
     return int(_enter(at, CLOSED))
 
 
+@inline
 @micropython.viper
 def admit(at: int, n: int, flags: int, peer_alloc: int, peer_fwd: int) -> int:
     """OP_RW with `n` bytes came. Returns `n` if they are to be queued, 0 if to be dropped.
@@ -271,14 +274,21 @@ def admit(at: int, n: int, flags: int, peer_alloc: int, peer_fwd: int) -> int:
         fail(at, _NOBUFS)
         return _NOTHING
     if c[SHUT] & SHUT_LOCAL_RCV:
-        c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
-        consumed(at, n)
+        _swallow(at, n)
         return 0
     c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
     if flags & _EOM:
         c[MESSAGES] = c[MESSAGES] + 1
     c[EVENTS] = c[EVENTS] | EV_READ
     return n
+
+
+@micropython.viper
+def _swallow(at: int, n: int):
+    """The program does not want to read any more: bytes count as received and as read."""
+    c = ptr32(at)
+    c[RX_CNT] = (c[RX_CNT] + n) & c[_ONES]
+    consumed(at, n)
 
 
 @micropython.viper
@@ -310,6 +320,7 @@ def drop(at: int, error: int):
     c[EVENTS] = c[EVENTS] | int(_enter(at, CLOSED))
 
 
+@inline
 @micropython.viper
 def consumed(at: int, n: int) -> int:
     """`n` bytes left the receive queue. Returns UPDATE_DUE, TOLD_BOTH and WIDEN, or none of them.
@@ -428,6 +439,7 @@ def readable(at: int) -> int:
     return int(n != 0 and n >= c[LOWAT])
 
 
+@inline
 @micropython.viper
 def room(at: int) -> int:
     """Bytes that may be sent now, 0 or more; -EPIPE if none ever again."""
@@ -447,6 +459,7 @@ def room(at: int) -> int:
     return limit - flying
 
 
+@inline
 @micropython.viper
 def _tell(at: int):
     """A header goes out: the peer now knows our credit."""
@@ -461,6 +474,7 @@ def _tell(at: int):
         c[EDGE] = edge
 
 
+@inline
 @micropython.viper
 def send(at: int, n: int, flags: int):
     """Make the header one of OP_RW with `n` bytes, at most `room()`, and count them as sent."""

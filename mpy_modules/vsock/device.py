@@ -16,6 +16,7 @@ from virtio.device import VirtioDevice
 
 from . import connection as life
 from .layout import addressof, const
+from .store import Store
 from .transmit import Transmitter
 
 F_STREAM = const(1 << 0)  # 5.10.3
@@ -212,15 +213,12 @@ class Device:
 
     @micropython.viper
     def _receive(self, micros: int) -> int:
-        # One function, because calls are what a packet costs.
         d = ptr32(self._at)
         rx = d[_RING] | (d[_RING + 1] << 32)
         h = ptr32(d[_HEADER] | (d[_HEADER + 1] << 32))
         heads = ptr32(d[_HEADS] | (d[_HEADS + 1] << 32))
         slots = ptr32(d[_SLOTS] | (d[_SLOTS + 1] << 32))
         base = d[_BASE] | (d[_BASE + 1] << 32)
-        pop = ring.pop
-        add1 = ring.add1
         nobody = self._nobody
         conn = self._last
         at = 0
@@ -235,7 +233,7 @@ class Device:
                 self.out.reap()
                 if slots[0] < _FEW_SLOTS:
                     break
-            used = int(pop(rx))
+            used = int(ring.pop(rx))
             if used < 0:
                 if micros == 0 or taken != 0 or not ring.enable_interrupts(rx):
                     break
@@ -300,7 +298,7 @@ class Device:
                         if c[_TYPE_OP] & 0xFFFF == _SEQPACKET:
                             flags = h[8] & _EOM_EOR
                         if int(life.admit(at, length, flags, h[9], h[10])) > 0:
-                            fresh = int(self._store.keep(at, seg, length, flags))
+                            fresh = int(Store.keep(self._store, at, seg, length, flags))
                             if fresh < 0:
                                 life.overflow(at, length, flags)
                             else:
@@ -314,7 +312,8 @@ class Device:
             # As _post does.
             place = base + seg * _LARGE_STRIDE - _HEADER_LEN
             ptr32(place)[_TYPE_OP] = 0
-            heads[int(add1(rx, place, _BUFFER_LEN, 1))] = seg
+            head = int(ring.add1(rx, place, _BUFFER_LEN, 1))
+            heads[head] = seg
             hidden = d[_HIDDEN] + 1
             if hidden >= d[_BATCH]:
                 hidden = 0

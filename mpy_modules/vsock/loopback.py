@@ -43,7 +43,16 @@ class Loopback:
         self._packets.append((header, payload))
 
     @micropython.native
-    def put(self, conn, data, n, buffer, flags, last):
+    def small(self, at, data, n, flags):
+        if self.free() <= _RESERVE:
+            return 0
+        connection.send(at, n, flags)
+        self.copy(at, data, n)
+        self.publish()
+        return 1
+
+    @micropython.native
+    def put(self, conn, data, n, buffer, flags, changes, last):
         if self.free() <= _RESERVE:
             return 0
         connection.send(conn.at, n, flags)

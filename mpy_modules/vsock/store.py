@@ -11,6 +11,7 @@ outside the collector's heap. The device writes into large segments only while t
 
 from array import array
 
+from inline import inline
 from machine import DMABuffer, copy
 
 from .layout import addressof, const
@@ -119,6 +120,14 @@ class Store:
         self._promised -= chunks
 
     @micropython.native
+    def _have_blocks(self, need):
+        """Have so many free blocks, in more memory if it must be. False: there is none."""
+        while self._words[_BLOCKS_FREE] < need:
+            if not self._add_chunk():
+                return False
+        return True
+
+    @micropython.native
     def _add_chunk(self):
         if self._chunks_left <= 0:
             return False
@@ -136,21 +145,7 @@ class Store:
     @micropython.viper
     def release(self, seg: int):
         """Nobody needs the segment any more. It is free as soon as the device does not either."""
-        s = ptr32(self.at)
-        t = ptr32(self.table)
-        w = seg * _SEGMENT
-        if t[w + _USES] != 0:
-            t[w + _START] = t[w + _END]
-            return
-        if t[w + _KIND] & _IS_LARGE:
-            t[w + _NEXT] = s[_FREE_LARGE]
-            s[_FREE_LARGE] = seg
-            s[_SPARE] = s[_SPARE] + 1
-        else:
-            t[w + _KIND] = 0
-            t[w + _NEXT] = s[_FREE_BLOCK]
-            s[_FREE_BLOCK] = seg
-            s[_BLOCKS_FREE] = s[_BLOCKS_FREE] + 1
+        _free(ptr32(self.at), ptr32(self.table), seg)
 
     @micropython.viper
     def take_large(self) -> int:
@@ -158,11 +153,9 @@ class Store:
         s = ptr32(self.at)
         if s[_SPARE] == 0:
             return -1
-        seg = s[_FREE_LARGE]
-        s[_FREE_LARGE] = ptr32(self.table)[seg * _SEGMENT + _NEXT]
-        s[_SPARE] = s[_SPARE] - 1
-        return seg
+        return int(_take(s, ptr32(self.table)))
 
+    @inline
     @micropython.viper
     def lend(self, seg: int, n: int) -> int:
         """The device is to read the first `n` unread bytes; their address. `returned` ends it."""
@@ -173,6 +166,7 @@ class Store:
         t[w + _USES] = t[w + _USES] + 1
         return (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start
 
+    @inline
     @micropython.viper
     def returned(self, seg: int):
         """The device has read what `lend` gave it: with the last bytes the segment is free."""
@@ -181,15 +175,18 @@ class Store:
         uses = t[w + _USES] - 1
         t[w + _USES] = uses
         if uses == 0 and t[w + _START] == t[w + _END]:
-            self.release(seg)
+            _free(ptr32(self.at), t, seg)
 
+    @inline
     @micropython.viper
     def take_spare(self, rest: int) -> int:
         """A free large segment for something else than receiving; -1 unless `rest` remain."""
-        if ptr32(self.at)[_SPARE] <= rest:
+        s = ptr32(self.at)
+        if s[_SPARE] <= rest:
             return -1
-        return int(self.take_large())
+        return int(_take(s, ptr32(self.table)))
 
+    @inline
     @micropython.viper
     def fill(self, seg: int, data: int, n: int):
         """Put the `n` bytes at `data` into a free segment that was taken."""
@@ -207,6 +204,7 @@ class Store:
         w = seg * _SEGMENT + _ADDR
         return t[w] | (t[w + 1] << 32)
 
+    @inline
     @micropython.viper
     def keep(self, at: int, seg: int, n: int, flags: int) -> int:
         """Queue the `n` bytes that came in the large segment `seg`.
@@ -219,26 +217,15 @@ class Store:
         w = seg * _SEGMENT
         if n <= COPYBREAK or s[_SPARE] == 0:
             source = t[w + _ADDR] | (t[w + _ADDR + 1] << 32)
-            if int(self.append(at, source, n, flags)) < 0:
+            if int(Store.append(self, at, source, n, flags)) < 0:
                 return -1
             return seg
-        # As take_large does.
-        fresh = s[_FREE_LARGE]
-        s[_FREE_LARGE] = t[fresh * _SEGMENT + _NEXT]
-        s[_SPARE] = s[_SPARE] - 1
-        c = ptr32(at)
-        t[w + _NEXT] = c[_ONES]
-        t[w + _START] = 0
-        t[w + _END] = n
+        fresh = int(_take(s, t))
         t[w + _KIND] = _IS_LARGE | (flags << 8)
-        if c[_HEAD] == c[_ONES]:
-            c[_HEAD] = seg
-        else:
-            t[c[_TAIL] * _SEGMENT + _NEXT] = seg
-        c[_TAIL] = seg
-        c[_HELD] = c[_HELD] + 1
+        _queue(ptr32(at), t, seg, n)
         return fresh
 
+    @inline
     @micropython.viper
     def append(self, at: int, source: int, n: int, flags: int) -> int:
         """Copy `n` bytes at `source` to the end of a queue. -1: no memory, nothing was queued."""
@@ -265,10 +252,10 @@ class Store:
             window = c[_BUF_ALLOC]
         if c[_HELD] + need > _FEW + (window >> 9):
             return -1
-        while s[_BLOCKS_FREE] < need:
-            if not self._add_chunk():
+        if s[_BLOCKS_FREE] < need:
+            if not self._have_blocks(need):
                 return -1
-        t = ptr32(self.table)
+            t = ptr32(self.table)
         while left > 0:
             part = left
             if part > _BLOCK:
@@ -280,20 +267,12 @@ class Store:
             copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, source, 0, part)
             source += part
             left -= part
-            t[w + _NEXT] = c[_ONES]
-            t[w + _START] = 0
-            t[w + _END] = part
-            t[w + _KIND] = 0
             if left == 0:
                 t[w + _KIND] = flags << 8
-            if c[_HEAD] == c[_ONES]:
-                c[_HEAD] = seg
-            else:
-                t[c[_TAIL] * _SEGMENT + _NEXT] = seg
-            c[_TAIL] = seg
-            c[_HELD] = c[_HELD] + 1
+            _queue(c, t, seg, part)
         return 0
 
+    @inline
     @micropython.viper
     def head(self, at: int) -> int:
         """The first segment of a queue, -1 if it is empty."""
@@ -310,6 +289,7 @@ class Store:
             return -1
         return n
 
+    @inline
     @micropython.viper
     def length(self, seg: int) -> int:
         """Unread bytes of a segment."""
@@ -348,6 +328,7 @@ class Store:
     def is_large(self, seg: int) -> int:
         return ptr32(self.table)[seg * _SEGMENT + _KIND] & _IS_LARGE
 
+    @inline
     @micropython.viper
     def unlink(self, at: int) -> int:
         """Take the first segment out of its queue without freeing it; the queue is not empty."""
@@ -357,13 +338,15 @@ class Store:
         c[_HELD] = c[_HELD] - 1
         return seg
 
+    @inline
     @micropython.viper
-    def read(self, at: int, into: int, want: int, keep: int) -> int:
+    def read(self, at: int, into: int, want: int, peek: int) -> int:
         """Copy up to `want` bytes of a queue to address `into`; returns how many.
 
-        They leave the queue unless `keep` (MSG_PEEK). The caller accounts for the credit.
+        They leave the queue unless `peek` (MSG_PEEK). The caller accounts for the credit.
         """
         c = ptr32(at)
+        s = ptr32(self.at)
         t = ptr32(self.table)
         ones = c[_ONES]
         seg = c[_HEAD]
@@ -377,13 +360,13 @@ class Store:
             copy(into, done, (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + start, 0, part)
             done += part
             following = t[w + _NEXT]
-            if not keep:
+            if not peek:
                 start += part
                 t[w + _START] = start
                 if start == t[w + _END]:
                     c[_HEAD] = following
                     c[_HELD] = c[_HELD] - 1
-                    self.release(seg)
+                    _free(s, t, seg)
             seg = following
         return done
 
@@ -392,3 +375,50 @@ class Store:
         """Throw a whole queue away."""
         while self.head(at) >= 0:
             self.release(self.unlink(at))
+
+
+# Here the store's words, the segment table and a control block are pointers, a segment a number.
+
+
+@inline
+@micropython.viper
+def _free(s: ptr32, t: ptr32, seg: int):
+    """Put a segment on its free list, or have `returned` do it if the device still reads it."""
+    w = seg * _SEGMENT
+    if t[w + _USES] != 0:
+        t[w + _START] = t[w + _END]
+    elif t[w + _KIND] & _IS_LARGE:
+        t[w + _NEXT] = s[_FREE_LARGE]
+        s[_FREE_LARGE] = seg
+        s[_SPARE] = s[_SPARE] + 1
+    else:
+        t[w + _KIND] = 0
+        t[w + _NEXT] = s[_FREE_BLOCK]
+        s[_FREE_BLOCK] = seg
+        s[_BLOCKS_FREE] = s[_BLOCKS_FREE] + 1
+
+
+@inline
+@micropython.viper
+def _take(s: ptr32, t: ptr32) -> int:
+    """Take a large segment off the free list, which is not empty."""
+    seg = s[_FREE_LARGE]
+    s[_FREE_LARGE] = t[seg * _SEGMENT + _NEXT]
+    s[_SPARE] = s[_SPARE] - 1
+    return seg
+
+
+@inline
+@micropython.viper
+def _queue(c: ptr32, t: ptr32, seg: int, n: int):
+    """Put a segment, of which the first `n` bytes are unread, at the end of a queue."""
+    w = seg * _SEGMENT
+    t[w + _NEXT] = c[_ONES]
+    t[w + _START] = 0
+    t[w + _END] = n
+    if c[_HEAD] == c[_ONES]:
+        c[_HEAD] = seg
+    else:
+        t[c[_TAIL] * _SEGMENT + _NEXT] = seg
+    c[_TAIL] = seg
+    c[_HELD] = c[_HELD] + 1

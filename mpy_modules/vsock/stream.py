@@ -7,11 +7,12 @@ Joins the control block (connection.py), the received bytes (store.py) and the w
 
 from . import connection as life
 from .layout import addressof, const
+from .store import Store
 
 try:
     import micropython
 except ImportError:
-    from .portable import micropython
+    from .portable import micropython, ptr32
 
 _MAX_DATA = const(65536)
 _INLINE = const(4096)  # transmit.py: payload up to here is copied
@@ -57,22 +58,22 @@ class Connection:
 
     # -- receiving --------------------------------------------------------------------------------
 
-    @micropython.native
-    def receive(self, into, want, peek):
+    @micropython.viper
+    def receive(self, into: int, want: int, peek: int) -> int:
         """Copy up to `want` received bytes to address `into`; 0 if there are none."""
-        at = self.at
-        n = self.stack.store.read(at, into, want, peek)
-        if n and not peek:
-            news = life.consumed(at, n)
-            if news:
+        at = int(self.at)
+        n = int(Store.read(self.stack.store, at, into, want, peek))
+        if n != 0 and not peek:
+            news = int(life.consumed(at, n))
+            if news != 0:
                 self._follow(news)
         return n
 
-    @micropython.native
-    def consumed(self, n):
+    @micropython.viper
+    def consumed(self, n: int):
         """`n` bytes left the queue: tell the peer when it is time, or end what has ended."""
-        news = life.consumed(self.at, n)
-        if news:
+        news = int(life.consumed(int(self.at), n))
+        if news != 0:
             self._follow(news)
 
     @micropython.native
@@ -125,31 +126,37 @@ class Connection:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    @micropython.native
-    def send(self, data, n, buffer, flags):
+    @micropython.viper
+    def send(self, data: int, n: int, buffer, flags: int) -> int:
         """Send up to `n` bytes at address `data`; returns how many, 0 if it would block.
 
         -EPIPE if nothing can be sent any more. The device may read `buffer`, to which `data`
         belongs, until the block's LENT is 0; or longer, if it is bytes: those do not change, and
         are not collected while it does. On seqpacket `flags` go with the last packet.
         """
-        at = self.at
+        at = int(self.at)
         out = self.out
-        copies = type(buffer) is not bytes
-        room = life.room(at)
+        room = int(life.room(at))
         if room <= 0:
             return room
         if n > room:
             n = room
             flags = 0
+        if n <= _INLINE:
+            if n != 0 and not out.small(at, data, n, flags):
+                return 0
+            return n
+        changes = int(type(buffer) is not bytes)
         done = 0
         while done < n:
             part = n - done
-            last = part <= _MAX_DATA
-            if not last:
+            last = 1
+            mark = flags
+            if part > _MAX_DATA:
                 part = _MAX_DATA
-            mark = flags if last else 0
-            if not out.put(self, data + done, part, buffer, mark, last and copies):
+                last = 0
+                mark = 0
+            if not out.put(self, data + done, part, buffer, mark, changes, last):
                 break
             done += part
         out.publish()
@@ -199,41 +206,52 @@ class Connection:
         self.stack.store.release(self.staged)
         self.staged = -1
 
-    @micropython.native
-    def splice(self, to):
+    @micropython.viper
+    def splice(self, to) -> int:
         """Send what has been received on through the Connection `to`, without copies.
 
         As much as `to` takes now; returns how many bytes, or -1 once the peer stopped sending and
         everything is through, or `to` takes no more for ever. 0: news on either side are needed.
         """
         store = self.stack.store
-        at = self.at
+        at = int(self.at)
+        c = ptr32(at)
+        to_at = int(to.at)
+        out = to.out
         moved = 0
-        over = False
+        over = 0
         while True:
-            seg = store.head(at)
+            seg = int(Store.head(store, at))
             if seg < 0:
-                over = self.block[_SHUT] & _ENDED or self.block[_STATE] == _CLOSED
+                if c[_SHUT] & _ENDED or c[_STATE] == _CLOSED:
+                    over = 1
                 break
-            room = to.room()
+            room = int(life.room(to_at))
+            if room <= 0 or int(out.free()) <= _RESERVE:
+                room = int(to.room())
             if room <= 0:
-                over = room < 0
+                if room < 0:
+                    over = 1
                 break
-            n = store.length(seg)
+            n = int(Store.length(store, seg))
             if n <= room:
-                store.unlink(at)
+                Store.unlink(store, at)
             else:
                 n = room
             # First: the credit it gives goes out with the data.
-            if life.consumed(at, n) & _WIDEN:
+            news = int(life.consumed(at, n))
+            if news & _WIDEN:
                 self.stack.widen(self)
-            to.out.put_segment(to.at, seg, n, 0)
+            out.put_segment(to_at, seg, n, 0)
             moved += n
-        if moved:
-            to.out.publish()
-        self.flush()
+        if moved != 0:
+            out.publish()
+        if c[_OWED] != 0:
+            self.flush()
         # The end is told along with the last bytes: no other event need follow it.
-        return -1 if over else moved
+        if over:
+            return -1
+        return moved
 
     @micropython.native
     def room(self):

@@ -12,11 +12,13 @@ that what is owed to peers (RST, credit) always finds one.
 from array import array
 
 import micropython
+from inline import inline
 from machine import DMABuffer, copy
 from virtio import queue as ring
 
 from . import connection
 from .layout import addressof, const
+from .store import Store
 
 _HEADER_LEN = const(44)
 INLINE = const(4096)  # up to here copying costs less than waiting for the device
@@ -28,12 +30,16 @@ _AHEAD = const(8)
 _OWED = const(21)  # connection.py's words
 _LENT = const(25)
 
-# Private words: how many slots are free, how many of them are few, then the stack of them, then
-# for each head its slot, in the upper half with what there is to do when the device gives it back:
-# nothing, let go of a program's buffer, or _SEGMENT plus the number of the segment that it read.
+# Private words: how many slots are free, how many of them are few, the addresses of the queue's
+# state and of slot 0, where the heads begin, then the stack of free slots, then for each head its
+# slot, in the upper half with what there is to do when the device gives it back: nothing, let go
+# of a program's buffer, or _SEGMENT plus the number of the segment that it read.
 _FREE = const(0)
 _FEW = const(1)
-_STACK = const(2)
+_RING = const(2)
+_BASE = const(4)
+_HEADS = const(6)
+_STACK = const(7)
 _BUFFER = const(1 << 16)
 _SEGMENT = const(2 << 16)
 
@@ -42,21 +48,22 @@ class Transmitter:
     """Puts the packets of all connections into one virtqueue."""
 
     def __init__(self, queue, store):
-        self._ring = queue.state
         self._store = store
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE)
-        self._base = self._memory.addr + _HEADER_AT
+        base = self._memory.addr + _HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
         few = max(slots - _AHEAD, RESERVE + 1)
-        self._words = array("I", [slots, few] + list(range(slots)) + [0] * queue.size)
-        self._heads = _STACK + slots  # where in _words the slot of head 0 stands
+        words = [slots, few, 0, 0, 0, 0, _STACK + slots] + list(range(slots)) + [0] * queue.size
+        for word, address in ((_RING, queue.state), (_BASE, base)):
+            words[word] = address & 0xFFFFFFFF
+            words[word + 1] = address >> 32
+        self._words = array("I", words)
         self.at = addressof(self._words)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
-        self._bytes = bytes  # one lookup for viper code, instead of two
         self._waiting = []  # connections that owe packets for which there was no slot
 
     @micropython.viper
@@ -67,37 +74,43 @@ class Transmitter:
     @micropython.viper
     def publish(self):
         """Show the device everything added, with one notification at most."""
-        ring.publish(int(self._ring))
+        w = ptr32(self.at)
+        ring.publish(w[_RING] | (w[_RING + 1] << 32))
 
     @micropython.viper
     def copy(self, at: int, data: int, n: int):
         """Add a packet: the header at `at` and a copy of the `n` bytes at `data`."""
-        w = ptr32(self.at)
-        left = w[_FREE] - 1
-        w[_FREE] = left
-        slot = w[_STACK + left]
-        to = int(self._base) + slot * _STRIDE
-        _copy_header(to, at)
-        if n != 0:
-            copy(to, _HEADER_LEN, data, 0, n)
-        w[int(self._heads) + int(ring.add1(int(self._ring), to, _HEADER_LEN + n, 0))] = slot
+        _copy(ptr32(self.at), at, data, n)
 
     @micropython.viper
     def spare(self) -> int:
         """The number of a receive buffer (a segment) that can be spared for sending, or -1."""
-        seg = int(self._store.take_spare(_SPARE))
+        seg = int(Store.take_spare(self._store, _SPARE))
         if seg < 0:
             self.reap()
             seg = int(self._store.take_spare(_SPARE))
         return seg
 
     @micropython.viper
-    def put(self, conn, data: int, n: int, buffer, flags: int, last: int) -> int:
+    def small(self, at: int, data: int, n: int, flags: int) -> int:
+        """Send a packet of `n` bytes, at most INLINE; 0: the queue is full."""
+        w = ptr32(self.at)
+        if w[_FREE] < w[_FEW]:
+            self.reap()
+            if w[_FREE] <= RESERVE:
+                return 0
+        connection.send(at, n, flags)
+        _copy(w, at, data, n)
+        ring.publish(w[_RING] | (w[_RING + 1] << 32))
+        return 1
+
+    @micropython.viper
+    def put(self, conn, data: int, n: int, buffer, flags: int, changes: int, last: int) -> int:
         """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
 
         `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
-        it has, and unless it is bytes, which nobody can change, the connection's LENT says so.
-        `last`: rather copy it than have the program wait for this.
+        it has, and if it `changes` (is not bytes), the connection's LENT says so. `last`: rather
+        copy it than have the program wait for this.
         """
         w = ptr32(self.at)
         if w[_FREE] < w[_FEW]:
@@ -105,7 +118,7 @@ class Transmitter:
             if w[_FREE] <= RESERVE:
                 return 0
         at = int(conn.at)
-        if last and n > INLINE:
+        if last and changes and n > INLINE:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
@@ -114,9 +127,9 @@ class Transmitter:
         if n <= INLINE:
             self.copy(at, data, n)
             return 1
-        head = int(self._lend(at, data, n, _BUFFER))
+        head = int(_lend(w, at, data, n, _BUFFER))
         self._lent[head] = buffer
-        if type(buffer) is not self._bytes:
+        if changes:
             c = ptr32(at)
             c[_LENT] = c[_LENT] + 1
             self._owner[head] = conn
@@ -135,43 +148,29 @@ class Transmitter:
                 return 0
         store = self._store
         connection.send(at, n, flags)
-        data = int(store.lend(seg, n))
+        data = int(Store.lend(store, seg, n))
         if n <= INLINE:
             self.copy(at, data, n)
             store.returned(seg)
             return 1
-        self._lend(at, data, n, _SEGMENT + (seg << 16))
+        _lend(w, at, data, n, _SEGMENT + (seg << 16))
         return 1
-
-    @micropython.viper
-    def _lend(self, at: int, data: int, n: int, mark: int) -> int:
-        """Add the header at `at` and the `n` bytes at `data`, read where they lie; the head."""
-        w = ptr32(self.at)
-        left = w[_FREE] - 1
-        w[_FREE] = left
-        slot = w[_STACK + left]
-        to = int(self._base) + slot * _STRIDE
-        _copy_header(to, at)
-        head = int(ring.add2(int(self._ring), to, _HEADER_LEN, data, n))
-        w[int(self._heads) + head] = slot | mark
-        return head
 
     @micropython.viper
     def reap(self) -> int:
         """Take back what the device is done with; returns how many packets that were."""
         w = ptr32(self.at)
-        heads = int(self._heads)
-        tx = int(self._ring)
-        pop = ring.pop
+        heads = w[_HEADS]
+        tx = w[_RING] | (w[_RING + 1] << 32)
         done = 0
         while True:
-            used = int(pop(tx))
+            used = int(ring.pop(tx))
             if used < 0:
                 break
             head = used >> 32
             slot = w[heads + head]
             if slot >= _SEGMENT:
-                self._store.returned((slot - _SEGMENT) >> 16)
+                Store.returned(self._store, (slot - _SEGMENT) >> 16)
             elif slot >= _BUFFER:
                 self._returned(head)
             n = w[_FREE]
@@ -220,8 +219,16 @@ class Transmitter:
         self.publish()
 
 
+# The Transmitter's words are a pointer here; there is a free slot.
+
+
+@inline
 @micropython.viper
-def _copy_header(to: int, at: int):
+def _header(w: ptr32, at: int) -> int:
+    """Take a slot and copy the header at `at` to it; returns the slot's address."""
+    left = w[_FREE] - 1
+    w[_FREE] = left
+    to = (w[_BASE] | (w[_BASE + 1] << 32)) + w[_STACK + left] * _STRIDE
     header = ptr32(to)
     source = ptr32(at)
     header[0] = source[0]
@@ -235,3 +242,27 @@ def _copy_header(to: int, at: int):
     header[8] = source[8]
     header[9] = source[9]
     header[10] = source[10]
+    return to
+
+
+@inline
+@micropython.viper
+def _copy(w: ptr32, at: int, data: int, n: int):
+    """Add the header at `at` and a copy of the `n` bytes at `data`."""
+    to = int(_header(w, at))
+    slot = w[_STACK + w[_FREE]]
+    if n != 0:
+        copy(to, _HEADER_LEN, data, 0, n)
+    head = int(ring.add1(w[_RING] | (w[_RING + 1] << 32), to, _HEADER_LEN + n, 0))
+    w[w[_HEADS] + head] = slot
+
+
+@inline
+@micropython.viper
+def _lend(w: ptr32, at: int, data: int, n: int, mark: int) -> int:
+    """Add the header at `at` and the `n` bytes at `data`, read where they lie; the head."""
+    to = int(_header(w, at))
+    slot = w[_STACK + w[_FREE]]
+    head = int(ring.add2(w[_RING] | (w[_RING + 1] << 32), to, _HEADER_LEN, data, n))
+    w[w[_HEADS] + head] = slot | mark
+    return head

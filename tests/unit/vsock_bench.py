@@ -138,20 +138,22 @@ def _machine():
     return machine
 
 
+def _load(name, path, places=None):
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
 def module(name):
     """A module of the vsock package, as the firmware freezes it, on this bench's machine.
 
     The folder of the frozen modules does not get onto the path: it has a `socket`, too.
     """
     sys.modules["machine"] = _machine()
+    if "inline" not in sys.modules:
+        _load("inline", VSOCK.parent / "inline.py")
     if "vsock" not in sys.modules:
-        places = [str(VSOCK)]
-        spec = importlib.util.spec_from_file_location(
-            "vsock", VSOCK / "__init__.py", submodule_search_locations=places
-        )
-        package = importlib.util.module_from_spec(spec)
-        sys.modules["vsock"] = package
-        spec.loader.exec_module(package)
+        _load("vsock", VSOCK / "__init__.py", [str(VSOCK)])
     found = importlib.import_module("vsock." + name)
     if hasattr(found, "time"):
         found.time = Clock
@@ -178,11 +180,19 @@ class Wire(list):
     def spare(self):
         return self.store.take_spare(8)
 
-    def put(self, conn, data, n, buffer, flags, last):
+    def small(self, at, data, n, flags):
+        done = self._put(at, data, n, flags)
+        self.publish()
+        return done
+
+    def put(self, conn, data, n, buffer, flags, changes, last):
+        return self._put(conn.at, data, n, flags)
+
+    def _put(self, at, data, n, flags):
         if self.free() <= RESERVE:
             return 0
-        sys.modules["vsock.connection"].send(conn.at, n, flags)
-        self.copy(conn.at, data, n)
+        sys.modules["vsock.connection"].send(at, n, flags)
+        self.copy(at, data, n)
         return 1
 
     def put_segment(self, at, seg, n, flags):

@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.boottime:boot_time",
+    "expand": "mpfw.expand:expand",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.labshell:lab",
     "profile": "mpfw.bench.profile:profile",
