@@ -9,6 +9,7 @@ import builtins
 
 import micropython
 import vsock
+from machine import nbytes as bytes_in
 from micropython import const
 from uctypes import addressof
 from vsock import connection as life
@@ -84,8 +85,7 @@ _CONNECTED = const(3)  # vsock.endpoint's state
 _STREAM = const(1)
 _EOM = const(1)
 _EOR = const(2)
-_SHUT = const(12)  # vsock.connection's words: who has closed what,
-_LENT = const(25)  # and how many buffers the device has not given back
+_LENT = const(25)  # vsock.connection's word: how many buffers the device has not given back
 _FIRST_CHUNK = const(65536)
 
 _default_timeout = None
@@ -107,7 +107,14 @@ class socket(Endpoint):
     @micropython.native
     def recv_into(self, buffer, nbytes=0, flags=0):
         """Receive up to `nbytes` (0: all that fit) into `buffer`; 0 at the peer's end."""
-        n = len(buffer) if type(buffer) is bytearray else _bytes_in(buffer)
+        conn = self.connection
+        if conn is not None and not flags:
+            n = conn.receive_now(buffer, nbytes, self._timeout != 0)
+            if n:
+                return n
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recv_into")
+        n = bytes_in(buffer, True)
         if nbytes and nbytes < n:
             n = nbytes
         return self._receive(addressof(buffer), n, flags)
@@ -128,7 +135,9 @@ class socket(Endpoint):
                 queued = self._receive_wait(conn, flags, target)
             bufsize = min(bufsize, queued)
         buffer = bytearray(bufsize)
-        n = self._receive(addressof(buffer), bufsize, flags) if bufsize else 0
+        n = 0 if flags else conn.receive_now(buffer, 0, False)
+        if bufsize and not n:
+            n = self._receive(addressof(buffer), bufsize, flags)
         return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
 
     def recvfrom(self, bufsize, flags=0):
@@ -161,15 +170,6 @@ class socket(Endpoint):
 
     @micropython.native
     def _receive(self, into, want, flags):
-        conn = self.connection
-        if not flags and want and conn is not None and self.type == _STREAM:
-            if self.options.lowat == 1:
-                n = conn.receive(into, want, False)
-                if n == 0 and self._timeout is None and not conn.block[_SHUT]:
-                    if self._stack.waiter.spin():
-                        n = conn.receive(into, want, False)
-                if n:
-                    return n
         conn = self._receiver()
         if flags & _MSG_OOB:
             raise OSError(EOPNOTSUPP)
@@ -239,12 +239,17 @@ class socket(Endpoint):
         `data` is the caller's again when send returns. It is fastest as bytes: the device reads
         those where they lie.
         """
+        if not flags and self._state == _CONNECTED:
+            n = self.connection.send_now(data)
+            if n:
+                return n
         return self._send(data, flags, False)
 
     @micropython.native
     def sendall(self, data, flags=0):
         """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
-        self._send(data, flags, True)
+        if flags or self._state != _CONNECTED or not self.connection.send_now(data):
+            self._send(data, flags, True)
 
     def sendto(self, data, *arguments):
         self._sender()
@@ -264,7 +269,7 @@ class socket(Endpoint):
         conn = self.connection
         if self._state != _CONNECTED:
             conn = self._sender()
-        n = len(data) if type(data) is bytes else _bytes_in(data)
+        n = bytes_in(data)
         start = addressof(data)
         mark = 0
         if flags & _MSG_OOB:
@@ -426,17 +431,6 @@ class socket(Endpoint):
         """A file object over this socket; "r" and "w" in text, with "b" in bytes."""
         self._open()
         return SocketFile(self, mode, encoding)
-
-
-@micropython.native
-def _bytes_in(buffer):
-    """Its length in bytes."""
-    kind = type(buffer)
-    if kind is bytearray or kind is bytes:
-        return len(buffer)
-    if kind is not memoryview:
-        buffer = memoryview(buffer)
-    return len(buffer) * buffer.itemsize
 
 
 SocketType = socket

@@ -16,6 +16,7 @@ extern const mp_obj_type_t machine_rtc_type;
 extern const mp_obj_type_t machine_vector_type;
 MP_DECLARE_CONST_FUN_OBJ_0(machine_dma_used_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(machine_copy_obj);
+MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(machine_nbytes_obj);
 
 void machine_init(void);   // once, at power-on
 void machine_deinit(void); // at each soft reset, while Python still runs

@@ -5,6 +5,8 @@ Joins the control block (connection.py), the received bytes (store.py) and the w
 (transmit.py or loopback.py). Whoever wants to wait does so in wait.py and calls again.
 """
 
+from machine import nbytes
+
 from . import connection as life
 from .layout import addressof, const
 from .store import Store
@@ -27,6 +29,9 @@ _TOLD_BOTH = const(2)
 _WIDEN = const(4)
 _ENDED = const(9)  # our SHUT_RD or the peer's SHUTDOWN(SEND)
 _STATE = const(11)
+_TYPE_OP = const(7)
+_LOWAT = const(19)
+_STREAM = const(1)
 _CLOSED = const(4)
 
 
@@ -59,14 +64,40 @@ class Connection:
     # -- receiving --------------------------------------------------------------------------------
 
     @micropython.viper
-    def receive(self, into: int, want: int, peek: int) -> int:
-        """Copy up to `want` received bytes to address `into`; 0 if there are none."""
+    def receive_now(self, buffer, want: int, wait: bool) -> int:
+        """Copy received bytes of a stream to `buffer`: what most calls of recv_into come to.
+
+        At most `want`, or with 0 as many as fit. `wait`: for a moment, if there are none. Returns
+        how many; 0 may mean anything, and `receive` will tell.
+        """
         at = int(self.at)
-        n = int(Store.read(self.stack.store, at, into, want, peek))
-        if n != 0 and not peek:
-            news = int(life.consumed(at, n))
+        c = ptr32(at)
+        n = int(nbytes(buffer, True))
+        if want != 0 and want < n:
+            n = want
+        if n <= 0 or c[_TYPE_OP] & 0xFFFF != _STREAM or c[_LOWAT] != 1:
+            return 0
+        into = int(addressof(buffer))
+        stack = self.stack
+        while True:
+            got = int(Store.read(stack.store, at, into, n, 0))
+            if got != 0 or not wait or c[_SHUT] != 0:
+                break
+            wait = False
+            if not stack.waiter.spin():
+                break
+        if got != 0:
+            news = int(life.consumed(at, got))
             if news != 0:
                 self._follow(news)
+        return got
+
+    @micropython.native
+    def receive(self, into, want, peek):
+        """Copy up to `want` received bytes to address `into`; 0 if there are none."""
+        n = self.stack.store.read(self.at, into, want, peek)
+        if n and not peek:
+            self.consumed(n)
         return n
 
     @micropython.viper
@@ -125,6 +156,21 @@ class Connection:
         return seg
 
     # -- sending ----------------------------------------------------------------------------------
+
+    @micropython.viper
+    def send_now(self, data) -> int:
+        """Send a little on a stream, as a whole: what most calls of send come to.
+
+        Returns how much; 0 may mean anything, and `send` will tell.
+        """
+        at = int(self.at)
+        n = int(nbytes(data))
+        if n > _INLINE or n == 0 or ptr32(at)[_TYPE_OP] & 0xFFFF != _STREAM:
+            return 0
+        room = int(life.room(at))
+        if room < n or not self.out.small(at, addressof(data), n, 0):
+            return 0
+        return n
 
     @micropython.viper
     def send(self, data: int, n: int, buffer, flags: int) -> int:

@@ -132,6 +132,7 @@ def _machine():
     machine = types.ModuleType("machine")
     machine.DMABuffer = DMABuffer
     machine.copy = copy
+    machine.nbytes = lambda buffer, write=False: memoryview(buffer).nbytes
     machine.addressof = memory.addressof
     machine.view32 = _words
     machine.log = lambda where, message, level="INFO": None
