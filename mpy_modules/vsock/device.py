@@ -31,9 +31,11 @@ _HEADER_LEN = const(44)
 _BUFFER_LEN = const(44 + 65536)
 _LARGE_STRIDE = const(69632 + 64)  # store.LARGE_STRIDE
 _OP_RW = const(5)
+_OP_CREDIT_UPDATE = const(6)
 _OP_CREDIT_REQUEST = const(7)
 _LEN = const(6)
 _STATE = const(11)
+_SHUT = const(12)
 _OWED = const(21)
 _ESTABLISHED = const(2)
 _EV_MORE = const(4 | 8)  # EV_CLOSED, EV_GROW
@@ -290,7 +292,10 @@ class Device:
                 ):
                     self._stack.control(self.header, self.out)
                 else:
-                    if op != _OP_RW:
+                    if op == _OP_CREDIT_UPDATE and c[_SHUT] == 0:
+                        events = int(life.credit(at, h[9], h[10]))
+                        c[_EVENTS_WORD] = c[_EVENTS_WORD] | events
+                    elif op != _OP_RW:
                         events = int(life.on_control(at, op, 0, h[9], h[10]))
                         c[_EVENTS_WORD] = c[_EVENTS_WORD] | events
                     else:
@@ -305,10 +310,11 @@ class Device:
                                 seg = fresh
                     if c[_OWED] != 0 or c[_EVENTS_WORD] & _EV_MORE:
                         self._stack.after(conn, 0)
-                    else:
+                    elif c[_EVENTS_WORD] != 0:
                         c[_EVENTS_WORD] = 0
-                        if conn.watch is not nobody:
-                            conn.notify()
+                        watch = conn.watch
+                        if watch is not nobody and not conn.queued:
+                            watch.add(conn)
             # As _post does.
             place = base + seg * _LARGE_STRIDE - _HEADER_LEN
             ptr32(place)[_TYPE_OP] = 0

@@ -2,11 +2,14 @@
 """What lets the vsock package run under CPython unchanged; nothing of it exists in the firmware.
 
 There, `@micropython.viper` and `ptr32(...)` are the compiler's own. Here, viper functions are
-plain Python: a "pointer" is the array itself, or, for an address, whatever the `machine` module of
-the test bench makes of it.
+plain Python: a "pointer" is the array at that address, or, if none is there, whatever the
+`machine` module of the test bench makes of it.
 """
 
 from array import array
+from weakref import WeakValueDictionary
+
+_arrays = WeakValueDictionary()  # by the numbers that `addressof` gives
 
 
 class micropython:
@@ -24,18 +27,27 @@ def const(value):
 
 
 def addressof(buffer):
-    """An array is its own address; `ptr32` takes it back. Of others the test bench knows it."""
+    """A number by which `ptr32` finds an array; of other buffers the test bench knows it."""
     if isinstance(buffer, array):
-        return buffer
+        _arrays[id(buffer)] = buffer
+        return id(buffer)
     import machine
 
     return machine.addressof(buffer)
+
+
+def array_at(at):
+    """The array whose address that is, or None."""
+    return _arrays.get(at)
 
 
 def _pointer(view):
     def pointer(at):
         if isinstance(at, array):
             return at
+        found = array_at(at)
+        if found is not None:
+            return found
         import machine
 
         return getattr(machine, view)(at)

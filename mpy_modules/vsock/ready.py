@@ -17,7 +17,8 @@ class Ready:
     """A set of sockets of one stack: `register` them, then `wait` for the next with news.
 
     Edge-triggered: a socket comes up once after something happened to it (connections and data
-    arriving, credit, the end). Read and write until it would block, then wait again.
+    arriving, credit that a send had too little of, the end). Read and write until it would block,
+    then wait again.
     """
 
     def __init__(self, stack):

@@ -88,10 +88,8 @@ class Store:
         words = self._words
         where = addressof(table)
         self._segments = table
-        if not isinstance(where, array):
-            words[_SEGMENTS] = where & 0xFFFFFFFF
-            words[_SEGMENTS + 1] = where >> 32
-        self.table = where
+        words[_SEGMENTS] = where & 0xFFFFFFFF
+        words[_SEGMENTS + 1] = where >> 32
         for i in range(first, first + count):
             w = i * _SEGMENT
             table[w + _KIND] = kind
@@ -145,7 +143,9 @@ class Store:
     @micropython.viper
     def release(self, seg: int):
         """Nobody needs the segment any more. It is free as soon as the device does not either."""
-        _free(ptr32(self.at), ptr32(self.table), seg)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        _free(s, t, seg)
 
     @micropython.viper
     def take_large(self) -> int:
@@ -153,13 +153,15 @@ class Store:
         s = ptr32(self.at)
         if s[_SPARE] == 0:
             return -1
-        return int(_take(s, ptr32(self.table)))
+        t = ptr32(_table(s))
+        return int(_take(s, t))
 
     @inline
     @micropython.viper
     def lend(self, seg: int, n: int) -> int:
         """The device is to read the first `n` unread bytes; their address. `returned` ends it."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         start = t[w + _START]
         t[w + _START] = start + n
@@ -170,12 +172,13 @@ class Store:
     @micropython.viper
     def returned(self, seg: int):
         """The device has read what `lend` gave it: with the last bytes the segment is free."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         uses = t[w + _USES] - 1
         t[w + _USES] = uses
         if uses == 0 and t[w + _START] == t[w + _END]:
-            _free(ptr32(self.at), t, seg)
+            _free(s, t, seg)
 
     @inline
     @micropython.viper
@@ -184,13 +187,15 @@ class Store:
         s = ptr32(self.at)
         if s[_SPARE] <= rest:
             return -1
-        return int(_take(s, ptr32(self.table)))
+        t = ptr32(_table(s))
+        return int(_take(s, t))
 
     @inline
     @micropython.viper
     def fill(self, seg: int, data: int, n: int):
         """Put the `n` bytes at `data` into a free segment that was taken."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         copy(t[w + _ADDR] | (t[w + _ADDR + 1] << 32), 0, data, 0, n)
         t[w + _START] = 0
@@ -200,7 +205,8 @@ class Store:
     @micropython.viper
     def address(self, seg: int) -> int:
         """Where the payload of a segment starts; a large one's header ends there."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT + _ADDR
         return t[w] | (t[w + 1] << 32)
 
@@ -212,8 +218,8 @@ class Store:
         Returns the large segment to post in its place: `seg` itself if the bytes were copied.
         -1: no memory for them.
         """
-        t = ptr32(self.table)
         s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         if n <= COPYBREAK or s[_SPARE] == 0:
             source = t[w + _ADDR] | (t[w + _ADDR + 1] << 32)
@@ -231,7 +237,7 @@ class Store:
         """Copy `n` bytes at `source` to the end of a queue. -1: no memory, nothing was queued."""
         c = ptr32(at)
         s = ptr32(self.at)
-        t = ptr32(self.table)
+        t = ptr32(_table(s))
         left = n
         if c[_HEAD] != c[_ONES]:
             w = c[_TAIL] * _SEGMENT
@@ -255,7 +261,7 @@ class Store:
         if s[_BLOCKS_FREE] < need:
             if not self._have_blocks(need):
                 return -1
-            t = ptr32(self.table)
+            t = ptr32(_table(s))
         while left > 0:
             part = left
             if part > _BLOCK:
@@ -284,7 +290,9 @@ class Store:
     @micropython.viper
     def after(self, seg: int) -> int:
         """The segment behind `seg` in its queue, -1 at the end."""
-        n = ptr32(self.table)[seg * _SEGMENT + _NEXT]
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        n = t[seg * _SEGMENT + _NEXT]
         if (n + 1) >> 32:
             return -1
         return n
@@ -293,19 +301,23 @@ class Store:
     @micropython.viper
     def length(self, seg: int) -> int:
         """Unread bytes of a segment."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         return t[w + _END] - t[w + _START]
 
     @micropython.viper
     def flags(self, seg: int) -> int:
         """SEQ_* flags of the packet that ended with this segment."""
-        return ptr32(self.table)[seg * _SEGMENT + _KIND] >> 8
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        return t[seg * _SEGMENT + _KIND] >> 8
 
     @micropython.viper
     def data(self, seg: int) -> int:
         """Address of a segment's first unread byte."""
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         w = seg * _SEGMENT
         return (t[w + _ADDR] | (t[w + _ADDR + 1] << 32)) + t[w + _START]
 
@@ -313,7 +325,8 @@ class Store:
     def message(self, at: int) -> int:
         """Bytes from the front of the queue to the end of its first message, both included."""
         c = ptr32(at)
-        t = ptr32(self.table)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
         seg = c[_HEAD]
         total = 0
         while seg != c[_ONES]:
@@ -326,7 +339,9 @@ class Store:
 
     @micropython.viper
     def is_large(self, seg: int) -> int:
-        return ptr32(self.table)[seg * _SEGMENT + _KIND] & _IS_LARGE
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        return t[seg * _SEGMENT + _KIND] & _IS_LARGE
 
     @inline
     @micropython.viper
@@ -334,7 +349,9 @@ class Store:
         """Take the first segment out of its queue without freeing it; the queue is not empty."""
         c = ptr32(at)
         seg = c[_HEAD]
-        c[_HEAD] = ptr32(self.table)[seg * _SEGMENT + _NEXT]
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        c[_HEAD] = t[seg * _SEGMENT + _NEXT]
         c[_HELD] = c[_HELD] - 1
         return seg
 
@@ -347,7 +364,7 @@ class Store:
         """
         c = ptr32(at)
         s = ptr32(self.at)
-        t = ptr32(self.table)
+        t = ptr32(_table(s))
         ones = c[_ONES]
         seg = c[_HEAD]
         done = 0
@@ -378,6 +395,13 @@ class Store:
 
 
 # Here the store's words, the segment table and a control block are pointers, a segment a number.
+
+
+@inline
+@micropython.viper
+def _table(s: ptr32) -> int:
+    """Where the segment table is."""
+    return s[_SEGMENTS] | (s[_SEGMENTS + 1] << 32)
 
 
 @inline

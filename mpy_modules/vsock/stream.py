@@ -32,6 +32,7 @@ _STATE = const(11)
 _TYPE_OP = const(7)
 _LOWAT = const(19)
 _STREAM = const(1)
+_WANTED = const(35)
 _CLOSED = const(4)
 
 
@@ -183,9 +184,10 @@ class Connection:
         at = int(self.at)
         out = self.out
         room = int(life.room(at))
-        if room <= 0:
-            return room
         if n > room:
+            ptr32(at)[_WANTED] = 1
+            if room <= 0:
+                return room
             n = room
             flags = 0
         if n <= _INLINE:
@@ -231,14 +233,15 @@ class Connection:
     def send_staged(self):
         """Send what is staged, or a part of it; returns how many bytes, as `send` does."""
         room = life.room(self.at)
-        if room <= 0:
-            return room
         store = self.stack.store
         seg = self.staged
         n = store.length(seg)
         if n <= room:
             self.staged = -1
         else:
+            self.block[_WANTED] = 1
+            if room <= 0:
+                return room
             n = room
         if not self.out.put_segment(self.at, seg, n, 0):
             self.staged = seg
@@ -275,14 +278,15 @@ class Connection:
             room = int(life.room(to_at))
             if room <= 0 or int(out.free()) <= _RESERVE:
                 room = int(to.room())
-            if room <= 0:
-                if room < 0:
-                    over = 1
-                break
             n = int(Store.length(store, seg))
             if n <= room:
                 Store.unlink(store, at)
             else:
+                ptr32(to_at)[_WANTED] = 1
+                if room <= 0:
+                    if room < 0:
+                        over = 1
+                    break
                 n = room
             # First: the credit it gives goes out with the data.
             news = int(life.consumed(at, n))
@@ -301,7 +305,11 @@ class Connection:
 
     @micropython.native
     def room(self):
-        """Bytes that may be sent at once; 0: it would block; -EPIPE: never again."""
+        """Bytes that may be sent at once; 0: it would block; -EPIPE: never again.
+
+        Who asks hears of credit that comes (`notify`).
+        """
+        self.block[_WANTED] = 1
         room = life.room(self.at)
         if room > 0 and self.out.free() <= _RESERVE:
             self.out.reap()

@@ -93,7 +93,10 @@ def _span(where, offset, n):
     if isinstance(where, DMABuffer):
         where = where.addr
     if isinstance(where, int):
-        return memory.find(where + offset, n)
+        array = sys.modules["vsock.portable"].array_at(where)
+        if array is None:
+            return memory.find(where + offset, n)
+        where = array
     view = memoryview(where).cast("B")
     assert offset >= 0 and offset + n <= len(view), "copy passes the buffer's end"
     return view[offset : offset + n]
@@ -176,7 +179,8 @@ class Wire(list):
     def copy(self, at, data, n):
         assert self.free(), "a packet was added to a full queue"
         payload = bytes(_span(data, 0, n)) if n else b""
-        self.append((list(at[:11]), payload))
+        header = _span(at, 0, 44).cast("I")
+        self.append((list(header), payload))
 
     def spare(self):
         return self.store.take_spare(8)
