@@ -57,16 +57,20 @@ class Loopback:
             return 0
         connection.send(conn.at, n, flags)
         self.copy(conn.at, data, n)
+        if last:
+            self.publish()
         return 1
 
     @micropython.native
-    def put_segment(self, at, seg, n, flags):
+    def put_segment(self, at, seg, n, flags, last):
         if self.free() <= _RESERVE:
             return 0
         store = self._stack.store
         connection.send(at, n, flags)
         self.copy(at, store.lend(seg, n), n)
         store.returned(seg)
+        if last:
+            self.publish()
         return 1
 
     def reap(self):

@@ -33,6 +33,8 @@ _TYPE_OP = const(7)
 _LOWAT = const(19)
 _STREAM = const(1)
 _WANTED = const(35)
+_HEAD = const(23)
+_ONES = const(29)
 _CLOSED = const(4)
 
 
@@ -205,9 +207,9 @@ class Connection:
                 last = 0
                 mark = 0
             if not out.put(self, data + done, part, buffer, mark, changes, last):
+                out.publish()
                 break
             done += part
-        out.publish()
         return done
 
     @micropython.native
@@ -243,10 +245,9 @@ class Connection:
             if room <= 0:
                 return room
             n = room
-        if not self.out.put_segment(self.at, seg, n, 0):
+        if not self.out.put_segment(self.at, seg, n, 0, 1):
             self.staged = seg
             return 0
-        self.out.publish()
         return n
 
     @micropython.native
@@ -268,6 +269,7 @@ class Connection:
         to_at = int(to.at)
         out = to.out
         moved = 0
+        last = 0
         over = 0
         while True:
             seg = int(Store.head(store, at))
@@ -292,9 +294,10 @@ class Connection:
             news = int(life.consumed(at, n))
             if news & _WIDEN:
                 self.stack.widen(self)
-            out.put_segment(to_at, seg, n, 0)
+            last = int(n == room or c[_HEAD] == c[_ONES])
+            out.put_segment(to_at, seg, n, 0, last)
             moved += n
-        if moved != 0:
+        if moved != 0 and not last:
             out.publish()
         if c[_OWED] != 0:
             self.flush()

@@ -109,8 +109,8 @@ class Transmitter:
         """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
 
         `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
-        it has, and if it `changes` (is not bytes), the connection's LENT says so. `last`: rather
-        copy it than have the program wait for this.
+        it has, and if it `changes` (is not bytes), the connection's LENT says so. The `last` part
+        is rather copied than have the program wait for this, and everything is published with it.
         """
         w = ptr32(self.at)
         if w[_FREE] < w[_FEW]:
@@ -122,24 +122,27 @@ class Transmitter:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
-                return int(self.put_segment(at, seg, n, flags))
+                return int(self.put_segment(at, seg, n, flags, 1))
         connection.send(at, n, flags)
         if n <= INLINE:
             self.copy(at, data, n)
-            return 1
-        head = int(_lend(w, at, data, n, _BUFFER))
-        self._lent[head] = buffer
-        if changes:
-            c = ptr32(at)
-            c[_LENT] = c[_LENT] + 1
-            self._owner[head] = conn
+        else:
+            head = int(_lend(w, at, data, n, _BUFFER))
+            self._lent[head] = buffer
+            if changes:
+                c = ptr32(at)
+                c[_LENT] = c[_LENT] + 1
+                self._owner[head] = conn
+        if last:
+            ring.publish(w[_RING] | (w[_RING + 1] << 32))
         return 1
 
     @micropython.viper
-    def put_segment(self, at: int, seg: int, n: int, flags: int) -> int:
+    def put_segment(self, at: int, seg: int, n: int, flags: int, last: int) -> int:
         """Add a packet of the first `n` unread bytes of a segment; 0: the queue is full.
 
-        With its last bytes the segment is free once the device has read them.
+        With its last bytes the segment is free once the device has read them. Everything is
+        published with the `last` packet.
         """
         w = ptr32(self.at)
         if w[_FREE] < w[_FEW]:
@@ -152,8 +155,10 @@ class Transmitter:
         if n <= INLINE:
             self.copy(at, data, n)
             store.returned(seg)
-            return 1
-        _lend(w, at, data, n, _SEGMENT + (seg << 16))
+        else:
+            _lend(w, at, data, n, _SEGMENT + (seg << 16))
+        if last:
+            ring.publish(w[_RING] | (w[_RING + 1] << 32))
         return 1
 
     @micropython.viper

@@ -55,6 +55,5 @@ class View:
         seg = self._segment
         self._segment = -1
         self.data = None
-        conn.out.put_segment(conn.at, seg, self._length, 0)
-        conn.out.publish()
+        conn.out.put_segment(conn.at, seg, self._length, 0, 1)
         return True

@@ -186,27 +186,25 @@ class Wire(list):
         return self.store.take_spare(8)
 
     def small(self, at, data, n, flags):
-        done = self._put(at, data, n, flags)
-        self.publish()
-        return done
+        return self._put(at, data, n, flags, 1)
 
     def put(self, conn, data, n, buffer, flags, changes, last):
-        return self._put(conn.at, data, n, flags)
+        return self._put(conn.at, data, n, flags, last)
 
-    def _put(self, at, data, n, flags):
+    def _put(self, at, data, n, flags, last):
         if self.free() <= RESERVE:
             return 0
         sys.modules["vsock.connection"].send(at, n, flags)
         self.copy(at, data, n)
+        if last:
+            self.publish()
         return 1
 
-    def put_segment(self, at, seg, n, flags):
-        if self.free() <= RESERVE:
-            return 0
-        sys.modules["vsock.connection"].send(at, n, flags)
-        self.copy(at, self.store.lend(seg, n), n)
-        self.store.returned(seg)
-        return 1
+    def put_segment(self, at, seg, n, flags, last):
+        done = self.free() > RESERVE and self._put(at, self.store.lend(seg, n), n, flags, last)
+        if done:
+            self.store.returned(seg)
+        return int(done)
 
     def reap(self):
         return 0
