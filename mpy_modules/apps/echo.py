@@ -46,8 +46,8 @@ class Echo:
                 self._accept()
             elif sock is self._called and not self._greeted:
                 self._on_answer()
-            else:
-                self._echo(sock)
+            elif sock.splice(sock) < 0:
+                self._end(sock)
 
     def _see_to_call(self):
         """Call the host when it is time; take note of a call that nobody answered."""
@@ -87,7 +87,8 @@ class Echo:
         if state > 0:
             self._greeted = True
             sock.send(GREETING)
-            self._echo(sock)
+            if sock.splice(sock) < 0:
+                self._end(sock)
         elif state < 0:
             self._hang_up()
 
@@ -96,14 +97,13 @@ class Echo:
         self._called = None
         self._greeted = False
 
-    def _echo(self, sock):
-        """Send back what came; close after the peer's last byte."""
-        if sock.splice(sock) < 0:
-            if sock is self._called:
-                self._next_call = time.ticks_add(time.ticks_ms(), RETRY_MS)
-                self._hang_up()
-            else:
-                sock.close()
+    def _end(self, sock):
+        """The peer's last byte is through."""
+        if sock is self._called:
+            self._next_call = time.ticks_add(time.ticks_ms(), RETRY_MS)
+            self._hang_up()
+        else:
+            sock.close()
 
 
 def main():

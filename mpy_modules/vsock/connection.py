@@ -338,12 +338,15 @@ def drop(at: int, error: int):
 @inline
 @micropython.viper
 def consumed(at: int, n: int) -> int:
-    """`n` bytes left the receive queue. Returns UPDATE_DUE, TOLD_BOTH and WIDEN, or none of them.
+    """`n` bytes left the receive queue. Returns what `news` does."""
+    count(at, n)
+    return int(news(at))
 
-    Linux tells when free space, as the peer knows it, falls below one largest packet, or when
-    what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
-    peer never stops, but never of less than a sixteenth: no update for each small packet.
-    """
+
+@inline
+@micropython.viper
+def count(at: int, n: int):
+    """`n` bytes left the receive queue; `news` says what follows from it."""
     c = ptr32(at)
     read = (c[READ_CNT] + n) & c[_ONES]
     c[READ_CNT] = read
@@ -353,6 +356,18 @@ def consumed(at: int, n: int) -> int:
     reserve = c[BUF_ALLOC] - c[BASE]
     if (read - c[FWD_CNT]) & c[_ONES] > reserve:
         c[FWD_CNT] = (read - reserve) & c[_ONES]
+
+
+@inline
+@micropython.viper
+def news(at: int) -> int:
+    """What follows from bytes having been read: UPDATE_DUE, TOLD_BOTH and WIDEN, or none of them.
+
+    Linux tells when free space, as the peer knows it, falls below one largest packet, or when
+    what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
+    peer never stops, but never of less than a sixteenth: no update for each small packet.
+    """
+    c = ptr32(at)
     over = 0
     if c[SHUT] & _PEER == _PEER:
         over = TOLD_BOTH
@@ -360,7 +375,7 @@ def consumed(at: int, n: int) -> int:
         return over  # the common case of update_due, without a call
     if int(update_due(at)) != 0:
         over |= UPDATE_DUE
-        if c[BASE] < _WIDE and read >> 2 >= c[BASE] and not c[OPTIONS] & OPT_FIXED_WINDOW:
+        if c[BASE] < _WIDE and c[READ_CNT] >> 2 >= c[BASE] and not c[OPTIONS] & OPT_FIXED_WINDOW:
             over |= WIDEN
     return over
 

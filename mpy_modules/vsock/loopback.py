@@ -28,10 +28,12 @@ class Loopback:
     def __init__(self, stack):
         self._stack = stack
         self._packets = []
+        self._words = array("I", [_DEPTH])  # the first: packets that fit now
+        self.at = addressof(self._words)
         self._busy = False
 
     def free(self):
-        return max(0, _DEPTH - len(self._packets))
+        return self._words[0]
 
     @micropython.native
     def copy(self, at, data, n):
@@ -41,6 +43,11 @@ class Loopback:
         if n:
             machine.copy(payload, 0, data, 0, n)
         self._packets.append((header, payload))
+        self._count()
+
+    @micropython.native
+    def _count(self):
+        self._words[0] = max(0, _DEPTH - len(self._packets))
 
     @micropython.native
     def small(self, at, data, n, flags):
@@ -91,6 +98,7 @@ class Loopback:
         try:
             while self._packets:
                 header, payload = self._packets.pop(0)
+                self._count()
                 self._stack.deliver(header, payload)
         finally:
             self._busy = False

@@ -268,6 +268,7 @@ class Connection:
         c = ptr32(at)
         to_at = int(to.at)
         out = to.out
+        slots = ptr32(out.at)  # the first word: how many are free
         moved = 0
         last = 0
         over = 0
@@ -278,7 +279,7 @@ class Connection:
                     over = 1
                 break
             room = int(life.room(to_at))
-            if room <= 0 or int(out.free()) <= _RESERVE:
+            if room > 0 and slots[0] <= _RESERVE:
                 room = int(to.room())
             n = int(Store.length(store, seg))
             if n <= room:
@@ -291,16 +292,16 @@ class Connection:
                     break
                 n = room
             # First: the credit it gives goes out with the data.
-            news = int(life.consumed(at, n))
-            if news & _WIDEN:
-                self.stack.widen(self)
+            life.count(at, n)
             last = int(n == room or c[_HEAD] == c[_ONES])
             out.put_segment(to_at, seg, n, 0, last)
             moved += n
-        if moved != 0 and not last:
-            out.publish()
-        if c[_OWED] != 0:
-            self.flush()
+        if moved != 0:
+            if not last:
+                out.publish()
+            news = int(life.news(at))
+            if news != 0:
+                self._follow(news)
         # The end is told along with the last bytes: no other event need follow it.
         if over:
             return -1

@@ -10,6 +10,7 @@ import bisect
 import importlib.util
 import sys
 import types
+from array import array
 from collections import deque
 from pathlib import Path
 
@@ -93,10 +94,10 @@ def _span(where, offset, n):
     if isinstance(where, DMABuffer):
         where = where.addr
     if isinstance(where, int):
-        array = sys.modules["vsock.portable"].array_at(where)
-        if array is None:
+        found = sys.modules["vsock.portable"].array_at(where)
+        if found is None:
             return memory.find(where + offset, n)
-        where = array
+        where = found
     view = memoryview(where).cast("B")
     assert offset >= 0 and offset + n <= len(view), "copy passes the buffer's end"
     return view[offset : offset + n]
@@ -172,6 +173,12 @@ class Wire(list):
         self.store = store
         self.slots = slots
         self.published = 0
+        self._words = array("I", [0])
+
+    @property
+    def at(self):
+        self._words[0] = min(self.free(), 0xFFFFFFFF)
+        return sys.modules["vsock.portable"].addressof(self._words)
 
     def free(self):
         return max(0, self.slots - len(self))
