@@ -34,6 +34,7 @@ static struct {
     sample_t origin; // calibration's beginning; refining measures from here
     uint64_t tsc_hz;
     uint64_t lapic_hz;
+    uint32_t lapic_origin; // the LAPIC timer at the calibration's beginning
     uint64_t base_tsc, base_us; // us = base_us + (tsc - base_tsc) * us_per_tsc / 2^40
     uint64_t us_per_tsc;
     uint64_t refine_at_us; // when to refine next; 0: done
@@ -101,21 +102,25 @@ static uint64_t cmos_seconds(void) {
     return timeutils_seconds_since_epoch(century * 100 + fields[5], fields[4], fields[3], fields[2], fields[1], fields[0]);
 }
 
-void clock_init(void) {
+// The calibration's beginning. It takes a millisecond, which the rest of the port can use.
+void clock_begin(void) {
     const struct platform *platform = hob_platform();
     clk.pm_port = platform->pm_base + PM_TIMER_OFFSET;
     clk.base_tsc = platform->tsc_at_reset;
 
     lapic_timer_free_run();
-    uint32_t lapic_from = lapic_timer_elapsed();
+    clk.lapic_origin = lapic_timer_elapsed();
     clk.origin = take_sample();
+}
+
+void clock_init(void) {
     sample_t end;
     uint32_t pm_ticks;
     do {
         end = take_sample();
         pm_ticks = (end.pm - clk.origin.pm) & PM_TIMER_MASK;
     } while (pm_ticks < FIRST_SPAN_TICKS);
-    uint64_t lapic_ticks = lapic_timer_elapsed() - lapic_from;
+    uint64_t lapic_ticks = lapic_timer_elapsed() - clk.lapic_origin;
     lapic_timer_stop();
 
     uint64_t hz = tsc_rate(&clk.origin, &end, pm_ticks);

@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-void clock_init(void);
+void clock_begin(void); // needs interrupts_init
+void clock_init(void);  // waits until a millisecond after that; no time before
 void clock_refine(void);
 uint64_t clock_us(void); // since reset, monotonic
 uint64_t clock_tsc_hz(void);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// machine.DMABuffer: zeroed memory that a device may read and write. It lies outside the GC heap,
+// machine.DMABuffer: memory that a device may read and write, zeroed if not told otherwise. It lies outside the GC heap,
 // so the collector neither scans nor moves nor frees it; it lives until free() or a soft reset,
 // whether or not Python still knows the object, because a device may still know the address.
 
@@ -15,13 +15,14 @@ typedef struct _machine_dma_obj_t {
     size_t size;
 } machine_dma_obj_t;
 
-// DMABuffer(size, align=4096): size in bytes, align a power of two. MemoryError if there is no
-// such piece of RAM.
+// DMABuffer(size, align=4096, clear=True): size in bytes, align a power of two. With clear=False it
+// holds whatever was there. MemoryError if there is no such piece of RAM.
 static mp_obj_t machine_dma_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *all_args) {
-    enum { ARG_size, ARG_align };
+    enum { ARG_size, ARG_align, ARG_clear };
     static const mp_arg_t allowed_args[] = {
         { MP_QSTR_size, MP_ARG_REQUIRED | MP_ARG_INT, { .u_int = 0 } },
         { MP_QSTR_align, MP_ARG_INT, { .u_int = PAGE_SIZE } },
+        { MP_QSTR_clear, MP_ARG_BOOL, { .u_bool = true } },
     };
     mp_arg_val_t args[MP_ARRAY_SIZE(allowed_args)];
     mp_arg_parse_all_kw_array(n_args, n_kw, all_args, MP_ARRAY_SIZE(allowed_args), allowed_args, args);
@@ -38,7 +39,9 @@ static mp_obj_t machine_dma_make_new(const mp_obj_type_t *type, size_t n_args, s
         m_malloc_fail(size);
     }
     self->size = size;
-    memset(self->memory, 0, size);
+    if (args[ARG_clear].u_bool) {
+        memset(self->memory, 0, size);
+    }
     return MP_OBJ_FROM_PTR(self);
 }
 

@@ -84,10 +84,11 @@ void payload_main(const void *hob_list_in) {
     hob_init(hob_list_in);
     serial_init();
     interrupts_init();
-    clock_init();
+    clock_begin();
     memory_init();
     ramdisk_init();
     machine_init();
+    clock_init();
     debugcon_log("INFO", "port", "MicroPython, %u MiB RAM", (unsigned)(memory_total() >> 20));
     cpu_irq_restore(CPU_RFLAGS_IF);
     interpreter();

@@ -51,7 +51,7 @@ class Transmitter:
         self._store = store
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
-        self._memory = DMABuffer(slots * _STRIDE)
+        self._memory = DMABuffer(slots * _STRIDE, clear=False)
         base = self._memory.addr + _HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.

@@ -79,7 +79,7 @@ memory = Memory()
 
 
 class DMABuffer:
-    def __init__(self, size, align=4096):
+    def __init__(self, size, align=4096, clear=True):
         self.addr = memory.allocate(size)
         self._size = size
 
