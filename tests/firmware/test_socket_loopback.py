@@ -100,6 +100,42 @@ def test_bytes_go_both_ways_and_end(run):
     run(body)
 
 
+def test_any_buffer_sends_and_any_writable_one_receives(run):
+    def body():
+        import array
+
+        a, b = pair()
+        shorts = array.array("H", range(300))
+        view = memoryview(shorts)[1:5]
+        for data in (b"bytes", bytearray(b"array"), memoryview(b"a view")[2:], shorts, view):
+            nbytes = len(data) * getattr(memoryview(data), "itemsize", 1)
+            assert a.send(data) == nbytes
+            a.sendall(data)
+            into = bytearray(1000)
+            assert b.recv_into(into, nbytes) == nbytes
+            assert bytes(into[:nbytes]) == bytes(memoryview(data))
+            words = array.array("I", [0] * nbytes)
+            assert b.recv_into(memoryview(words)[1:]) == nbytes
+            assert bytes(memoryview(words))[4 : 4 + nbytes] == bytes(memoryview(data))
+        for call, wrong in ((a.send, 5), (a.sendall, None), (b.recv_into, b"fixed")):
+            try:
+                call(wrong)
+                raise AssertionError("it took " + repr(wrong))
+            except TypeError:
+                pass
+        try:
+            b.recv_into(bytearray(5), -1)
+            raise AssertionError("a negative size")
+        except ValueError:
+            pass
+        assert a.send(b"") == 0 and b.recv_into(bytearray(0)) == 0
+        a.close()
+        b.close()
+        assert error(b.recv_into, bytearray(5)) == "EBADF" and error(a.send, b"x") == "EBADF"
+
+    run(body)
+
+
 def test_refused_connect_is_econnreset_and_may_be_tried_again(run):
     def body():
         s = socket.socket()

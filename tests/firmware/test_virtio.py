@@ -195,6 +195,33 @@ print(machine.dma_used() - before, machine.Vector().number)
     assert guest.console.exec(code) == "0 64\n"
 
 
+def test_dma_memory_is_zeroed_unless_that_is_not_wanted(entropy):
+    guest = entropy("virtio-rng-pci")
+    code = """
+import machine, uctypes
+for clear in (True, False):
+    old = machine.DMABuffer(8192)
+    uctypes.bytearray_at(old.addr, 8192)[:] = b"x" * 8192
+    at = old.addr
+    old.free()
+    new = machine.DMABuffer(8192, clear=clear)
+    print(new.addr == at, set(bytes(memoryview(new))))
+    new.free()
+print(machine.nbytes(bytes(3)), machine.nbytes(memoryview(bytearray(9))[2:], True))
+for wrong in (5, None):
+    try:
+        machine.nbytes(wrong)
+    except TypeError:
+        print("TypeError")
+try:
+    machine.nbytes(b"fixed", True)
+except TypeError:
+    print("TypeError")
+"""
+    expected = "True {0}\nTrue {120}\n3 7\nTypeError\nTypeError\nTypeError\n"
+    assert guest.console.exec(code) == expected
+
+
 def test_soft_reset_with_buffers_in_flight_leaves_a_working_machine(entropy):
     guest = entropy("virtio-rng-pci")
     for _ in range(3):
