@@ -50,6 +50,9 @@ _HOST = const(2)
 _STREAM_RST = const(3 << 16 | 1)  # header word 7: op, type
 _WORK_US = const(50_000)
 _IDLE_US = const(2000)
+# A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
+_BURST = const(64)  # packets taken at a time
+_ROUNDS = const(16)  # times that interrupts find more of them
 
 # What receiving needs, as words: an attribute costs 95 ns under TCG, a word 2. Addresses take two.
 _RING = const(0)  # the receive queue's state
@@ -170,7 +173,7 @@ class Device:
 
     @micropython.native
     def poll(self, micros=0):
-        """Take the packets that the device has for us; returns how many.
+        """Take the packets that the device has for us, up to 64; returns how many.
 
         With `micros` it looks so long for the first one, without interrupts; if none comes they
         are on again. Otherwise they stay off as long as packets keep coming, as with Linux's NAPI:
@@ -230,6 +233,8 @@ class Device:
         if micros != 0:
             self._spin(micros)
         while True:
+            if taken == _BURST:
+                break
             if slots[0] < _FEW_SLOTS:
                 # Packets may need answers: without room for those they wait in the ring.
                 self.out.reap()
@@ -408,13 +413,16 @@ class Device:
     @micropython.native
     def listen(self):
         """Interrupts for received packets again; True if some came meanwhile, now taken."""
-        news = False
         self._words[_LAZY] = 0
-        while self.broken is None and self._rx.enable_interrupts():
+        news = False
+        for _ in range(_ROUNDS):
+            if self.broken is not None or not self._rx.enable_interrupts():
+                return news
             news = True
             if not self.poll():
-                break
-        return news
+                return True
+        self._be_lazy()
+        return True
 
     @micropython.native
     def attend(self):

@@ -68,9 +68,9 @@ class Ready:
     @micropython.native
     def wait(self, seconds=None):
         """Wait for the next socket with news; None after `seconds`."""
+        if self._first is None and seconds != 0:
+            self._stack.waiter.spin()
         sock = self.next()
-        if sock is None and seconds != 0 and self._stack.waiter.spin():
-            sock = self.next()
         if sock is not None:
             return sock
         end = deadline(seconds)
