@@ -110,6 +110,8 @@ def work(a: int, b: int):
             if step:
                 break
     low.clip(a, b)
+    r = int(Box.plus(box, 4))
+    out.append(r)
     r = named.both(a, b)
     out.append(r)
     return _last(out, n, low.line())

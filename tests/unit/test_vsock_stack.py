@@ -435,6 +435,31 @@ def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
     assert host.store.spare == spare
 
 
+def short_send(conn):
+    data = bytes(500)
+    return conn.send(vsock_bench.memory.addressof(data), 500, data, 0)
+
+
+def short_splice(conn):
+    return conn.splice(conn)
+
+
+@pytest.mark.parametrize("ask", [short_send, short_splice, lambda conn: conn.room()])
+def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
+    conn = host.connected()
+    woken = []
+    conn.watch = SimpleNamespace(add=woken.append)
+    host.data(1234, 5000, bytes(500))
+    assert woken == [conn]
+    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
+    assert woken == [conn]
+    ask(conn)
+    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
+    assert woken == [conn, conn]
+    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
+    assert woken == [conn, conn]
+
+
 def test_what_is_staged_is_forgotten_with_its_connection(host):
     host.store = host.stack.store = host.out.store = store_module.Store(10, 8 << 20)
     conn = host.connected()

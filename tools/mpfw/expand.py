@@ -130,7 +130,7 @@ class Expander:
     """Expands the calls of all modules; `texts` gives what to freeze."""
 
     def __init__(self, modules: dict[str, Module]):
-        self._modules = modules
+        self.modules = modules
         self._bodies: dict[tuple[str, str], ast.FunctionDef] = {}
         self._open: list[tuple[str, str]] = []  # being expanded, to find recursion
 
@@ -139,9 +139,9 @@ class Expander:
 
         A marked function that nobody calls any more is left out.
         """
-        pieces = {module.name: self._pieces(module) for module in self._modules.values()}
+        pieces = {module.name: self._pieces(module) for module in self.modules.values()}
         used: set[str] = set()
-        for module in self._modules.values():
+        for module in self.modules.values():
             viper = {id(piece.source) for piece in pieces[module.name]}
             _note_names(module.tree, viper, used)
         waiting = [piece for each in pieces.values() for piece in each]
@@ -155,7 +155,7 @@ class Expander:
         unused = {id(piece.source) for piece in waiting}
         return {
             module.path: self._text(module, pieces[module.name], unused)
-            for module in self._modules.values()
+            for module in self.modules.values()
         }
 
     def _pieces(self, module: Module) -> list[Piece]:
@@ -248,13 +248,13 @@ class Expander:
         if parts[0] in module.imports and parts[0] not in module.names:
             origin, name = module.imports[parts[0]]
             inner = f"{origin}.{name}" if name else origin
-            if inner in self._modules:
+            if inner in self.modules:
                 found, parts = inner, parts[1:]
             else:
                 found, parts = origin, [name, *parts[1:]]
         else:
             found = module.name
-        callee = self._modules.get(found)
+        callee = self.modules.get(found)
         name = ".".join(map(str, parts))
         if callee is None or name not in callee.functions:
             return None
@@ -325,7 +325,7 @@ class Expander:
         """How `module` writes a global name of another one."""
         if name in callee.imports and name not in callee.names:
             origin, original = callee.imports[name]
-            if original is None or f"{origin}.{original}" in self._modules:
+            if original is None or f"{origin}.{original}" in self.modules:
                 raise ExpandError(
                     f"{callee.path}: {name} is a module: @inline code needs a name of it"
                 )
@@ -371,7 +371,7 @@ class _Rename(ast.NodeTransformer):
         if isinstance(node.value, ast.Name) and node.value.id not in self._local:
             origin, name = self._callee.imports.get(node.value.id, (None, None))
             inner = f"{origin}.{name}" if name else origin
-            other = self._expander._modules.get(inner)
+            other = self._expander.modules.get(inner)
             if other is not None and self._module is not self._callee:
                 if node.attr in other.constants:
                     return ast.Constant(other.constants[node.attr])
