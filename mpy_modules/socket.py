@@ -364,9 +364,10 @@ class socket(Endpoint):
         (wait for news on both); -1 once the peer's last byte is through or `to` takes no more.
         """
         conn = self.connection
-        if conn is None or to.connection is None:
+        other = to.connection
+        if conn is None or other is None:
             raise OSError(ENOTCONN)
-        return conn.splice(to.connection)
+        return conn.splice(other)
 
     # -- MicroPython's stream methods: asyncio, print(file=), json.dump --------------------------
 

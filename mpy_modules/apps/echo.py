@@ -38,11 +38,13 @@ class Echo:
 
     def _serve(self, patience):
         """Do what the news of sockets call for, until there are none for `patience` seconds."""
+        wait = self._poller.wait
+        listener = self._listener
         for _ in range(BURST):
-            sock = self._poller.wait(patience)
+            sock = wait(patience)
             if sock is None:
                 break
-            if sock is self._listener:
+            if sock is listener:
                 self._accept()
             elif sock is self._called and not self._greeted:
                 self._on_answer()

@@ -46,7 +46,6 @@ class Ready:
     def add(self, end):
         """Called by the stack: news for this connection or listener."""
         end.queued = True
-        end.behind = None
         if self._first is None:
             self._first = end
         else:
@@ -56,13 +55,14 @@ class Ready:
     @micropython.native
     def next(self):
         """The next socket with news, None if there is none now."""
-        while self._first is not None:
-            end = self._first
+        end = self._first
+        while end is not None:
             self._first = end.behind
             end.behind = None
             end.queued = False
             if end.watch is self:
                 return end.socket
+            end = self._first
         return None
 
     @micropython.native
