@@ -96,7 +96,7 @@ class Device:
         self.broken = None  # the OSError that stopped this device
         self._nobody = None  # viper compares objects with objects, not with None
         self._event_memory = machine.DMABuffer(4096)
-        self.out = Transmitter(self._tx, stack.store)
+        self.out = Transmitter(self._tx, stack)
         self._words = array("I", bytes(4 * _WORDS))
         self._at = addressof(self._words)
         for word, address in (
@@ -167,8 +167,7 @@ class Device:
         self.poll()
         if vector is not self._rx.vector:
             self.poll_events()
-            if self.out.reap():
-                self._stack.room_again()
+            self.out.reap()
         self.listen()
 
     @micropython.native

@@ -341,16 +341,14 @@ class Stack:
             self.starved.append(conn)
         if self.device is not None and self.device.sending_done():
             self.out.reap()
-            self.room_again()
 
     @micropython.native
     def room_again(self):
-        """The device took packets: who watches to send may go on."""
+        """The device gave slots back (Transmitter.reap): who watches to send may go on."""
         starved = self.starved
-        if starved:
-            self.starved = []
-            for conn in starved:
-                conn.notify()
+        self.starved = []
+        for conn in starved:
+            conn.notify()
 
     @micropython.native
     def transport_reset(self, cid, error=104):

@@ -47,8 +47,9 @@ _SEGMENT = const(2 << 16)
 class Transmitter:
     """Puts the packets of all connections into one virtqueue."""
 
-    def __init__(self, queue, store):
-        self._store = store
+    def __init__(self, queue, stack):
+        self._stack = stack
+        self._store = stack.store
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE, clear=False)
@@ -182,8 +183,12 @@ class Transmitter:
             w[_STACK + n] = slot & 0xFFFF
             w[_FREE] = n + 1
             done += 1
-        if done != 0 and self._waiting:
-            self._retry()
+        if done != 0:
+            if self._waiting:
+                self._retry()
+            # Not with the interrupt that they asked for: by then others have taken the slots.
+            if self._stack.starved:
+                self._stack.room_again()
         return done
 
     @micropython.native

@@ -115,6 +115,7 @@ class Waiter:
         if device is not None and not device.interrupts:
             device.poll()
             device.poll_events()
+            self._stack.out.reap()
             if left < 0 or left > _POLL_US:
                 left = _POLL_US
         if left < 0 or left > _LOOK_US:
