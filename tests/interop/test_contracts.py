@@ -2,6 +2,7 @@
 """The contracts that other people's scripts rely on: READY, echo, greeting, calls, fw_cfg."""
 
 import re
+import selectors
 import time
 
 import pytest
@@ -42,6 +43,32 @@ def test_echo_serves_200_connections_at_once(echo):
     for number, connection in enumerate(connections):
         assert connection.recv(100) == b"%d" % number
         connection.close()
+
+
+def test_200_busy_connections_all_get_round(echo):
+    """More than there are slots in the transmit ring: whoever waits for one is woken again."""
+    rounds = 150
+    watch = selectors.DefaultSelector()
+    left = {}
+    for number in range(200):
+        connection = echo.vsock.dial(ECHO_PORT)
+        connection.settimeout(10)
+        watch.register(connection, selectors.EVENT_READ, bytes([number]) * 64)
+        left[connection] = rounds
+    for key in list(watch.get_map().values()):
+        key.fileobj.sendall(key.data)
+    while left:
+        ready = watch.select(timeout=10)
+        assert ready, f"no answer on {len(left)} connections, {sorted(left.values())} rounds left"
+        for key, _ in ready:
+            assert receive(key.fileobj, 64) == key.data
+            left[key.fileobj] -= 1
+            if left[key.fileobj]:
+                key.fileobj.sendall(key.data)
+            else:
+                watch.unregister(key.fileobj)
+                del left[key.fileobj]
+                key.fileobj.close()
 
 
 def test_guest_greets_the_host_and_echoes_and_calls_again(echo):
