@@ -45,23 +45,24 @@ def test_echo_serves_200_connections_at_once(echo):
         connection.close()
 
 
-def test_200_busy_connections_all_get_round(echo):
+def test_200_busy_connections_all_get_round(echo, mebibytes):
     """More than there are slots in the transmit ring: whoever waits for one is woken again."""
-    rounds = 150
+    size = 16384
+    rounds = 5 * mebibytes // 8
     watch = selectors.DefaultSelector()
     left = {}
     for number in range(200):
         connection = echo.vsock.dial(ECHO_PORT)
-        connection.settimeout(10)
-        watch.register(connection, selectors.EVENT_READ, bytes([number]) * 64)
+        connection.settimeout(SECONDS)
+        watch.register(connection, selectors.EVENT_READ, bytes([number]) * size)
         left[connection] = rounds
     for key in list(watch.get_map().values()):
         key.fileobj.sendall(key.data)
     while left:
-        ready = watch.select(timeout=10)
+        ready = watch.select(timeout=SECONDS)
         assert ready, f"no answer on {len(left)} connections, {sorted(left.values())} rounds left"
         for key, _ in ready:
-            assert receive(key.fileobj, 64) == key.data
+            assert receive(key.fileobj, size) == key.data
             left[key.fileobj] -= 1
             if left[key.fileobj]:
                 key.fileobj.sendall(key.data)
