@@ -59,9 +59,9 @@ static inline uint64_t get_cr2(void) {
 }
 
 // x86 keeps all loads and stores in order but a load after a store to another place.
-// Before QEMU 8, TCG leaves mfence out for a machine with one processor, although a device may be another process:
-// a notification or an interrupt was lost now and then. Reading the TSC takes a lock there, by xchg, which is a
-// barrier; elsewhere it costs nothing to speak of.
+// QEMU 7.2's TCG leaves mfence out for a machine with one processor, although a device may be another process: a
+// notification or an interrupt could be lost. Reading the TSC takes a lock there, by xchg, which is a barrier; elsewhere
+// it costs nothing to speak of.
 static inline void fence(void) {
     uint32_t low, high;
     __asm__ volatile ("mfence; rdtsc" : "=a" (low), "=d" (high) : : "memory");

@@ -144,7 +144,7 @@ static mp_obj_t machine_dma_used(void) {
 }
 MP_DEFINE_CONST_FUN_OBJ_0(machine_dma_used_obj, machine_dma_used);
 
-// Arguments of copy() are small ints almost always; without a call for each, it takes half the time.
+// Arguments of copy() are small ints almost always, which need no call.
 static inline mp_int_t copy_number(mp_obj_t obj) {
     return mp_obj_is_small_int(obj) ? MP_OBJ_SMALL_INT_VALUE(obj) : mp_obj_get_int(obj);
 }

