@@ -284,7 +284,7 @@ def _modules():
     return {"machine": machine, "micropython": micropython, "uctypes": uctypes}
 
 
-OURS = ("pci", "hob", "fw_cfg", "virtio")
+OURS = ("errnos", "fw_cfg", "hob", "inline", "pci", "portable", "virtio")
 
 
 def _forget():

@@ -3,13 +3,18 @@
 
 import ast
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+import vsock_bench
 from pci_machine import MODULES
 
+from mpfw.expand import expand_tree
 from mpfw.upstream import build_unix_port, source_tree
 
+w = vsock_bench.module("virtio.words")
+WORDS = (w.Q_EVENT_IDX, w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_LAST_USED)  # that the server looks at
 EIO, ENOBUFS = 5, 105
 
 
@@ -28,8 +33,10 @@ class Server:
     def __init__(self):
         micropython = build_unix_port(source_tree())
         script = Path(__file__).with_name("queue_server.py")
+        self.modules = tempfile.TemporaryDirectory(prefix="mpfw-queue-")
+        expand_tree(MODULES, Path(self.modules.name))
         self.process = subprocess.Popen(
-            [micropython, script, MODULES],
+            [micropython, script, self.modules.name, *map(str, WORDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,6 +55,7 @@ class Server:
         self.process.stdin.close()
         self.process.wait(10)
         self.process.stdout.close()
+        self.modules.cleanup()
 
 
 def breaks(q, expression="q.pop()"):
