@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mpfw.programs import ProgramError, drain
+from mpfw.guest.programs import ProgramError, drain
 
 LOOPBACK = 1  # VMADDR_CID_LOCAL, which Python 3.11 does not name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pci_machine import MODULES
 
-from mpfw.upstream import build_unix_port, source_tree
+from mpfw.guest.upstream import build_unix_port, source_tree
 
 EIO, ENOBUFS = 5, 105
 

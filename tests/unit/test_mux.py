@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mpfw.mux import Mux
+from mpfw.lab.mux import Mux
 
 CREDIT = 512 * 1024  # bytes under way on one stream, at most
 

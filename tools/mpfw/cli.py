@@ -8,14 +8,14 @@ import click
 # Subcommand -> where its click command is.
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
-    "boot-time": "mpfw.boottime:boot_time",
+    "boot-time": "mpfw.guest.boottime:boot_time",
     "expand": "mpfw.expand:expand",
     "image": "mpfw.image.cli:image",
-    "lab": "mpfw.labshell:lab",
+    "lab": "mpfw.lab.shell:lab",
     "profile": "mpfw.bench.profile:profile",
-    "run": "mpfw.run:run",
-    "smoke": "mpfw.smoke:smoke",
-    "upstream": "mpfw.upstream:upstream",
+    "run": "mpfw.guest.run:run",
+    "smoke": "mpfw.guest.smoke:smoke",
+    "upstream": "mpfw.guest.upstream:upstream",
 }
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mpfw import layout as layouts
 from mpfw import paths
-from mpfw.guest import Guest
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
 from mpfw.image import build
-from mpfw.machine import Machine
+from mpfw.image import layout as layouts
 
 HERE = Path(__file__).parent
 HALT_TIMEOUT = 20

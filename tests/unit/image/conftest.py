@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mpfw import layout as layouts
 from mpfw.image import build, elf
+from mpfw.image import layout as layouts
 
 HERE = Path(__file__).parent
 RESET_VECTOR_SIZE = 0x40

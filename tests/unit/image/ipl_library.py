@@ -9,7 +9,8 @@ import mmap
 import subprocess
 from pathlib import Path
 
-from mpfw import layout, paths
+from mpfw import paths
+from mpfw.image import layout
 
 HERE = Path(__file__).parent
 SOURCES = ("volume.c", "elf.c", "memory_map.c", "fw_cfg.c")

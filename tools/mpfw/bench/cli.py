@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mpfw import deps, paths
+from mpfw import paths
 from mpfw.bench import guests, plan, report, results
 from mpfw.bench.client import MeasurementError
-from mpfw.guest import qemu_version
-from mpfw.machine import pick_accelerator
+from mpfw.build import deps
+from mpfw.guest.guest import qemu_version
+from mpfw.guest.machine import pick_accelerator
 
 DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
 

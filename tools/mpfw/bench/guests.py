@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpfw import layout, paths
+from mpfw import paths
 from mpfw.bench import linux
 from mpfw.bench.client import Client, MeasurementError
-from mpfw.boottime import EXIT_DEVICE, floor_image
-from mpfw.guest import Guest
+from mpfw.guest.boottime import EXIT_DEVICE, floor_image
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
+from mpfw.guest.vsockhost import VhostUserVsock
 from mpfw.image import build as image_build
-from mpfw.machine import Machine
-from mpfw.vsockhost import VhostUserVsock
+from mpfw.image import layout
 
 SOURCES = paths.ROOT / "ci" / "bench"
 PORT = 1234  # of the echo service, in every guest

@@ -10,8 +10,8 @@ from typing import Any
 
 from mpfw.bench.client import MeasurementError
 from mpfw.bench.guests import PORT, BenchGuest, Kind, Parts, time_nothing
-from mpfw.console import ConsoleError
-from mpfw.guest import GuestError
+from mpfw.guest.console import ConsoleError
+from mpfw.guest.guest import GuestError
 
 SMALL = 64  # bytes of a round trip
 LARGE = 65536  # bytes of a bulk write

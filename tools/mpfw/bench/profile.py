@@ -21,7 +21,7 @@ import click
 
 from mpfw import paths
 from mpfw.bench import guests, plan
-from mpfw.machine import pick_accelerator
+from mpfw.guest.machine import pick_accelerator
 
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from mpfw import layout
-from mpfw.image import ImageError, romfs
+from mpfw.image import ImageError, layout, romfs
 from mpfw.image import build as image_build
 from mpfw.image import inspect as image_inspect
 from mpfw.image import verify as image_verify

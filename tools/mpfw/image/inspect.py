@@ -2,9 +2,9 @@
 """What is in an image: volumes, files, sections, segments, and how much room is left."""
 
 from mpfw.image import ImageError, elf, ffs
+from mpfw.image.layout import Layout
 from mpfw.image.parse import File, Volume
 from mpfw.image.verify import parse, verify
-from mpfw.layout import Layout
 
 
 def _section(layout: Layout, section) -> dict:

@@ -2,8 +2,8 @@
 """Is an image whole? Every byte is either covered by a checksum or has only one right value."""
 
 from mpfw.image import ImageError, elf, ffs, romfs, te
+from mpfw.image.layout import FOUR_GIB, Layout
 from mpfw.image.parse import File, Finding, Volume, parse_volume
-from mpfw.layout import FOUR_GIB, Layout
 
 RESET_OFFSET_FROM_END = 16
 JMP_NEAR = 0xE9

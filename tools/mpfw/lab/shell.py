@@ -12,21 +12,22 @@ from pathlib import Path
 
 import click
 
-from mpfw import lab_initramfs, paths
-from mpfw.lab import Lab
+from mpfw import paths
+from mpfw.lab import image as lab_image
+from mpfw.lab.lab import Lab
 
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
 @click.command()
 @click.option(
-    "--suite", default=lab_initramfs.default_suite, help="Debian suite: bookworm, trixie, sid."
+    "--suite", default=lab_image.default_suite, help="Debian suite: bookworm, trixie, sid."
 )
 @click.option("--image", default=paths.IMAGE, type=click.Path(exists=True, path_type=Path))
 def lab(suite: str, image: Path) -> None:
     """A shell in the lab, where the kernel's vhost-vsock is."""
     click.echo(f"lab: booting Debian {suite}'s kernel; this takes some seconds", err=True)
-    with Lab(lab_initramfs.provide(suite)) as guest:
+    with Lab(lab_image.provide(suite)) as guest:
         guest.put("/lab/final_vsock.bin", image.read_bytes())
         size = os.get_terminal_size() if sys.stdin.isatty() else None
         arguments = [str(size.lines), str(size.columns)] if size else []

@@ -2,7 +2,7 @@
 """The virtual machine as a value: what QEMU is asked to build, and the command line that says so.
 
 The only place where a QEMU command line for the firmware is put together. It starts nothing; see
-mpfw.guest for that.
+mpfw.guest.guest for that.
 """
 
 import os

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from mpfw import deps
+from mpfw.build import deps
 
 GUEST_CID = 33
 KERNEL_DEVICE = Path("/dev/vhost-vsock")

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Make the locks from pyproject.toml: every package of build/venv, with digests.
 

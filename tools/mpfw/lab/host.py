@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The lab as a host: firmware guests that run inside it, on the kernel's own vhost-vsock.
 
-Tests use it as they use this machine (mpfw.host): console, QMP, dial and listen are ordinary
+Tests use it as they use this machine (mpfw.guest.host): console, QMP, dial and listen are ordinary
 sockets here, whose other ends are inside.
 """
 
@@ -11,11 +11,11 @@ import socket
 import time
 from pathlib import Path
 
-from mpfw.guest import Guest
-from mpfw.lab import Lab, LabError, Process
-from mpfw.machine import Machine
-from mpfw.programs import ProgramError, Programs
-from mpfw.vsockhost import KernelVsock
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
+from mpfw.guest.programs import ProgramError, Programs
+from mpfw.guest.vsockhost import KernelVsock
+from mpfw.lab.lab import Lab, LabError, Process
 
 _SILENCE = 30  # seconds that a booting guest may say nothing
 _FIRST_CHANNEL = 1000  # descriptor numbers in QEMU, above those of the lab's agent
@@ -47,7 +47,7 @@ class LabHost(Programs):
         return self._lab
 
     def guest(self, machine: Machine, vsock: bool = True, console: str = "socket", **options):
-        """A Guest, not yet started; `options` are those of mpfw.vsockhost.KernelVsock."""
+        """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A host is where guests run: this machine here, the lab in mpfw.lab. Both boot guests alike.
 
-Both run programs beside the guests (mpfw.programs). The guests' vsock devices differ from host to
-host; programs ask guest.vsock and need not know.
+Both run programs beside the guests. The guests' vsock devices differ from host to host; programs
+ask guest.vsock and need not know.
 """
 
-from mpfw import vsockhost
-from mpfw.guest import Guest
-from mpfw.machine import Machine
-from mpfw.programs import LocalPrograms
+from mpfw.guest import vsockhost
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
+from mpfw.guest.programs import LocalPrograms
 
 
 class LocalHost(LocalPrograms):

@@ -11,7 +11,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from mpfw.guest import Guest
+from mpfw.guest.guest import Guest
 
 PORT = 1234
 GREETING = b"hello from micropython\n"

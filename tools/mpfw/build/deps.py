@@ -13,7 +13,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpfw import debian, paths
+from mpfw import paths
+from mpfw.build import debian
 
 MANIFEST = paths.ROOT / "deps.toml"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.guest import Guest
-from mpfw.machine import Machine
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
 
 EXIT_PORT = 0xF4
 EXIT_DEVICE = f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1"

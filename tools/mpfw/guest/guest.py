@@ -16,10 +16,10 @@ import time
 import weakref
 from pathlib import Path
 
-from mpfw.console import Console
-from mpfw.machine import Machine
-from mpfw.qmp import Qmp
-from mpfw.vsockhost import VsockHost
+from mpfw.guest.console import Console
+from mpfw.guest.machine import Machine
+from mpfw.guest.qmp import Qmp
+from mpfw.guest.vsockhost import VsockHost
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
 
@@ -31,7 +31,7 @@ class GuestError(Exception):
 class Guest:
     """Context manager: boots `machine` on entry, ends QEMU on exit.
 
-    `vsock` is the host's side of a vsock device (mpfw.vsockhost), or None for a machine without.
+    `vsock` is the host's side of a vsock device, or None for a machine without.
     `console` is "socket" (self.console talks to it) or "pty" (self.pty names the terminal that
     other programs open).
     """

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import click
 
-from mpfw import deps, paths
-from mpfw.guest import Guest
-from mpfw.machine import Machine
+from mpfw import paths
+from mpfw.build import deps
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
 
 DIRECTORIES = "basics extmod float import io micropython misc stress unicode inlineasm".split()
 # Upstream sends native code to a target only as .mpy.

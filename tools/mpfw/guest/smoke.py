@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.conversation import PORT, wait_ready
-from mpfw.host import local_host
-from mpfw.machine import Machine
+from mpfw.guest.conversation import PORT, wait_ready
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine
 
 SIZE = 1 << 20
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.console import Console, ConsoleError
-from mpfw.conversation import ConversationFailed, converse, summary
-from mpfw.guest import Guest, GuestError
-from mpfw.host import local_host
-from mpfw.machine import Machine, pick_accelerator
+from mpfw.guest.console import Console, ConsoleError
+from mpfw.guest.conversation import ConversationFailed, converse, summary
+from mpfw.guest.guest import Guest, GuestError
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine, pick_accelerator
 
 ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 

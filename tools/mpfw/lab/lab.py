@@ -2,8 +2,8 @@
 """The lab: a small Linux guest with the kernel's own vhost-vsock, QEMU and socat inside.
 
 `Lab` boots it under software emulation and runs programs in it, moves files, and joins byte
-streams to sockets inside, all through one virtio-serial port (mpfw.mux). It knows nothing of the
-firmware; mpfw.labhost makes a host for firmware guests out of it.
+streams to sockets inside, all through one virtio-serial port (mpfw.lab.mux). It knows nothing of
+the firmware; mpfw.lab.host makes a host for firmware guests out of it.
 """
 
 import queue
@@ -18,10 +18,11 @@ import time
 from collections import deque
 from pathlib import Path
 
-from mpfw import lab_initramfs, mux
-from mpfw.initramfs import Cpio
-from mpfw.lab_initramfs import LAB, LabImage
-from mpfw.programs import Programs
+from mpfw.guest.programs import Programs
+from mpfw.lab import image as lab_image
+from mpfw.lab import mux
+from mpfw.lab.image import LAB, LabImage
+from mpfw.lab.initramfs import Cpio
 
 # One vCPU: with two, kernel oopses were seen. An SVM-capable AMD model: KVM works inside.
 CPU = "qemu64,+svm,+npt"
@@ -127,7 +128,7 @@ class Lab(Programs):
 
     def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
         """`memory` in MiB: what guests inside get, their files and about 300 MiB of its own."""
-        self.image = image or lab_initramfs.provide()
+        self.image = image or lab_image.provide()
         self.retries = []  # why earlier attempts to boot failed: for reports
         self._cpu = cpu
         self._memory = memory

@@ -2,7 +2,7 @@
 """firmware/layout.toml as Python objects, as a C header and as a nasm include.
 
 The one reader of that file. Needs only the standard library, so that the firmware's Makefile can
-run it before anything is installed: `python3 -m mpfw.layout c|nasm`.
+run it before anything is installed: `python3 -m mpfw.image.layout c|nasm`.
 """
 
 import sys
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOUR_GIB = 1 << 32
-LAYOUT_FILE = Path(__file__).resolve().parents[2] / "firmware" / "layout.toml"
+LAYOUT_FILE = Path(__file__).resolve().parents[3] / "firmware" / "layout.toml"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def guid_initializer(guid: uuid.UUID) -> str:
 
 def c_header(layout: Layout) -> str:
     """The text of layout.h."""
-    lines = ["// Generated from firmware/layout.toml by mpfw.layout.", "#pragma once", ""]
+    lines = ["// Generated from firmware/layout.toml by mpfw.image.layout.", "#pragma once", ""]
     lines += [f"#define {name} (0x{value:x}ull)" for name, value in numbers(layout).items()]
     guids = {f"GUID_{name.upper()}": guid for name, guid in layout.guids.items()}
     guids |= {f"GUID_{name.upper()}_FILE": v.file for name, v in layout.volumes.items()}
@@ -109,7 +109,7 @@ def c_header(layout: Layout) -> str:
 
 def nasm_include(layout: Layout) -> str:
     """The text of layout.inc."""
-    lines = ["; Generated from firmware/layout.toml by mpfw.layout."]
+    lines = ["; Generated from firmware/layout.toml by mpfw.image.layout."]
     lines += [f"%define {name} 0x{value:x}" for name, value in numbers(layout).items()]
     return "\n".join(lines) + "\n"
 
@@ -117,5 +117,5 @@ def nasm_include(layout: Layout) -> str:
 if __name__ == "__main__":
     WRITERS = {"c": c_header, "nasm": nasm_include}
     if len(sys.argv) != 2 or sys.argv[1] not in WRITERS:
-        sys.exit("usage: python3 -m mpfw.layout c|nasm")
+        sys.exit("usage: python3 -m mpfw.image.layout c|nasm")
     sys.stdout.write(WRITERS[sys.argv[1]](load()))
