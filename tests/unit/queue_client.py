@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pci_machine import MODULES
 
+from mpfw.guest.programs import pipe
 from mpfw.guest.upstream import build_unix_port, source_tree
 
 EIO, ENOBUFS = 5, 105
@@ -35,19 +36,21 @@ class Server:
             text=True,
             bufsize=1,
         )
+        self._stdin = pipe(self.process.stdin)
+        self._stdout = pipe(self.process.stdout)
 
     def __call__(self, expression):
-        self.process.stdin.write(expression + "\n")
-        kind, _, value = self.process.stdout.readline().strip().partition(" ")
+        self._stdin.write(expression + "\n")
+        kind, _, value = self._stdout.readline().strip().partition(" ")
         if kind == "=":
             return ast.literal_eval(value)
         name, _, arguments = value.partition(" ")
         raise RemoteError(name, ast.literal_eval(arguments or "()"))
 
     def close(self):
-        self.process.stdin.close()
+        self._stdin.close()
         self.process.wait(10)
-        self.process.stdout.close()
+        self._stdout.close()
 
 
 def breaks(q, expression="q.pop()"):

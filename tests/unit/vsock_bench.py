@@ -13,6 +13,7 @@ import types
 from array import array
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 VSOCK = Path(__file__).resolve().parents[2] / "mpy_modules" / "vsock"
 M32 = 0xFFFFFFFF
@@ -28,7 +29,7 @@ class Memory:
     def clear(self):
         self._starts = []
         self._buffers = []
-        self._pinned = deque(maxlen=8)
+        self._pinned: deque[tuple[int, memoryview]] = deque(maxlen=8)
         self._next = 0x1_4000_0000
         self.allocated = 0
         self.limit = None  # bytes of DMA memory; more is a MemoryError
@@ -133,7 +134,7 @@ class Clock:
 
 
 def _machine():
-    machine = types.ModuleType("machine")
+    machine: Any = types.ModuleType("machine")
     machine.DMABuffer = DMABuffer
     machine.copy = copy
     machine.nbytes = lambda buffer, write=False: memoryview(buffer).nbytes
@@ -145,6 +146,7 @@ def _machine():
 
 def _load(name, path, places=None):
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+    assert spec and spec.loader
     sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[name])
 
@@ -159,7 +161,7 @@ def module(name):
         _load("inline", VSOCK.parent / "inline.py")
     if "vsock" not in sys.modules:
         _load("vsock", VSOCK / "__init__.py", [str(VSOCK)])
-    found = importlib.import_module("vsock." + name)
+    found: Any = importlib.import_module("vsock." + name)
     if hasattr(found, "time"):
         found.time = Clock
     return found
@@ -183,7 +185,7 @@ class Wire(list):
     def free(self):
         return max(0, self.slots - len(self))
 
-    def copy(self, at, data, n):
+    def copy(self, at, data, n):  # type: ignore[override]
         assert self.free(), "a packet was added to a full queue"
         payload = bytes(_span(data, 0, n)) if n else b""
         header = _span(at, 0, 44).cast("I")

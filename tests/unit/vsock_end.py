@@ -46,7 +46,7 @@ class End:
 
     def flush(self, most=99):
         """The control packets owed, as headers."""
-        headers = []
+        headers: list[list[int]] = []
         while len(headers) < most and life.next_owed(self.block):
             headers.append(self.header())
         return headers
