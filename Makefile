@@ -83,7 +83,7 @@ upstream: image ## MicroPython's own tests on the firmware and on the unix port:
 	@$(MPFW) upstream totals
 
 lock: ## Make requirements.lock anew from pyproject.toml
-	@$(PYTHON) tools/lock.py
+	@PYTHONPATH=tools $(PYTHON) -m mpfw.build.lock
 
 clean: ## Remove what was built; keep what was fetched
 	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(IMAGE)
@@ -93,5 +93,5 @@ distclean: ## Remove everything that is not in the source tree
 
 # Called by `image` when the parts are up to date: rebuilt only if one of them is newer.
 $(IMAGE): $(wildcard $(BUILD)/firmware/*.bin $(BUILD)/firmware/*.elf) $(BUILD)/port/micropython.elf \
-          firmware/layout.toml $(wildcard tools/mpfw/image/*.py tools/mpfw/image*.py)
+          firmware/layout.toml $(wildcard tools/mpfw/image/*.py)
 	@$(MPFW) image build

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mpfw import guest as guests
 from mpfw import paths
-from mpfw.host import local_host
-from mpfw.labhost import lab_host
-from mpfw.machine import Machine
+from mpfw.guest import guest as guests
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine
+from mpfw.lab.host import lab_host
 
 LAB_NOTES = pytest.StashKey[list]()
 
@@ -67,8 +67,8 @@ def host(request):
 def boot(image, request):
     """A function that boots a guest: boot(vsock=True, console="socket", **machine_fields).
 
-    Every guest ends with the test. The machine's fields are those of mpfw.machine.Machine. The
-    host chosen carries vsock; a guest without it runs on this machine whichever that is.
+    Every guest ends with the test. The machine's fields are those of Machine. The host chosen
+    carries vsock; a guest without it runs on this machine whichever that is.
     """
     booted = []
 

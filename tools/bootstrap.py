@@ -21,7 +21,9 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from mpfw import debian, deps, lab_initramfs, paths
+from mpfw import paths
+from mpfw.build import debian, deps
+from mpfw.lab import image as lab_image
 
 # Whose packages each stage needs.
 STAGES = {
@@ -47,7 +49,7 @@ def main(stages: list[str]) -> None:
     if "bench" in wanted or ("run" in wanted and not Path("/dev/vhost-vsock").exists()):
         deps.provide("vhost-device-vsock")
     if "test" in wanted:
-        lab_initramfs.provide()
+        lab_image.provide()
 
 
 def missing_packages(stages: set[str]) -> list[str]:
@@ -71,7 +73,7 @@ def missing_packages(stages: set[str]) -> list[str]:
     return [name for name in absent if f"{name} installed" not in query.stdout.splitlines()]
 
 
-def _present(entry: dict) -> bool:
+def _present(entry: dict[str, str]) -> bool:
     if "command" in entry:
         return shutil.which(entry["command"]) is not None
     return "path" in entry and Path(entry["path"]).exists()

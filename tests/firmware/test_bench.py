@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mpfw.bench import guests, plan
-from mpfw.machine import pick_accelerator
+from mpfw.guest.machine import pick_accelerator
 
 BRIEF = replace(
     plan.QUICK,

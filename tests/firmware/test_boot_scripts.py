@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mpfw.machine import Machine
+from mpfw.guest.machine import Machine
 
 
 def test_without_a_vsock_device_one_line_names_the_option_and_the_repl_comes(boot):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mpfw.console import RemoteError
+from mpfw.guest.console import RemoteError
 
 
 def test_banner_names_version_and_port(boot):

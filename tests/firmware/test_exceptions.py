@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from mpfw import layout
-from mpfw.console import RemoteError
+from mpfw.guest.console import RemoteError
+from mpfw.image import layout
 
 PAYLOAD = layout.load().payload["base"]
 UNMAPPED = 0x7FFF_0000_0000  # above all RAM and every PCI window

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mpfw.console import RemoteError
+from mpfw.guest.console import RemoteError
 
 
 def test_a_file_by_name(boot):

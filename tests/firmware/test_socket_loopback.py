@@ -14,8 +14,8 @@ from socket import AF_VSOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
 
 import pytest
 
-from mpfw.host import local_host
-from mpfw.machine import Machine
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine
 
 IMPORTS = """
 import errno, select, socket, struct
@@ -28,7 +28,7 @@ def error(function, *arguments):
     try:
         function(*arguments)
     except OSError as e:
-        return errno.errorcode.get(e.errno, e.errno)
+        return errno.errorcode.get(e.errno or 0, e.errno)
     return None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mpfw.console import RemoteError
+from mpfw.guest.console import RemoteError
 
 ENTROPY = Path(__file__).with_name("entropy.py").read_text()
 

@@ -10,7 +10,7 @@ import os
 import pytest
 from sides import IDLE, GuestSide
 
-from mpfw.vsockhost import kernel_device_usable
+from mpfw.guest.vsockhost import kernel_device_usable
 
 _NO_GROWTH = (
     "the kernel never asks for credit: as with a Linux guest, a client that writes more than both "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A machine with two vsock devices, as one host side to whoever boots it."""
 
-from mpfw.vsockhost import VsockHost
+from mpfw.guest.vsockhost import VsockHost
 
 
 class TwoDevices(VsockHost):

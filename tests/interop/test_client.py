@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streams import SECONDS, Background
 
-from mpfw.host import local_host
+from mpfw.guest.host import local_host
 
 CLIENT = Path(__file__).with_name("client.py").read_text()
 LOOPBACK, HOST = 1, 2  # CIDs; Python 3.11 has no name for the first

@@ -9,7 +9,7 @@ from prelude import errno_of, listen
 from sides import IDLE, GuestSide
 from streams import SECONDS, exchange
 
-from mpfw.machine import Machine
+from mpfw.guest.machine import Machine
 
 GUEST, SECOND = 33, 34
 PORT = 7500

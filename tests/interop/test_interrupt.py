@@ -6,7 +6,7 @@ import time
 import pytest
 from streams import SECONDS, accept, receive
 
-from mpfw.console import RemoteError
+from mpfw.guest.console import RemoteError
 
 PORT = 7600
 

@@ -4,9 +4,9 @@
 import pytest
 from sides import IDLE, GuestSide, HostSide
 
-from mpfw import vsockhost
-from mpfw.host import local_host
-from mpfw.machine import Machine
+from mpfw.guest import vsockhost
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mpfw.programs import ProgramError, drain
+from mpfw.guest.programs import ProgramError, drain
 
 LOOPBACK = 1  # VMADDR_CID_LOCAL, which Python 3.11 does not name
 
@@ -90,7 +90,7 @@ def test_megabytes_pass_both_ways_at_once(guest):
     with guest.listen("vsock", socket.VMADDR_CID_ANY, 4001) as listener:
         near = guest.connect("vsock", LOOPBACK, 4001)
         far, _ = listener.accept()
-        got = {}
+        got: dict[str, bytes] = {}
         threads = [
             threading.Thread(target=_send_and_end, args=(near, data)),
             threading.Thread(target=_send_and_end, args=(far, data)),

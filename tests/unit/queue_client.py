@@ -11,7 +11,8 @@ import vsock_bench
 from pci_machine import MODULES
 
 from mpfw.expand import expand_tree
-from mpfw.upstream import build_unix_port, source_tree
+from mpfw.guest.programs import pipe
+from mpfw.guest.upstream import build_unix_port, source_tree
 
 w = vsock_bench.module("virtio.words")
 WORDS = (w.Q_EVENT_IDX, w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_LAST_USED)  # that the server looks at
@@ -42,19 +43,21 @@ class Server:
             text=True,
             bufsize=1,
         )
+        self._stdin = pipe(self.process.stdin)
+        self._stdout = pipe(self.process.stdout)
 
     def __call__(self, expression):
-        self.process.stdin.write(expression + "\n")
-        kind, _, value = self.process.stdout.readline().strip().partition(" ")
+        self._stdin.write(expression + "\n")
+        kind, _, value = self._stdout.readline().strip().partition(" ")
         if kind == "=":
             return ast.literal_eval(value)
         name, _, arguments = value.partition(" ")
         raise RemoteError(name, ast.literal_eval(arguments or "()"))
 
     def close(self):
-        self.process.stdin.close()
+        self._stdin.close()
         self.process.wait(10)
-        self.process.stdout.close()
+        self._stdout.close()
         self.modules.cleanup()
 
 

@@ -124,10 +124,10 @@ class TwoEnds(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.ends = None
+        self.ends: list[End] = []
 
     @rule(a=windows, b=windows, x=starts, y=starts)
-    @precondition(lambda self: self.ends is None)
+    @precondition(lambda self: not self.ends)
     def connect(self, a, b, x, y):
         self.ends = [End(1000, 2000, a, x, y), End(2000, 1000, b, y, x)]
         client, server = self.ends

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mpfw.console import Console, ConsoleClosed, ConsoleError, ConsoleTimeout, RemoteError
+from mpfw.guest.console import Console, ConsoleClosed, ConsoleError, ConsoleTimeout, RemoteError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mpfw import debian
+from mpfw.build import debian
 
 RELEASE = debian.codename()
 

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from mpfw import debian, deps
+from mpfw.build import debian, deps
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mpfw import machine
-from mpfw.machine import Machine
+from mpfw.guest import machine
+from mpfw.guest.machine import Machine
 
 
 def command(tmp_path, **fields):

@@ -4,6 +4,7 @@
 import contextlib
 import sys
 import types
+from typing import Any
 
 import pci_machine
 import pytest
@@ -52,7 +53,7 @@ class Time(types.ModuleType):
 def opened(function):
     """virtio.device, and the transport of `function`."""
     with imported(Machine({(2, 0): function}), "pci") as pci:
-        queue = types.ModuleType("virtio.queue")
+        queue: Any = types.ModuleType("virtio.queue")
         queue.Virtqueue = Queue
         sys.modules["virtio.queue"] = queue
         real, sys.modules["time"] = sys.modules["time"], Time("time")

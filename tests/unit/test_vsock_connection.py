@@ -43,7 +43,7 @@ class TwoEnds(RuleBasedStateMachine):
         for end in self.ends:
             end.memory = memory
         self.accepted = False
-        self.links = deque(), deque()  # to end 0, to end 1
+        self.links: tuple[deque, deque] = deque(), deque()  # to end 0, to end 1
         self.arrived = [0, 0]  # bytes that reached an end, kept or not
         self.packets = 0
         control.connect(self.ends[0].block)

@@ -471,7 +471,7 @@ def short_splice(conn):
 @pytest.mark.parametrize("ask", [short_send, short_splice, lambda conn: conn.room()])
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     conn = host.connected()
-    woken = []
+    woken: list[object] = []
     conn.watch = SimpleNamespace(add=woken.append)
     host.data(1234, 5000, bytes(500))
     assert woken == [conn]

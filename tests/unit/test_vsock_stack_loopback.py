@@ -6,6 +6,7 @@ them may be left: no connection, no port, no segment of memory.
 """
 
 import random
+from typing import Any
 
 import vsock_bench
 from hypothesis import given, settings
@@ -157,7 +158,7 @@ class Transfers(RuleBasedStateMachine):
         return None if pair[side].closed else (pair[side], pair[1 - side])
 
     sizes = st.one_of(st.integers(1, 200), st.sampled_from([4096, 4097, 65536, 65537, 300000]))
-    pick_one = {"which": st.integers(0, 5), "side": st.integers(0, 1)}
+    pick_one: Any = {"which": st.integers(0, 5), "side": st.integers(0, 1)}
 
     @rule(**pick_one, n=sizes)
     def send(self, which, side, n):
@@ -197,7 +198,7 @@ class Transfers(RuleBasedStateMachine):
     @rule(**pick_one)
     def close(self, which, side):
         me, peer = self.pick(which, side) or (None, None)
-        if me is not None:
+        if me is not None and peer is not None:
             me.close(self.stack)
             if peer.closed:
                 self.pairs = [pair for pair in self.pairs if me not in pair]

@@ -90,7 +90,7 @@ class Queues(RuleBasedStateMachine):
         self.large = large
         self.chunks = chunks
         self.blocks = [control_block(STREAM, window), control_block(SEQPACKET, window)]
-        self.packets = [[], []]  # [data, flags] in order
+        self.packets: tuple[list, list] = ([], [])  # [data, flags] in order
         self.posted = []
         self.lent = []  # (segment, address, bytes) that the device still reads
         self.promised = 0

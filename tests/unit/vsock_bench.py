@@ -15,6 +15,7 @@ import types
 from array import array
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 MODULES = Path(__file__).resolve().parents[2] / "mpy_modules"
 OURS = ("errnos", "inline", "portable", "sockets", "virtio", "vsock")
@@ -30,7 +31,7 @@ class Memory:
     def clear(self):
         self._starts = []
         self._buffers = []
-        self._pinned = deque(maxlen=8)
+        self._pinned: deque[tuple[int, memoryview]] = deque(maxlen=8)
         self._next = 0x1_4000_0000
         self.allocated = 0
         self.limit = None  # bytes of DMA memory; more is a MemoryError
@@ -139,7 +140,7 @@ class Clock:
 
 
 def _machine():
-    machine = types.ModuleType("machine")
+    machine: Any = types.ModuleType("machine")
     machine.DMABuffer = DMABuffer
     machine.fence = lambda: None
     machine.log = lambda where, message, level="INFO": None
@@ -170,9 +171,9 @@ def module(name):
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     sys.modules["machine"] = _machine()
-    portable = importlib.import_module("portable")
+    portable: Any = importlib.import_module("portable")
     portable.memory = memory
-    found = importlib.import_module(name)
+    found: Any = importlib.import_module(name)
     for clock in ("ticks_ms", "ticks_add", "ticks_diff"):
         if hasattr(found, clock):
             setattr(found, clock, getattr(Clock, clock))
@@ -202,7 +203,7 @@ class Wire(list):
     def free(self):
         return max(0, self.slots - len(self))
 
-    def copy(self, at, data, n):
+    def copy(self, at, data, n):  # type: ignore[override]
         assert self.free(), "a packet was added to a full queue"
         payload = bytes(portable._span(data, 0, n)) if n else b""
         header = portable._span(at, 0, w.HEADER_LEN).cast("I")

@@ -48,7 +48,7 @@ class End:
 
     def flush(self, most=99):
         """The control packets owed, as headers."""
-        headers = []
+        headers: list[list[int]] = []
         while len(headers) < most and control.next_owed(self.block):
             headers.append(self.header())
         return headers

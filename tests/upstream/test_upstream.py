@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mpfw import upstream
-from mpfw.guest import Guest
-from mpfw.machine import Machine
+from mpfw.guest import upstream
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
 
 # Tests that a run must at least have performed; upstream's unix port performs 901, 898, 880.
 LEAST = {"plain": 865, "via-mpy": 845, "native": 825}

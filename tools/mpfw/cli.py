@@ -8,30 +8,31 @@ import click
 # Subcommand -> where its click command is.
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
-    "boot-time": "mpfw.boottime:boot_time",
+    "boot-time": "mpfw.guest.boottime:boot_time",
     "expand": "mpfw.expand:expand",
     "image": "mpfw.image.cli:image",
-    "lab": "mpfw.labshell:lab",
+    "lab": "mpfw.lab.shell:lab",
     "profile": "mpfw.bench.profile:profile",
-    "run": "mpfw.run:run",
-    "smoke": "mpfw.smoke:smoke",
-    "upstream": "mpfw.upstream:upstream",
+    "run": "mpfw.guest.run:run",
+    "smoke": "mpfw.guest.smoke:smoke",
+    "upstream": "mpfw.guest.upstream:upstream",
 }
 
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand's module only when it is used."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
-    def get_command(self, ctx, name):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def main():
+def main() -> None:
     """MicroPython as firmware: build, inspect, boot and test the flash image."""

@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mpfw import deps, paths
+from mpfw import paths
 from mpfw.bench import guests, plan, report, results
 from mpfw.bench.client import MeasurementError
-from mpfw.guest import qemu_version
-from mpfw.machine import pick_accelerator
+from mpfw.build import deps
+from mpfw.guest.guest import qemu_version
+from mpfw.guest.machine import pick_accelerator
 
 DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
 
@@ -30,7 +31,7 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
     default=paths.BUILD / "bench" / "results",
     help="Directory for results.json, README.md and the plots.",
 )
-def bench(quick, image, accel, output):
+def bench(quick: bool, image: Path, accel: str, output: Path) -> None:
     """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
     accel = pick_accelerator() if accel == "auto" else accel
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
@@ -102,7 +103,9 @@ def _about(accel: str, kernel: str, command: str) -> dict[str, str]:
     }
 
 
-def _write(output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict) -> None:
+def _write(
+    output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict[str, str]
+) -> None:
     from mpfw.bench import plots  # matplotlib takes a second to import
 
     output.mkdir(parents=True, exist_ok=True)

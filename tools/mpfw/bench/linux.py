@@ -11,7 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpfw import debian, deps, initramfs, paths
+from mpfw import paths
+from mpfw.build import debian, deps
+from mpfw.lab import initramfs
 
 MODULES = ["virtio_pci", "vmw_vsock_virtio_transport"]
 # As quick and quiet as its users would start it: no log on the slow serial port, no mitigations.

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from mpfw.image import ImageError, elf, ffs, te
-from mpfw.layout import Layout, Volume
+from mpfw.image.layout import Layout, Volume
 
 RESET_ADDRESS_FROM_END = 16
 

@@ -12,32 +12,39 @@ from pathlib import Path
 
 import click
 
-from mpfw import lab_initramfs, paths
-from mpfw.lab import Lab
+from mpfw import paths
+from mpfw.guest.programs import Process
+from mpfw.lab import image as lab_image
+from mpfw.lab.lab import Lab
 
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
 @click.command()
 @click.option(
-    "--suite", default=lab_initramfs.default_suite, help="Debian suite: bookworm, trixie, sid."
+    "--suite", default=lab_image.default_suite, help="Debian suite: bookworm, trixie, sid."
 )
 @click.option("--image", default=paths.IMAGE, type=click.Path(exists=True, path_type=Path))
 def lab(suite: str, image: Path) -> None:
     """A shell in the lab, where the kernel's vhost-vsock is."""
     click.echo(f"lab: booting Debian {suite}'s kernel; this takes some seconds", err=True)
-    with Lab(lab_initramfs.provide(suite)) as guest:
+    with Lab(lab_image.provide(suite)) as guest:
         guest.put("/lab/final_vsock.bin", image.read_bytes())
         size = os.get_terminal_size() if sys.stdin.isatty() else None
         arguments = [str(size.lines), str(size.columns)] if size else []
         console = guest.console()
         shell = guest.spawn(["sh", "-c", _SHELL, "shell", *arguments])
         ended, wake = socket.socketpair()
-        threading.Thread(target=lambda: (shell.wait(), wake.close()), daemon=True).start()
+
+        def watch() -> None:
+            shell.wait()
+            wake.close()
+
+        threading.Thread(target=watch, daemon=True).start()
         sys.exit(_join_terminal(console, ended, shell))
 
 
-def _join_terminal(console: socket.socket, ended: socket.socket, shell) -> int:
+def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process) -> int:
     """Pass keys and text on until the shell has ended; its exit code."""
     keyboard = sys.stdin.fileno()
     saved = termios.tcgetattr(keyboard) if sys.stdin.isatty() else None

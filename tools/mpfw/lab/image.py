@@ -3,7 +3,7 @@
 
 `provide(suite)` makes them once and keeps them under build/lab/ until contents.toml, the package
 list in deps.toml or the code that makes them change. What to put in, and what it needs, is decided
-here; mpfw.initramfs does the unpacking and the writing.
+here; mpfw.lab.initramfs does the unpacking and the writing.
 """
 
 import fnmatch
@@ -17,8 +17,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpfw import debian, deps, initramfs, paths
-from mpfw.initramfs import Cpio
+from mpfw import paths
+from mpfw.build import debian, deps
+from mpfw.lab import initramfs
+from mpfw.lab.initramfs import Cpio
 
 LAB = paths.ROOT / "ci" / "lab"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"

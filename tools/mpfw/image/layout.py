@@ -2,7 +2,7 @@
 """firmware/layout.toml as Python objects, as a C header and as a nasm include.
 
 The one reader of that file. Needs only the standard library, so that the firmware's Makefile can
-run it before anything is installed: `python3 -m mpfw.layout c|nasm`.
+run it before anything is installed: `python3 -m mpfw.image.layout c|nasm`.
 """
 
 import sys
@@ -11,8 +11,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpfw import paths
+
 FOUR_GIB = 1 << 32
-LAYOUT_FILE = Path(__file__).resolve().parents[2] / "firmware" / "layout.toml"
+LAYOUT_FILE = paths.ROOT / "firmware" / "layout.toml"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def load(path: Path = LAYOUT_FILE) -> Layout:
     with open(path, "rb") as file:
         data = tomllib.load(file)
     flash_size, block_size = data["flash"]["size"], data["flash"]["block_size"]
-    volumes, offset = {}, 0
+    volumes: dict[str, Volume] = {}
+    offset = 0
     for name, entry in data["volumes"].items():
         if entry["size"] % block_size:
             raise ValueError(f"{path}: volume {name} is not a whole number of blocks")
@@ -99,7 +102,7 @@ def guid_initializer(guid: uuid.UUID) -> str:
 
 def c_header(layout: Layout) -> str:
     """The text of layout.h."""
-    lines = ["// Generated from firmware/layout.toml by mpfw.layout.", "#pragma once", ""]
+    lines = ["// Generated from firmware/layout.toml by mpfw.image.layout.", "#pragma once", ""]
     lines += [f"#define {name} (0x{value:x}ull)" for name, value in numbers(layout).items()]
     guids = {f"GUID_{name.upper()}": guid for name, guid in layout.guids.items()}
     guids |= {f"GUID_{name.upper()}_FILE": v.file for name, v in layout.volumes.items()}
@@ -109,7 +112,7 @@ def c_header(layout: Layout) -> str:
 
 def nasm_include(layout: Layout) -> str:
     """The text of layout.inc."""
-    lines = ["; Generated from firmware/layout.toml by mpfw.layout."]
+    lines = ["; Generated from firmware/layout.toml by mpfw.image.layout."]
     lines += [f"%define {name} 0x{value:x}" for name, value in numbers(layout).items()]
     return "\n".join(lines) + "\n"
 
@@ -117,5 +120,5 @@ def nasm_include(layout: Layout) -> str:
 if __name__ == "__main__":
     WRITERS = {"c": c_header, "nasm": nasm_include}
     if len(sys.argv) != 2 or sys.argv[1] not in WRITERS:
-        sys.exit("usage: python3 -m mpfw.layout c|nasm")
+        sys.exit("usage: python3 -m mpfw.image.layout c|nasm")
     sys.stdout.write(WRITERS[sys.argv[1]](load()))

@@ -2,12 +2,14 @@
 """The virtual machine as a value: what QEMU is asked to build, and the command line that says so.
 
 The only place where a QEMU command line for the firmware is put together. It starts nothing; see
-mpfw.guest for that.
+mpfw.guest.guest for that.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mpfw import paths
 
@@ -34,7 +36,7 @@ def pick_accelerator() -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a guest is made of. Everything has the contract's default (DESIGN.md section 6)."""
+    """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
     machine: str = "q35"
@@ -44,12 +46,12 @@ class Machine:
     accel: str = "auto"  # "auto", "tcg" or "kvm"
     display: tuple[str, ...] = ("-display", "none")
     devices: tuple[str, ...] = ()  # values of -device, in this order, before the vsock device
-    fw_cfg: dict[str, str | bytes] = field(default_factory=dict)  # name -> content
+    fw_cfg: Mapping[str, str | bytes] = field(default_factory=dict)  # name -> content
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
     qemu: str = "qemu-system-x86_64"
 
-    def with_options(self, **changes) -> "Machine":
+    def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
@@ -72,13 +74,21 @@ class Machine:
         options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]
         options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
-        for number, (name, content) in enumerate(self.fw_cfg.items()):
-            path = fw_cfg_dir / f"fw_cfg.{number}"
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-            options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+        if self.fw_cfg:
+            options += self._fw_cfg_options(fw_cfg_dir)
         for device in self.devices:
             options += ["-device", device]
         return [self.qemu, *options, *self.extra]
+
+    def _fw_cfg_options(self, directory: Path | None) -> list[str]:
+        if directory is None:
+            raise ValueError("fw_cfg entries need a directory for their files")
+        options = []
+        for number, (name, content) in enumerate(self.fw_cfg.items()):
+            path = directory / f"fw_cfg.{number}"
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+        return options
 
     def _memory_backend(self) -> str:
         if self.share_memory:

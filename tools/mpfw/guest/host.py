@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 """A host is where guests run: this machine here, the lab in mpfw.lab. Both boot guests alike.
 
-Both run programs beside the guests (mpfw.programs). The guests' vsock devices differ from host to
-host; programs ask guest.vsock and need not know.
+Both run programs beside the guests. The guests' vsock devices differ from host to host; programs
+ask guest.vsock and need not know.
 """
 
-from mpfw import vsockhost
-from mpfw.guest import Guest
-from mpfw.machine import Machine
-from mpfw.programs import LocalPrograms
+from typing import Any
+
+from mpfw.guest import vsockhost
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Machine
+from mpfw.guest.programs import LocalPrograms
 
 
 class LocalHost(LocalPrograms):
@@ -18,7 +20,9 @@ class LocalHost(LocalPrograms):
         """`kind`: a name in vsockhost.KINDS."""
         self.kind = kind
 
-    def guest(self, machine: Machine, vsock: bool = True, console: str = "socket", **options):
+    def guest(
+        self, machine: Machine, vsock: bool = True, console: str = "socket", **options: Any
+    ) -> Guest:
         """A Guest, not yet started; `options` are those of the kind's VsockHost."""
         device = vsockhost.pick(self.kind, **options) if vsock else None
         return Guest(machine, device, console)

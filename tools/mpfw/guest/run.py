@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.console import Console, ConsoleError
-from mpfw.conversation import ConversationFailed, converse, summary
-from mpfw.guest import Guest, GuestError
-from mpfw.host import local_host
-from mpfw.machine import Machine, pick_accelerator
+from mpfw.guest.console import Console, ConsoleError
+from mpfw.guest.conversation import ConversationFailed, converse, summary
+from mpfw.guest.guest import Guest, GuestError
+from mpfw.guest.host import local_host
+from mpfw.guest.machine import Machine, pick_accelerator
 
 ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 
@@ -27,7 +27,9 @@ ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 @click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
 @click.option("--script", type=click.Path(path_type=Path, exists=True), help="main.py to run.")
 @click.argument("argv", nargs=-1)
-def run(image, memory, accel, kind, script, argv):
+def run(
+    image: Path, memory: str, accel: str, kind: str, script: Path | None, argv: tuple[str, ...]
+) -> None:
     """Boot the firmware and talk to it.
 
     Without --script: a conversation both ways between the built-in echo and socat. With it, the
@@ -52,7 +54,7 @@ def run(image, memory, accel, kind, script, argv):
 
 
 def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes]:
-    entries = {}
+    entries: dict[str, str | bytes] = {}
     if script is not None:
         entries["opt/micropython/main.py"] = script.read_bytes()
     if argv:

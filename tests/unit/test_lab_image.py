@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mpfw import debian, deps, lab_initramfs
-from mpfw.initramfs import Cpio, add_modules
+from mpfw.build import debian, deps
+from mpfw.lab import image as lab_image
+from mpfw.lab.initramfs import Cpio, add_modules
 
 
 def entries(archive: bytes) -> list[tuple[str, int, bytes]]:
@@ -72,7 +73,7 @@ def test_links_bring_what_they_lead_to(tmp_path):
     (tmp_path / "usr/lib/libc.so.6.1").write_bytes(b"")
     (tmp_path / "usr/lib/libc.so.6").symlink_to("libc.so.6.1")
     (tmp_path / "usr/lib/libc.so").symlink_to("/usr/lib/libc.so.6")
-    chain = lab_initramfs._with_links(tmp_path, tmp_path / "usr/lib/libc.so")
+    chain = lab_image._with_links(tmp_path, tmp_path / "usr/lib/libc.so")
     assert {path.name for path in chain} == {"libc.so", "libc.so.6", "libc.so.6.1"}
 
 
@@ -97,4 +98,4 @@ def test_packages_that_cannot_be_had_are_named_in_deps_tomls_terms(tmp_path, mon
 
     monkeypatch.setattr(debian.Suite, "closure", no_network)
     with pytest.raises(deps.DependencyError, match=r"\[lab\] in deps.toml.*\nno mirror answers"):
-        lab_initramfs.provide("trixie", tmp_path)
+        lab_image.provide("trixie", tmp_path)
