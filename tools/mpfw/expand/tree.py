@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from mpfw.expand.fold import fold
-from mpfw.expand.inline import MARK, Expander
+from mpfw.expand.inline import Expander
 from mpfw.expand.modules import Module, read
+from mpfw.expand.units import MARK
 
 
 def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
