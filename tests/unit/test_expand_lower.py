@@ -302,6 +302,21 @@ def hidden(two):
 """
 
 
+def test_a_class_of_which_all_is_expanded_is_still_one(tmp_path):
+    text = """
+class Both:
+    @micropython.viper
+    def work(self):
+        return low.note(1)
+
+
+def work():
+    return Both().work()
+"""
+    root = tree(tmp_path, text)
+    assert run(root / "source", "high.work") == run(root / "target", "high.work") == 1
+
+
 def test_a_name_is_what_it_is_in_its_own_module(tmp_path):
     modules = {"base": BASE, "one": ONE, "two": TWO, "three": THREE}
     files = {"inline.py": INLINE, "viper.py": VIPER}

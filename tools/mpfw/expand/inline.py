@@ -45,8 +45,7 @@ class Place:
     """A call that was expanded."""
 
     callee: str  # dotted, with its module
-    module: str
-    function: str  # of that module: where the body went
+    caller: str  # where the body went
     line: int
 
 
@@ -55,7 +54,7 @@ class Expander:
 
     def __init__(self, modules: Mapping[str, Module]):
         self.units = units(modules)
-        self.places: set[Place] = set()  # what was expanded
+        self.places: dict[str, list[Place]] = {}  # what was expanded, by the caller
         self._bodies: dict[tuple[str, str], ast.FunctionDef] = {}
         self._open: list[tuple[str, str]] = []  # being expanded, to find recursion
 
@@ -122,10 +121,13 @@ class Expander:
         self, unit: Unit, owner: str | None, function: ast.FunctionDef
     ) -> tuple[ast.FunctionDef, bool]:
         """A copy of a function without the calls, and whether there were any."""
-        result = copy.deepcopy(function)
-        site = _Site(self, unit, f"{owner}.{function.name}" if owner else function.name, function)
-        result.body = Lowering(site).block(result.body)
-        return result, site.changed
+        site = _Site(self, unit, owner, function)
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        result = copy.copy(function)
+        if any(map(site.is_inline, calls)):
+            result.body = Lowering(site).block(copy.deepcopy(function.body))
+        self.places[site.name] = site.places
+        return result, bool(site.places)
 
     def target(self, site: "_Site", call: ast.Call) -> tuple[Unit, str] | None:
         """The module and name of the @inline function that is called, or None."""
@@ -167,7 +169,7 @@ class Expander:
             expanded, _ = self._expanded(unit, name.rpartition(".")[0] or None, function)
             self._open.pop()
             if ast.get_docstring(function, clean=False) is not None:
-                del expanded.body[0]
+                expanded.body = expanded.body[1:]
             body.check(unit, expanded)
             self._bodies[key] = expanded
         return self._bodies[key]
@@ -176,16 +178,18 @@ class Expander:
 class _Site:
     """A function that calls: what Lowering and the bodies ask about it."""
 
-    def __init__(self, expander: Expander, unit: Unit, name: str, function: ast.FunctionDef):
+    def __init__(
+        self, expander: Expander, unit: Unit, owner: str | None, function: ast.FunctionDef
+    ):
         self.unit = unit
+        self.name = ".".join(filter(None, [unit.name, owner, function.name]))
+        self.places: list[Place] = []
         self.local = local_names(function)
         self.variables = unit.variables
         self.imports = {k: v for k, v in unit.imports.items() if k not in unit.names}
         self.imports |= imported(unit, imports(function))
         self.constants = {k: v for k, v in unit.constants.items() if k not in self.local}
-        self.changed = False
         self._expander = expander
-        self._name = name
 
     def is_inline(self, call: ast.Call) -> bool:
         return self._expander.target(self, call) is not None
@@ -204,9 +208,7 @@ class _Site:
         returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
         if wanted and not (returns and returns[0].value):
             raise self.error(call, f"{name} returns nothing")
-        self.changed = True
-        place = Place(f"{callee.name}.{name}", self.unit.name, self._name, call.lineno)
-        self._expander.places.add(place)
+        self.places.append(Place(f"{callee.name}.{name}", self.name, call.lineno))
         made = body.Copy(callee, name, function)
         return made.statements(call, self), ast.Name(made.result, ast.Load())
 
@@ -219,7 +221,7 @@ class _Site:
         if callee is self.unit or not (name in callee.names or name in known):
             # The same name here: of this module, or a builtin.
             if name in self.local:
-                why = f"{self.unit.path}: the local {name} of {self._name} hides what this means"
+                why = f"the local {name} of {self.name} hides what this means"
                 raise callee.error(node, why)
             return ast.Name(name, ast.Load())
         origin, original = meant
@@ -262,6 +264,11 @@ def _text(unit: Unit, source: str, pieces: list[Piece], unused: set[int]) -> str
             moved.append(piece)
         elif piece.marked:
             _blank_mark(lines, piece.source)
+    gone = unused | {id(piece.source) for piece in moved}
+    for node in unit.tree.body:
+        if isinstance(node, ast.ClassDef) and all(id(member) in gone for member in node.body):
+            # What is moved comes back at the end.
+            lines[node.body[0].lineno - 1] = " " * node.body[0].col_offset + "pass"
     lines = ["" if line == f"from {MARK} import {MARK}" else line for line in lines]
     text = "\n".join(lines) + "\n"
     for name, (origin, original) in sorted(unit.extra.items()):

@@ -28,21 +28,14 @@ def units(modules: Mapping[str, Module]) -> dict[str, Unit]:
     found = {}
     for name, module in modules.items():
         unit = Unit(module.name, module.path, module.place, module.source, module.tree)
-        _take_imports(unit)
+        unit.imports = imported(unit, imports(unit.tree, definitions=False))
+        for each in ast.walk(unit.tree):
+            if isinstance(each, ast.Global):
+                unit.variables.update(each.names)
         for node in unit.tree.body:
             _take_definition(unit, node)
         found[name] = unit
     return found
-
-
-def _take_imports(unit: Unit) -> None:
-    inside: set[ast.AST] = set()
-    for each in ast.walk(unit.tree):
-        if isinstance(each, (ast.FunctionDef, ast.ClassDef)):
-            inside.update(imports(each))
-        elif isinstance(each, ast.Global):
-            unit.variables.update(each.names)
-    unit.imports = imported(unit, [node for node in imports(unit.tree) if node not in inside])
 
 
 def imported(
