@@ -226,8 +226,7 @@ ATT_CLOSED = const(2)
 # A Device's words: what its receive loop needs.
 DEV_POOL = const(0)  # address of the pool of receive buffers; never changes
 DEV_OUT = const(2)  # address of the Transmitter's words; never changes
-DEV_RX = const(4)  # address of the Receiver's words; never changes
-DEV_BASE = const(6)  # address of the payload of large segment 0; never changes
-DEV_ATTENTION = const(8)  # address of the Attention's words; never changes
-DEV_RING = const(10)  # address of the receive queue's state; never changes
-DEV_WORDS = const(12)
+DEV_BASE = const(4)  # address of the payload of large segment 0; never changes
+DEV_ATTENTION = const(6)  # address of the Attention's words; never changes
+DEV_RING = const(8)  # address of the receive queue's state; never changes
+DEV_WORDS = const(10)
