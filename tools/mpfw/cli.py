@@ -12,6 +12,7 @@ COMMANDS = {
     "expand": "mpfw.expand:expand",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",

@@ -12,6 +12,8 @@ from pathlib import Path
 from mpfw import paths
 
 DEBUGCON_PORT = 0x402
+# fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
+COMMON_FW_CFG: dict[str, str | bytes] = {}
 
 
 def kvm_is_real() -> bool:
@@ -72,7 +74,8 @@ class Machine:
         options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]
         options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
-        for number, (name, content) in enumerate(self.fw_cfg.items()):
+        common = COMMON_FW_CFG if self.image is not None else {}
+        for number, (name, content) in enumerate((common | self.fw_cfg).items()):
             path = fw_cfg_dir / f"fw_cfg.{number}"
             path.write_bytes(content.encode() if isinstance(content, str) else content)
             options += ["-fw_cfg", f"name={name},file={_escape(path)}"]

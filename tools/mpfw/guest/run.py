@@ -16,6 +16,7 @@ from mpfw.guest.conversation import ConversationFailed, converse, summary
 from mpfw.guest.guest import Guest, GuestError
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine, pick_accelerator
+from mpfw.guest.overlay import OverlayError, overlay
 
 ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 
@@ -26,8 +27,15 @@ ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 @click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")
 @click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
 @click.option("--script", type=click.Path(path_type=Path, exists=True), help="main.py to run.")
+@click.option(
+    "--overlay",
+    "directory",
+    type=click.Path(path_type=Path),
+    envvar="MPFW_OVERLAY",
+    help="Modules to run in place of the frozen ones; laid out as mpy_modules is.",
+)
 @click.argument("argv", nargs=-1)
-def run(image, memory, accel, kind, script, argv):
+def run(image, memory, accel, kind, script, directory, argv):
     """Boot the firmware and talk to it.
 
     Without --script: a conversation both ways between the built-in echo and socat. With it, the
@@ -35,7 +43,8 @@ def run(image, memory, accel, kind, script, argv):
     console is yours (Ctrl-A x ends it); otherwise the guest is powered off.
     """
     accel = pick_accelerator() if accel == "auto" else accel
-    machine = Machine(image=image, memory=memory, accel=accel, fw_cfg=_fw_cfg(script, argv))
+    fw_cfg = _fw_cfg(script, argv) | _laid_over(directory, image)
+    machine = Machine(image=image, memory=memory, accel=accel, fw_cfg=fw_cfg)
     host = local_host(kind)
     print(f"{image.name}: accelerator {accel}, vsock device {host.kind}")
     with host.guest(machine) as guest:
@@ -59,6 +68,18 @@ def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes
         quoted = ["'" + word.replace("'", "'\"'\"'") + "'" for word in argv]
         entries["opt/micropython/argv"] = " ".join(quoted)
     return entries
+
+
+def _laid_over(directory: Path | None, image: Path) -> dict[str, bytes]:
+    """The fw_cfg entry with the modules of an overlay; says which they are."""
+    if directory is None:
+        return {}
+    try:
+        modules = overlay(directory, image)
+    except OverlayError as error:
+        raise click.ClickException(str(error)) from None
+    print(modules)
+    return modules.fw_cfg
 
 
 def power_off(guest: Guest) -> None:

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Modules that a guest runs in place of the image's frozen ones, without a rebuild.
+
+A directory is laid over mpy_modules and the whole tree is expanded: a changed constant or @inline
+function reaches into other modules. Every module whose text then differs from what the image was
+built of is compiled and goes to the guest in one fw_cfg file, a ROMFS image that the guest mounts
+before it imports anything (mpy_modules/_overlay.py).
+"""
+
+import ast
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfw import paths
+from mpfw.expand import MARK, Expander, ExpandError, load
+from mpfw.guest.names import Tree, undefined
+from mpfw.image import ImageError, ffs, layout, romfs, verify
+
+FW_CFG = "opt/micropython/overlay"
+MODULES = paths.ROOT / "mpy_modules"
+# These run before an overlay is there, or say what the image is built of.
+FIXED = tuple(map(Path, ("_boot.py", "_overlay.py", "boot.py", "main.py", "manifest.py")))
+
+
+class OverlayError(Exception):
+    """Why there is no overlay: one sentence, with file and line if something in it is wrong."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What is handed to a guest."""
+
+    replaced: tuple[Path, ...]  # modules of the image, as paths below mpy_modules
+    added: tuple[Path, ...]  # modules that the image does not have
+    contents: bytes  # a ROMFS image: these, and the rest of their packages; empty without any
+
+    @property
+    def fw_cfg(self) -> dict[str, bytes]:
+        """The guest's fw_cfg entries; none if all is as in the image."""
+        return {FW_CFG: self.contents} if self.contents else {}
+
+    def __str__(self):
+        parts = [("in place of the frozen ones", self.replaced), ("new", self.added)]
+        said = [f"{', '.join(map(str, each))} ({what})" for what, each in parts if each]
+        return "overlay: " + ("; ".join(said) or "nothing differs from the image")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What an image was made of, as the Makefiles leave it: port/Makefile."""
+
+    port: Path = paths.BUILD / "port"
+    mpy_cross: Path = paths.BUILD / "mpy-cross" / "mpy-cross"
+
+    @property
+    def texts(self) -> Path:
+        """The directory of the modules as they were frozen."""
+        return self.port / "modules"
+
+    @property
+    def compiled(self) -> Path:
+        """The directory of their compiled forms, upstream's modules among them."""
+        return self.port / "frozen_mpy"
+
+    @property
+    def flags(self) -> list[str]:
+        """How they were compiled."""
+        return (self.port / "mpy-cross.flags").read_text().split()
+
+    def check(self, image: Path) -> None:
+        """Raise OverlayError unless `image` was made of this build."""
+        payload, stamp = self.port / "micropython.elf", self.port / "modules.stamp"
+        if not all(path.exists() for path in (payload, stamp, self.mpy_cross)):
+            raise OverlayError(f"{self.port}: there is no build to compare with: make image")
+        if stamp.stat().st_mtime > payload.stat().st_mtime:
+            raise OverlayError(f"{self.port}: the build was broken off: make image")
+        if _payload(image) != payload.read_bytes():
+            raise OverlayError(f"{image}: not made of the modules in {self.texts}: make image")
+
+
+def _payload(image: Path) -> bytes | None:
+    """The payload in a flash image."""
+    places = layout.load()
+    try:
+        main = verify.parse(places, image.read_bytes())["main"]
+    except ImageError as error:
+        raise OverlayError(f"{image}: {error}") from None
+    file = main.file(places.volumes["main"].file)
+    section = file and file.section(ffs.SECTION_RAW)
+    return section and section.data
+
+
+def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
+    """The modules under `root`, `overlay` laid over it, as they are frozen: {path: text}."""
+    roots = [root] if overlay is None else [root, overlay]
+    modules = {}
+    for each in roots:
+        modules |= load(each)
+    texts = {_below(path, roots): text for path, text in Expander(modules).texts().items()}
+    texts.pop(Path(f"{MARK}.py"), None)
+    return texts
+
+
+def _below(path: Path, roots: list[Path]) -> Path:
+    """A file's path below the last root that has it."""
+    return next(path.relative_to(root) for root in reversed(roots) if path.is_relative_to(root))
+
+
+def overlay(
+    directory: Path, image: Path = paths.IMAGE, build: Build | None = None, root: Path = MODULES
+) -> Overlay:
+    """The overlay of `directory` for guests that run `image`. Raises OverlayError."""
+    build = build or Build()
+    if not directory.is_dir():
+        raise OverlayError(f"{directory}: there is no such directory")
+    if not _files(directory):
+        raise OverlayError(f"{directory}: there is no module (*.py) in it")
+    build.check(image)
+    files = _files(root) | _files(directory)
+    texts = _expand(root, directory)
+    wrong = undefined(list(_files(directory).values())) or Tree(files).missing()
+    if wrong:
+        raise OverlayError(wrong)
+    changed = {path: text for path, text in texts.items() if text != _frozen(build, path)}
+    for path in FIXED:
+        if path in changed:
+            raise OverlayError(f"{files[path]}: no overlay replaces this file: make image does")
+    with tempfile.TemporaryDirectory(prefix="mpfw-") as name:
+        target = Path(name)
+        _complete_packages(build, changed, target)
+        for path, text in changed.items():
+            _compile(build, path, text, files[path], target)
+        contents = romfs.load(target) if changed else b""
+    known = {path for path in changed if (build.texts / path).exists()}
+    return Overlay(tuple(sorted(known)), tuple(sorted(set(changed) - known)), contents)
+
+
+def _files(directory: Path) -> dict[Path, Path]:
+    """The modules in a directory: {path below it: file}."""
+    return {path.relative_to(directory): path for path in sorted(directory.rglob("*.py"))}
+
+
+def _expand(root: Path, directory: Path) -> dict[Path, str]:
+    try:
+        return expanded_texts(root, directory)
+    except ExpandError as error:
+        raise OverlayError(str(error)) from None
+    except SyntaxError as error:
+        raise OverlayError(f"{error.filename}:{error.lineno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        file = next(f for f in _files(directory).values() if f.read_bytes() == error.object)
+        raise OverlayError(f"{file}:{line}: not UTF-8") from None
+
+
+def _frozen(build: Build, path: Path) -> str | None:
+    """The text of which the image's module was made; None if it has none."""
+    file = build.texts / path
+    return file.read_text() if file.exists() else None
+
+
+def _complete_packages(build: Build, changed: dict[Path, str], target: Path) -> None:
+    """Put the image's own modules beside changed ones: a package's are looked for in one place."""
+    for name in {path.parts[0] for path in changed if len(path.parts) > 1}:
+        ours = (build.texts / name).is_dir()  # upstream's packages are frozen as they are
+        for file in (build.compiled / name).rglob("*.mpy"):
+            path = file.relative_to(build.compiled)
+            if ours and not (build.texts / path.with_suffix(".py")).exists():
+                continue  # left by an earlier build
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / path).write_bytes(file.read_bytes())
+
+
+def _compile(build: Build, path: Path, text: str, file: Path, target: Path) -> None:
+    """Compile a module's expanded `text`; `file` is where its source lies."""
+    place = (target / path).with_suffix(".mpy")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    command = [build.mpy_cross, *build.flags, "-s", str(path), "-o", place, "-"]
+    run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise OverlayError(_complaint(run.stderr, file))
+
+
+def _complaint(said: str, file: Path) -> str:
+    """mpy-cross's traceback as one sentence with the source's line."""
+    lines = said.strip().splitlines() or ["mpy-cross failed and said nothing"]
+    places = re.findall(r'File ".*", line (\d+)(?:, in (\S+))?', said)
+    if not places:
+        return f"{file}: {lines[-1]}"
+    line, function = int(places[-1][0]), places[-1][1]
+    source = file.read_text()
+    if line > len(source.splitlines()):  # an expanded function, which was put at the end
+        line = _line_of(function, source)
+    inside = f"in {function}: " if function else ""
+    return f"{file}:{line}: {inside}{lines[-1]}"
+
+
+def _line_of(function: str, source: str) -> int:
+    """Where a function is defined: `f`, or `_Class_f` for a method that was put at the end."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return node.lineno
+        if isinstance(node, ast.ClassDef):
+            for member in node.body:
+                method = isinstance(member, ast.FunctionDef)
+                if method and function == f"_{node.name}_{member.name}":
+                    return member.lineno
+    return len(source.splitlines())  # the end, where it was put
