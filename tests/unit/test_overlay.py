@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from mpfw import paths
 from mpfw.guest import run as runs
+from mpfw.guest.built import Build
 from mpfw.guest.names import Tree
 from mpfw.guest.overlay import (
     FW_CFG,
     MODULES,
-    Build,
     Overlay,
     OverlayError,
     expanded_texts,

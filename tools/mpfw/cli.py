@@ -10,12 +10,14 @@ COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
     "expand": "mpfw.expand:expand",
+    "frozen-names": "mpfw.image.frozen:frozen_names",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",
+    "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from mpfw.guest.console import Console
 from mpfw.guest.machine import Machine
 from mpfw.guest.qmp import Qmp
+from mpfw.guest.symbolise import explanation
 from mpfw.guest.vsockhost import VsockHost
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
@@ -40,6 +41,7 @@ class Guest:
         self, machine: Machine | None = None, vsock: VsockHost | None = None, console="socket"
     ):
         self.machine = machine or Machine()
+        self.flash = self.machine.image  # where this machine has it
         self.vsock = vsock
         self._console_kind = console
         self.console: Console | None = None
@@ -160,6 +162,9 @@ class Guest:
         parts.append(("debugcon", self.debugcon()))
         if self.vsock is not None:
             parts.append(("vsock host", self.vsock.log()))
+        if self.flash is not None:
+            said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
+            parts.append(("CPU exceptions", explanation(said, self.flash)))
         return "\n".join(
             f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
             for name, text in parts

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from mpfw import paths
 from mpfw.expand import MARK, Expander, ExpandError, load
+from mpfw.guest.built import Build, NotBuiltError
 from mpfw.guest.names import Tree, undefined
-from mpfw.image import ImageError, ffs, layout, romfs, verify
+from mpfw.image import romfs
 
 FW_CFG = "opt/micropython/overlay"
 MODULES = paths.ROOT / "mpy_modules"
@@ -48,51 +49,6 @@ class Overlay:
         return "overlay: " + ("; ".join(said) or "nothing differs from the image")
 
 
-@dataclass(frozen=True)
-class Build:
-    """What an image was made of, as the Makefiles leave it: port/Makefile."""
-
-    port: Path = paths.BUILD / "port"
-    mpy_cross: Path = paths.BUILD / "mpy-cross" / "mpy-cross"
-
-    @property
-    def texts(self) -> Path:
-        """The directory of the modules as they were frozen."""
-        return self.port / "modules"
-
-    @property
-    def compiled(self) -> Path:
-        """The directory of their compiled forms, upstream's modules among them."""
-        return self.port / "frozen_mpy"
-
-    @property
-    def flags(self) -> list[str]:
-        """How they were compiled."""
-        return (self.port / "mpy-cross.flags").read_text().split()
-
-    def check(self, image: Path) -> None:
-        """Raise OverlayError unless `image` was made of this build."""
-        payload, stamp = self.port / "micropython.elf", self.port / "modules.stamp"
-        if not all(path.exists() for path in (payload, stamp, self.mpy_cross)):
-            raise OverlayError(f"{self.port}: there is no build to compare with: make image")
-        if stamp.stat().st_mtime > payload.stat().st_mtime:
-            raise OverlayError(f"{self.port}: the build was broken off: make image")
-        if _payload(image) != payload.read_bytes():
-            raise OverlayError(f"{image}: not made of the modules in {self.texts}: make image")
-
-
-def _payload(image: Path) -> bytes | None:
-    """The payload in a flash image."""
-    places = layout.load()
-    try:
-        main = verify.parse(places, image.read_bytes())["main"]
-    except ImageError as error:
-        raise OverlayError(f"{image}: {error}") from None
-    file = main.file(places.volumes["main"].file)
-    section = file and file.section(ffs.SECTION_RAW)
-    return section and section.data
-
-
 def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
     """The modules under `root`, `overlay` laid over it, as they are frozen: {path: text}."""
     roots = [root] if overlay is None else [root, overlay]
@@ -118,7 +74,10 @@ def overlay(
         raise OverlayError(f"{directory}: there is no such directory")
     if not _files(directory):
         raise OverlayError(f"{directory}: there is no module (*.py) in it")
-    build.check(image)
+    try:
+        build.check(image)
+    except NotBuiltError as error:
+        raise OverlayError(str(error)) from None
     files = _files(root) | _files(directory)
     texts = _expand(root, directory)
     wrong = undefined(list(_files(directory).values())) or Tree(files).missing()
@@ -134,7 +93,7 @@ def overlay(
         for path, text in changed.items():
             _compile(build, path, text, files[path], target)
         contents = romfs.load(target) if changed else b""
-    known = {path for path in changed if (build.texts / path).exists()}
+    known = {path for path in changed if (build.modules / path).exists()}
     return Overlay(tuple(sorted(known)), tuple(sorted(set(changed) - known)), contents)
 
 
@@ -158,17 +117,17 @@ def _expand(root: Path, directory: Path) -> dict[Path, str]:
 
 def _frozen(build: Build, path: Path) -> str | None:
     """The text of which the image's module was made; None if it has none."""
-    file = build.texts / path
+    file = build.modules / path
     return file.read_text() if file.exists() else None
 
 
 def _complete_packages(build: Build, changed: dict[Path, str], target: Path) -> None:
     """Put the image's own modules beside changed ones: a package's are looked for in one place."""
     for name in {path.parts[0] for path in changed if len(path.parts) > 1}:
-        ours = (build.texts / name).is_dir()  # upstream's packages are frozen as they are
+        ours = (build.modules / name).is_dir()  # upstream's packages are frozen as they are
         for file in (build.compiled / name).rglob("*.mpy"):
             path = file.relative_to(build.compiled)
-            if ours and not (build.texts / path.with_suffix(".py")).exists():
+            if ours and not (build.modules / path.with_suffix(".py")).exists():
                 continue  # left by an earlier build
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (target / path).write_bytes(file.read_bytes())

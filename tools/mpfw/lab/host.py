@@ -50,8 +50,11 @@ class LabHost(Programs):
         """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))
-        return LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        flash = machine.image
+        machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(flash))
+        guest = LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        guest.flash = flash
+        return guest
 
     def spawn(self, argv: list[str]) -> Process:
         return self.lab.spawn(argv)
