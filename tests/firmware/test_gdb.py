@@ -88,18 +88,20 @@ def test_run_prints_the_command_that_attaches_gdb(image, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     )
+    output = process.stdout
+    assert output is not None
     try:
-        line = next(line for line in process.stdout if line.startswith("  gdb "))
+        line = next(line for line in output if line.startswith("  gdb "))
         said = attach(
             shlex.split(line), "break payload_main", "continue", "bt", "delete", "continue"
         )
         assert re.search(r"^#0 +payload_main ", said, re.MULTILINE), said
-        assert process.stdout.read() == "on its way\n"
+        assert output.read() == "on its way\n"
         assert process.wait(20) == 0
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        output.close()
 
 
 def test_run_refuses_an_image_whose_symbols_it_has_not(image, tmp_path):

@@ -46,8 +46,8 @@ def test_each_function_of_the_frozen_modules_is_called_by_its_name(repl: Guest) 
         listed = repl.console.exec(f"import sys\nfunctions(sys.modules['{module}'], '')")
         called: dict[int, set[str]] = {}  # one function may have several names
         for line in listed.splitlines():
-            name, address = line.split()
-            called.setdefault(int(address), set()).add(f"{module}.{name}")
+            name, at = line.split()
+            called.setdefault(int(at), set()).add(f"{module}.{name}")
         for address, known in called.items():
             said = code.describe(address).partition("+")[0]
             if said.startswith(f"{module}."):  # else it is imported from elsewhere
@@ -86,7 +86,7 @@ def test_the_command_explains_a_log_from_elsewhere(repl: Guest, tmp_path: Path) 
     fault(repl, f"import machine\nmachine.mem32[{UNMAPPED}]")
     log = tmp_path / "debug.log"
     log.write_text(repl.debugcon())
-    command = [sys.executable, "-m", "mpfw", "symbolise", log]
+    command = [sys.executable, "-m", "mpfw", "symbolise", str(log)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ": machine_mem_subscr at " in said
     assert set(log.read_text().splitlines()) <= set(said.splitlines())

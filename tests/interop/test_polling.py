@@ -210,9 +210,9 @@ def poll_a_connect(cid, port):
     sock.setblocking(True)
     if not error:
         sock.sendall(b"connected")
-        error = sock.recv(1)
+    answer = error or sock.recv(1)
     sock.close()
-    return first, again, events & select.POLLOUT, error
+    return first, again, events & select.POLLOUT, answer
 
 
 def hear(connection):

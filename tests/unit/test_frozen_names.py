@@ -87,11 +87,11 @@ def test_those_are_the_symbols_that_mpy_tool_makes(tmp_path: Path) -> None:
     source.parent.mkdir()
     source.write_text(MODULE)
     build, compiled = Build(), tmp_path / "mod.mpy"
-    command = [build.mpy_cross, *build.flags, "-s", "pack/mod.py", "-o", compiled, source]
-    subprocess.run(command, check=True)
+    options = [*build.flags, "-s", "pack/mod.py", "-o", str(compiled)]
+    subprocess.run([str(build.mpy_cross), *options, str(source)], check=True)
     tool = next(paths.BUILD.glob("micropython-*/tools/mpy-tool.py"))
     qstrs = paths.BUILD / "port" / "genhdr" / "qstrdefs.preprocessed.h"
-    command = ["python3", tool, "-f", "-q", qstrs, "-mmpz-dig-size=32", compiled]
+    command = ["python3", str(tool), "-f", "-q", str(qstrs), "-mmpz-dig-size=32", str(compiled)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     made = set(
         re.findall(r"^static const byte (fun_data_\w+?)(?:_prelude)?\[", text, re.MULTILINE)
@@ -101,7 +101,7 @@ def test_those_are_the_symbols_that_mpy_tool_makes(tmp_path: Path) -> None:
 
 
 def test_the_payloads_symbols_have_them() -> None:
-    command = ["nm", "--defined-only", Build().symbols[0]]
+    command = ["nm", "--defined-only", str(Build().symbols[0])]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     symbols = {line.split()[2] for line in listing.splitlines()}
     assert set(names(Build().modules).values()) - symbols == set()

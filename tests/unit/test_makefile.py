@@ -8,7 +8,7 @@ import pytest
 from mpfw import paths
 
 TEXT = (paths.ROOT / "Makefile").read_text()
-PHONY = re.search(r"^\.PHONY: (.*)$", TEXT, re.M).group(1).split()
+PHONY = re.findall(r"^\.PHONY: (.*)$", TEXT, re.M)[0].split()
 NAMED = re.findall(r"`make ([a-z][a-z-]+)", (paths.ROOT / "README.md").read_text())
 
 

@@ -42,7 +42,11 @@ def run(tmp_path, make_parts):
 def app_data(layout, path):
     """The app volume's ROMFS image."""
     volume = parse(layout, path.read_bytes())["app"]
-    return volume.file(layout.volumes["app"].file).section(ffs.SECTION_RAW).data
+    file = volume.file(layout.volumes["app"].file)
+    assert file is not None
+    section = file.section(ffs.SECTION_RAW)
+    assert section is not None
+    return section.data
 
 
 def test_build_then_verify_then_inspect(run, tmp_path):

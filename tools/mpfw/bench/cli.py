@@ -31,7 +31,7 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
     default=paths.BUILD / "bench" / "results",
     help="Directory for results.json, README.md and the plots.",
 )
-def bench(quick, image, accel, output):
+def bench(quick: bool, image: Path, accel: str, output: Path) -> None:
     """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
     accel = pick_accelerator() if accel == "auto" else accel
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
@@ -103,7 +103,9 @@ def _about(accel: str, kernel: str, command: str) -> dict[str, str]:
     }
 
 
-def _write(output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict) -> None:
+def _write(
+    output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict[str, str]
+) -> None:
     from mpfw.bench import plots  # matplotlib takes a second to import
 
     output.mkdir(parents=True, exist_ok=True)

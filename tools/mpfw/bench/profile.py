@@ -13,18 +13,21 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from mpfw import paths
 from mpfw.bench import guests, plan
+from mpfw.guest.guest import Guest
 from mpfw.guest.machine import pick_accelerator
 from mpfw.guest.symbolise import Symbols
 from mpfw.image.frozen import PREFIX
 
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
-LOADS = {
+LOADS: dict[str, tuple[str | float, ...]] = {
     "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
     "sink": ("sink", plan.LARGE, 5),
     "source": ("source", plan.LARGE, 5),
@@ -37,8 +40,8 @@ LOADS = {
 class Sampler:
     """Takes samples of a guest until stopped."""
 
-    def __init__(self, guest, symbols: Symbols):
-        self._monitor = lambda line: guest.qmp("human-monitor-command", **{"command-line": line})
+    def __init__(self, guest: Guest, symbols: Symbols):
+        self._guest = guest
         self._symbols = symbols
         self.where: Counter[str] = Counter()  # the function itself
         self.python: Counter[str] = Counter()  # the Python function on whose behalf
@@ -50,10 +53,13 @@ class Sampler:
             self._sample()
             time.sleep(0.001)
 
+    def _monitor(self, line: str) -> str:
+        """What QEMU's monitor says to a command."""
+        return str(self._guest.qmp("human-monitor-command", 10, **{"command-line": line}))
+
     def _sample(self) -> None:
         registers = self._monitor("info registers")
-        rip = int(re.search(r"RIP=(\w+)", registers).group(1), 16)
-        rsp = int(re.search(r"RSP=(\w+)", registers).group(1), 16)
+        rip, rsp = _register("RIP", registers), _register("RSP", registers)
         here = self._symbols.name(rip) or "?"
         halted = "HLT=1" in registers
         self.where["(halted)" if halted else here] += 1
@@ -67,10 +73,17 @@ class Sampler:
             self.callers[(here.removeprefix(PREFIX), function)] += 1
 
 
-def _print(title: str, counter: Counter, top: int) -> None:
+def _register(name: str, registers: str) -> int:
+    found = re.search(rf"{name}=(\w+)", registers)
+    if found is None:
+        raise click.ClickException(f"QEMU's monitor shows no {name}: {registers[:200]}")
+    return int(found.group(1), 16)
+
+
+def _print(title: str, counter: Mapping[Any, int], top: int) -> None:
     total = sum(counter.values())
     click.echo(f"\n{title} ({total} samples)")
-    for name, count in counter.most_common(top):
+    for name, count in Counter(counter).most_common(top):
         text = name if isinstance(name, str) else f"{name[0]}  <-  {name[1]}"
         click.echo(f"  {100 * count / total:5.1f} %  {text}")
 
@@ -80,7 +93,7 @@ def _print(title: str, counter: Counter, top: int) -> None:
 @click.option("--kind", default="script", show_default=True, help="script, echo or floor.")
 @click.option("--top", default=25, show_default=True)
 @click.option("--accel", default="auto", show_default=True)
-def profile(load, kind, top, accel):
+def profile(load: str, kind: str, top: int, accel: str) -> None:
     """Sample a guest while one measurement of the benchmark, LOAD, runs against it."""
     os.environ.setdefault("RUST_LOG", "error")
     accel = pick_accelerator() if accel == "auto" else accel

@@ -39,7 +39,7 @@ class Stub:
         # Sources are found from the project's top directory (port/Makefile).
         return ["gdb", "-q", "-cd", str(paths.ROOT), str(payload), *words]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return shlex.join(self.command())
 
 

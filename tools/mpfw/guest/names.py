@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mpfw import paths
+from mpfw.expand.modules import Module
 
 UNDEFINED = "F821,F822,F823"  # ruff's rules
 
@@ -23,9 +24,9 @@ def undefined(files: list[Path]) -> str | None:
     if not files:
         return None
     ruff = Path(sys.executable).parent / "ruff"
-    config = paths.ROOT / "pyproject.toml"
-    command = [ruff, "check", "--no-cache", "--quiet", "--exit-zero", "--output-format", "json"]
-    command += ["--config", config, "--select", UNDEFINED, *files]
+    command = [str(ruff), "check", "--no-cache", "--quiet", "--exit-zero", "--output-format=json"]
+    command += [f"--config={paths.ROOT / 'pyproject.toml'}", f"--select={UNDEFINED}"]
+    command += map(str, files)
     found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     given = {str(file.resolve()): file for file in files}
     for each in json.loads(found):
@@ -34,49 +35,42 @@ def undefined(files: list[Path]) -> str | None:
     return None
 
 
-class Tree:
-    """The modules of a tree, {path below its root: file}, and the names that each of them has."""
+def missing(modules: dict[str, Module]) -> str | None:
+    """The first import that takes what is not there: place and sentence; None if all is."""
+    bound = _Names(modules)
+    for module in modules.values():
+        for node in _certain_imports(module.tree):
+            why = bound.why_not(module, node)
+            if why:
+                return str(module.error(node, why))
+    return None
 
-    def __init__(self, files: dict[Path, Path]):
-        self._files = {_dotted(path): file for path, file in files.items()}
-        self._packages = {_dotted(path) for path in files if path.stem == "__init__"}
-        self._sources = {name: file.read_text() for name, file in self._files.items()}
+
+class _Names:
+    """The names that each of the modules has."""
+
+    def __init__(self, modules: dict[str, Module]):
+        self._modules = modules
         self._names: dict[str, set[str]] = {}
 
-    def missing(self) -> str | None:
-        """The first import that takes what is not there: place and sentence; None if all is."""
-        for name, source in self._sources.items():
-            for node in _imports(ast.parse(source)):
-                why = self._why_not(name, node)
-                if why:
-                    return f"{self._files[name]}:{node.lineno}: {why}"
-        return None
-
-    def _why_not(self, importer: str, node: ast.ImportFrom) -> str | None:
-        origin = self._origin(importer, node)
-        if origin not in self._files:
-            inside = node.level or origin.partition(".")[0] in self._files
+    def why_not(self, importer: Module, node: ast.ImportFrom) -> str | None:
+        """Why an import fails; None if it does not, or is of a module outside the tree."""
+        origin = importer.origin(node)
+        if origin not in self._modules:
+            inside = node.level or origin.partition(".")[0] in self._modules
             return f"there is no module {origin}" if inside else None
         names = self._bound(origin)
         for alias in node.names:
-            known = alias.name in names or f"{origin}.{alias.name}" in self._files
+            known = alias.name in names or f"{origin}.{alias.name}" in self._modules
             if not known and alias.name != "*" and "__getattr__" not in names:
                 return f"module {origin} has no {alias.name}"
         return None
 
-    def _origin(self, importer: str, node: ast.ImportFrom) -> str:
-        """The dotted name of the module that is imported from."""
-        if not node.level:
-            return node.module or ""
-        parts = importer.split(".")
-        up = node.level - (importer in self._packages)
-        parts = parts[: len(parts) - up]
-        return ".".join([*parts, *filter(None, [node.module])])
-
     def _bound(self, name: str) -> set[str]:
         """The global names that a module binds, in functions as well."""
         if name not in self._names:
-            top = symtable.symtable(self._sources[name], name, "exec")
+            module = self._modules[name]
+            top = symtable.symtable(module.source, str(module.path), "exec")
             names = {
                 each.get_name()
                 for each in top.get_symbols()
@@ -90,14 +84,9 @@ class Tree:
         return self._names[name]
 
 
-def _dotted(path: Path) -> str:
-    parts = path.with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
+def _certain_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
     """Every `from ... import`, but for those that something catches the failure of."""
-    guarded = {
+    caught = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.Try) and node.handlers
@@ -105,7 +94,7 @@ def _imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
         for inner in ast.walk(statement)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in guarded:
+        if isinstance(node, ast.ImportFrom) and id(node) not in caught:
             yield node
 
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw import paths
-from mpfw.expand import MARK, Expander, ExpandError, load
+from mpfw.expand import ExpandError, expanded_texts
+from mpfw.expand.modules import read
 from mpfw.guest.built import Build, NotBuiltError
-from mpfw.guest.names import Tree, undefined
+from mpfw.guest.names import missing, undefined
 from mpfw.image import romfs
 
 FW_CFG = "opt/micropython/overlay"
@@ -43,26 +44,10 @@ class Overlay:
         """The guest's fw_cfg entries; none if all is as in the image."""
         return {FW_CFG: self.contents} if self.contents else {}
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [("in place of the frozen ones", self.replaced), ("new", self.added)]
         said = [f"{', '.join(map(str, each))} ({what})" for what, each in parts if each]
         return "overlay: " + ("; ".join(said) or "nothing differs from the image")
-
-
-def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
-    """The modules under `root`, `overlay` laid over it, as they are frozen: {path: text}."""
-    roots = [root] if overlay is None else [root, overlay]
-    modules = {}
-    for each in roots:
-        modules |= load(each)
-    texts = {_below(path, roots): text for path, text in Expander(modules).texts().items()}
-    texts.pop(Path(f"{MARK}.py"), None)
-    return texts
-
-
-def _below(path: Path, roots: list[Path]) -> Path:
-    """A file's path below the last root that has it."""
-    return next(path.relative_to(root) for root in reversed(roots) if path.is_relative_to(root))
 
 
 def overlay(
@@ -79,10 +64,7 @@ def overlay(
     except NotBuiltError as error:
         raise OverlayError(str(error)) from None
     files = _files(root) | _files(directory)
-    texts = _expand(root, directory)
-    wrong = undefined(list(_files(directory).values())) or Tree(files).missing()
-    if wrong:
-        raise OverlayError(wrong)
+    texts = _texts(root, directory)
     changed = {path: text for path, text in texts.items() if text != _frozen(build, path)}
     for path in FIXED:
         if path in changed:
@@ -102,17 +84,16 @@ def _files(directory: Path) -> dict[Path, Path]:
     return {path.relative_to(directory): path for path in sorted(directory.rglob("*.py"))}
 
 
-def _expand(root: Path, directory: Path) -> dict[Path, str]:
+def _texts(root: Path, directory: Path) -> dict[Path, str]:
+    """The modules of the whole tree, as they would be frozen, after a look at their names."""
     try:
-        return expanded_texts(root, directory)
+        texts = expanded_texts(root, directory)
+        wrong = undefined(list(_files(directory).values())) or missing(read(root, directory))
     except ExpandError as error:
         raise OverlayError(str(error)) from None
-    except SyntaxError as error:
-        raise OverlayError(f"{error.filename}:{error.lineno}: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        file = next(f for f in _files(directory).values() if f.read_bytes() == error.object)
-        raise OverlayError(f"{file}:{line}: not UTF-8") from None
+    if wrong:
+        raise OverlayError(wrong)
+    return texts
 
 
 def _frozen(build: Build, path: Path) -> str | None:
@@ -137,7 +118,7 @@ def _compile(build: Build, path: Path, text: str, file: Path, target: Path) -> N
     """Compile a module's expanded `text`; `file` is where its source lies."""
     place = (target / path).with_suffix(".mpy")
     place.parent.mkdir(parents=True, exist_ok=True)
-    command = [build.mpy_cross, *build.flags, "-s", str(path), "-o", place, "-"]
+    command = [str(build.mpy_cross), *build.flags, "-s", str(path), "-o", str(place), "-"]
     run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise OverlayError(_complaint(run.stderr, file))
@@ -159,12 +140,12 @@ def _complaint(said: str, file: Path) -> str:
 
 def _line_of(function: str, source: str) -> int:
     """Where a function is defined: `f`, or `_Class_f` for a method that was put at the end."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return node.lineno
+    lines = {}
+    for node in ast.parse(source).body:
+        prefix, members = "", [node]
         if isinstance(node, ast.ClassDef):
-            for member in node.body:
-                method = isinstance(member, ast.FunctionDef)
-                if method and function == f"_{node.name}_{member.name}":
-                    return member.lineno
-    return len(source.splitlines())  # the end, where it was put
+            prefix, members = f"_{node.name}_", node.body
+        for each in members:
+            if isinstance(each, ast.FunctionDef):
+                lines[prefix + each.name] = each.lineno
+    return lines.get(function, len(source.splitlines()))

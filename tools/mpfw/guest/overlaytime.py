@@ -60,8 +60,8 @@ def time_terminal(edit: Edit, image: Path) -> float:
     """Seconds until `mpfw run --overlay`, started on a pseudo-terminal, has shown the line."""
     main = edit.overlay.parent / "main.py"
     main.write_text(edit.script)
-    command = [sys.executable, "-m", "mpfw", "run", "--image", image]
-    command += ["--overlay", edit.overlay, "--script", main]
+    command = [sys.executable, "-m", "mpfw", "run", "--image", str(image)]
+    command += ["--overlay", str(edit.overlay), "--script", str(main)]
     ours, theirs = pty.openpty()
     start = time.perf_counter()
     edit.write()

@@ -84,7 +84,7 @@ def run(
 
 
 def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes]:
-    entries = {}
+    entries: dict[str, str | bytes] = {}
     if script is not None:
         entries["opt/micropython/main.py"] = script.read_bytes()
     if argv:

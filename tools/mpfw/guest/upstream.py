@@ -23,7 +23,7 @@ from mpfw.guest.machine import Machine
 
 DIRECTORIES = "basics extmod float import io micropython misc stress unicode inlineasm".split()
 # Upstream sends native code to a target only as .mpy.
-MODES = {
+MODES: dict[str, list[str]] = {
     "plain": [],
     "via-mpy": ["--via-mpy"],
     "native": ["--via-mpy", "--emit", "native"],
@@ -199,14 +199,14 @@ def source_tree() -> Path:
 
 
 @click.group()
-def upstream():
+def upstream() -> None:
     """Run MicroPython's own test suite."""
 
 
 @upstream.command()
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--mode", type=click.Choice(sorted(MODES)), default="plain", show_default=True)
-def run(image, mode):
+def run(image: Path, mode: str) -> None:
     """Run it on the firmware in one mode; show what failed."""
     results = RESULTS / f"firmware-{mode}"
     with Guest(Machine(image=image), console="pty") as guest:
@@ -218,12 +218,12 @@ def run(image, mode):
 
 @upstream.command()
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
-def totals(image):
+def totals(image: Path) -> None:
     """Run it on the firmware and on the unix port in every mode; print a Markdown table."""
     source = source_tree()
     build_unix_port(source)
 
-    def on_firmware(mode):
+    def on_firmware(mode: str) -> Totals:
         with Guest(Machine(image=image), console="pty") as guest:
             return run_firmware(source, mode, guest, RESULTS / f"firmware-{mode}")
 

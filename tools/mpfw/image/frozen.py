@@ -16,7 +16,7 @@ import click
 PREFIX = "py."
 _ARRAY = "fun_data_"
 _ESCAPES = {"/": "_slash_", ".": "_dot_", "<": "_lt_", ">": "_gt_"}
-_NAMELESS = {
+_NAMELESS: dict[type[ast.AST], str] = {
     ast.Lambda: "<lambda>",
     ast.ListComp: "<listcomp>",
     ast.SetComp: "<setcomp>",
@@ -57,12 +57,15 @@ class _Module:
     def _inside(self, node: ast.AST, parent: str, outer: str) -> Iterator[tuple[str, str]]:
         """Functions and classes in `node`, in the order in which they are compiled."""
         for child in ast.iter_child_nodes(node):
-            named = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            name = child.name if named else _NAMELESS.get(type(child))
-            if name is None:
+            viper = False
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                name = child.name
+                viper = "micropython.viper" in map(ast.unparse, child.decorator_list)
+            elif type(child) in _NAMELESS:
+                name = _NAMELESS[type(child)]
+            else:
                 yield from self._inside(child, parent, outer)
                 continue
-            viper = named and "micropython.viper" in map(ast.unparse, child.decorator_list)
             unique = self._unique(f"{parent}_{self._source if viper else _escape(name)}")
             yield self._pair(unique, self._methods.get(name, outer + name))
             yield from self._inside(child, unique, f"{outer}{name}.")

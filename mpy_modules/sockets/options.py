@@ -6,40 +6,12 @@ Values travel as CPython passes them: an int, or bytes packed as Linux's C types
 
 import struct
 
-from . import connection as life
-from .errnos import EINVAL, ENOPROTOOPT
-from .layout import const
+import errnos
+from portable import const, micropython
+from vsock import credit
+from vsock import words as w
 
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
-
-SOL_SOCKET = const(1)
-AF_VSOCK = const(40)
-
-SO_REUSEADDR = const(2)
-SO_TYPE = const(3)
-SO_ERROR = const(4)
-SO_SNDBUF = const(7)
-SO_RCVBUF = const(8)
-SO_KEEPALIVE = const(9)
-SO_LINGER = const(13)
-SO_RCVLOWAT = const(18)
-SO_RCVTIMEO = const(20)
-SO_SNDTIMEO = const(21)
-SO_ACCEPTCONN = const(30)
-SO_PROTOCOL = const(38)
-SO_DOMAIN = const(39)
-
-SO_VM_SOCKETS_BUFFER_SIZE = const(0)  # linux/vm_sockets.h
-SO_VM_SOCKETS_BUFFER_MIN_SIZE = const(1)
-SO_VM_SOCKETS_BUFFER_MAX_SIZE = const(2)
-SO_VM_SOCKETS_CONNECT_TIMEOUT = const(6)
-SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW = const(8)
-# Ours, far from Linux's numbers: an int; non-zero lets send() go on after the peer said that it
-# takes no more. vhost-device-vsock says so when its client merely stops sending.
-SO_VM_SOCKETS_LATE_SEND = const(0x4D50)
+from . import numbers as num
 
 _DEFAULT_BUFFER = const(262144)
 _DEFAULT_MIN = const(128)
@@ -72,32 +44,32 @@ class Options:
     @micropython.native
     def apply(self, end):
         """Give a new connection its options."""
-        end.block[life.LOWAT] = min(self.lowat, self.size)
-        bits = life.OPT_FIXED_WINDOW if self.fixed else 0
+        end.block[w.LOWAT] = min(self.lowat, self.size)
+        bits = w.OPT_FIXED_WINDOW if self.fixed else 0
         if self.late:
-            bits |= life.OPT_LATE_SEND
+            bits |= w.OPT_LATE_SEND
         device = end.stack.device
         if device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
             # an old SHUTDOWN that meets its new REQUEST fails that with EPROTO.
-            bits |= life.OPT_SHUTDOWN_ONCE
-        end.block[life.OPTIONS] = bits
+            bits |= w.OPT_SHUTDOWN_ONCE
+        end.block[w.OPTIONS] = bits
 
     def set_size(self, value, end):
         """Linux clamps: the minimum first, then the maximum, so that the maximum wins."""
         self.size = min(max(value, self.least), self.most) & _U32
         self.fixed = self.own_sizes = True
         if end is not None:
-            end.block[life.OPTIONS] |= life.OPT_FIXED_WINDOW
-            end.block[life.SEND_LIMIT] = self.size
-            life.set_window(end.at, self.size)
+            end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
+            end.block[w.SEND_LIMIT] = self.size
+            credit.set_window(end.at, self.size)
             end.flush()
 
 
 def _bytes(value, length):
     """A packed value's first `length` bytes. Raises EINVAL if it is shorter, or an int."""
     if isinstance(value, int) or len(value) < length:
-        raise OSError(EINVAL)
+        raise OSError(errnos.EINVAL)
     return bytes(memoryview(value)[:length])
 
 
@@ -110,7 +82,7 @@ def _int(value):
 def _seconds(value):
     seconds, micros = struct.unpack("<qq", _bytes(value, 16))
     if not 0 <= micros < 1000000 or seconds < 0:
-        raise OSError(EINVAL)
+        raise OSError(errnos.EINVAL)
     return seconds + micros / 1000000
 
 
@@ -123,102 +95,103 @@ def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
     options = sock.options
     end = sock.connection
-    if level == AF_VSOCK:
+    if level == num.AF_VSOCK:
         _set_vm_option(options, name, value, end)
-    elif level != SOL_SOCKET:
-        raise OSError(ENOPROTOOPT)
-    elif name == SO_RCVLOWAT:
+    elif level != num.SOL_SOCKET:
+        raise OSError(errnos.ENOPROTOOPT)
+    elif name == num.SO_RCVLOWAT:
         options.lowat = max(1, _int(value) & 0x7FFFFFFF)
         if end is not None:
             options.apply(end)
-            life.update_due(end.at)
+            credit.update_due(end.at)
             end.flush()
             end.notify()
-    elif name == SO_REUSEADDR:
+    elif name == num.SO_REUSEADDR:
         options.reuse = 1 if _int(value) else 0  # Linux's AF_VSOCK takes it and does nothing
-    elif name in (SO_RCVTIMEO, SO_SNDTIMEO):
+    elif name in (num.SO_RCVTIMEO, num.SO_SNDTIMEO):
         sock.settimeout(_seconds(value) or None)
-    elif name in (SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER):
+    elif name in (num.SO_SNDBUF, num.SO_RCVBUF, num.SO_KEEPALIVE, num.SO_LINGER):
         pass  # known to every Linux socket, without a meaning for these
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
 
 
 def _set_vm_option(options, name, value, end):
-    if name == SO_VM_SOCKETS_BUFFER_SIZE:
+    if name == num.SO_VM_SOCKETS_BUFFER_SIZE:
         options.set_size(struct.unpack("<Q", _bytes(value, 8))[0], end)
-    elif name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+    elif name == num.SO_VM_SOCKETS_BUFFER_MIN_SIZE:
         options.own_sizes = True
         options.least = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size < options.least:
             options.set_size(options.size, end)
-    elif name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+    elif name == num.SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         options.own_sizes = True
         options.most = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size > options.most:
             options.set_size(options.size, end)
-    elif name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+    elif name in (num.SO_VM_SOCKETS_CONNECT_TIMEOUT, num.SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
         options.connect_seconds = _seconds(value) or _CONNECT_SECONDS
-    elif name == SO_VM_SOCKETS_LATE_SEND:
+    elif name == num.SO_VM_SOCKETS_LATE_SEND:
         options.late = 1 if _int(value) else 0
         if end is not None:
             options.apply(end)
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
 
 
 def get_option(sock, level, name, buflen=0):
     """getsockopt: an int, or `buflen` bytes at most. Raises ENOPROTOOPT, EINVAL."""
     options = sock.options
-    if level == AF_VSOCK:
-        if name == SO_VM_SOCKETS_LATE_SEND:
+    if level == num.AF_VSOCK:
+        if name == num.SO_VM_SOCKETS_LATE_SEND:
             packed = struct.pack("<i", options.late)
         else:
             packed = _vm_option(options, name)
-    elif level == SOL_SOCKET:
+    elif level == num.SOL_SOCKET:
         packed = _socket_option(sock, options, name)
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
     if buflen == 0:
         if len(packed) != 4:
-            raise OSError(EINVAL)  # CPython asks for four bytes then, and Linux finds them too few
+            # CPython asks for four bytes then, and Linux finds them too few.
+            raise OSError(errnos.EINVAL)
         return struct.unpack("<i", packed)[0]
-    if level == AF_VSOCK and buflen < len(packed):
-        raise OSError(EINVAL)
+    if level == num.AF_VSOCK and buflen < len(packed):
+        raise OSError(errnos.EINVAL)
     return packed[:buflen]
 
 
 def _vm_option(options, name):
-    if name == SO_VM_SOCKETS_BUFFER_SIZE:
+    if name == num.SO_VM_SOCKETS_BUFFER_SIZE:
         return struct.pack("<Q", options.size)
-    if name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+    if name == num.SO_VM_SOCKETS_BUFFER_MIN_SIZE:
         return struct.pack("<Q", options.least)
-    if name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+    if name == num.SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         return struct.pack("<Q", options.most)
-    if name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+    if name in (num.SO_VM_SOCKETS_CONNECT_TIMEOUT, num.SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
         return _timeval(options.connect_seconds)
-    raise OSError(ENOPROTOOPT)
+    raise OSError(errnos.ENOPROTOOPT)
 
 
 def _socket_option(sock, options, name):
-    if name in (SO_RCVTIMEO, SO_SNDTIMEO):
+    if name in (num.SO_RCVTIMEO, num.SO_SNDTIMEO):
         return _timeval(sock.gettimeout() or 0)
-    if name == SO_ERROR:
+    if name == num.SO_ERROR:
         value = sock.take_error()
-    elif name == SO_TYPE:
+    elif name == num.SO_TYPE:
         value = sock.type
-    elif name == SO_DOMAIN:
-        value = AF_VSOCK
-    elif name == SO_ACCEPTCONN:
+    elif name == num.SO_DOMAIN:
+        value = num.AF_VSOCK
+    elif name == num.SO_ACCEPTCONN:
         value = 1 if sock.is_listening() else 0
-    elif name == SO_RCVLOWAT:
+    elif name == num.SO_RCVLOWAT:
         value = options.lowat
-    elif name == SO_REUSEADDR:
+    elif name == num.SO_REUSEADDR:
         value = options.reuse
-    elif name in (SO_SNDBUF, SO_RCVBUF):
+    elif name in (num.SO_SNDBUF, num.SO_RCVBUF):
         value = options.size
-    elif name in (SO_PROTOCOL, SO_KEEPALIVE):
+    elif name in (num.SO_PROTOCOL, num.SO_KEEPALIVE):
         value = 0
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
     return struct.pack("<i", value)

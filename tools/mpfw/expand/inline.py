@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Expands calls of functions marked `@inline` (mpy_modules/inline.py) before modules are frozen.
+"""Puts the bodies of functions marked `@inline` (mpy_modules/inline.py) in place of their calls.
 
 MicroPython's viper code calls a function by making objects of the arguments and integers of those
 again. The sources have small functions, which keep each invariant in one place; what is frozen has
@@ -19,72 +19,48 @@ functions move to the end of the module.
 
 import ast
 import copy
-import os
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
+from mpfw.expand.constants import value_of
+from mpfw.expand.modules import ExpandError, Module, imports, is_const
 
 MARK = "inline"
 _BUILTINS = {"int", "uint", "bool", "ptr", "ptr8", "ptr16", "ptr32", "ptr_obj", "len", "range"}
 _LOOPS = (ast.While, ast.For)
 
 
-class ExpandError(Exception):
-    """A function or a call that cannot be expanded; says where and why."""
-
-
 @dataclass
-class Module:
-    """A source file and what its names mean."""
+class Unit(Module):
+    """A module, and what its names mean."""
 
-    name: str  # dotted
-    path: Path
-    source: str
-    tree: ast.Module
-    package: bool
     constants: dict[str, int] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)  # marked, "f" or "C.f"
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # (module, name)
     names: set[str] = field(default_factory=set)  # what the module itself binds
     extra: dict[str, tuple[str, str]] = field(default_factory=dict)  # imports that expansion needs
 
-    def error(self, node: ast.AST, why: str) -> ExpandError:
-        return ExpandError(f"{self.path}:{node.lineno}: {why}")
+
+def _unit(module: Module) -> Unit:
+    unit = Unit(module.name, module.path, module.place, module.source, module.tree)
+    _take_names(unit)
+    return unit
 
 
-def load(root: Path) -> dict[str, Module]:
-    """All modules under `root`, by dotted name."""
-    modules = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = list(path.relative_to(root).with_suffix("").parts)
-        package = parts[-1] == "__init__"
-        name = ".".join(parts[:-1] if package else parts)
-        source = path.read_text()
-        module = Module(name, path, source, ast.parse(source, str(path)), package)
-        _take_names(module)
-        modules[name] = module
-    return modules
-
-
-def _take_names(module: Module) -> None:
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ImportFrom):
-            origin = _origin(module, node)
-            for name in node.names:
-                module.imports[name.asname or name.name] = (origin, name.name)
-        elif isinstance(node, ast.Import):
-            for name in node.names:
+def _take_names(module: Unit) -> None:
+    for node in imports(module.tree):
+        for name in node.names:
+            if isinstance(node, ast.ImportFrom):
+                module.imports[name.asname or name.name] = (module.origin(node), name.name)
+            else:
                 module.imports[name.asname or name.name] = (name.name, None)
     for node in module.tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             module.names.add(name)
-            value = node.value
-            if isinstance(value, ast.Call) and ast.unparse(value.func) == "const":
-                code = compile(ast.Expression(value.args[0]), str(module.path), "eval")
-                module.constants[name] = eval(code, {"__builtins__": {}}, module.constants)
+            if is_const(node.value):
+                module.constants[name] = value_of(module, node.value.args[0], module.constants)
         elif isinstance(node, ast.FunctionDef):
             module.names.add(node.name)
             if _has(node, MARK):
@@ -94,16 +70,6 @@ def _take_names(module: Module) -> None:
             for member in node.body:
                 if isinstance(member, ast.FunctionDef) and _has(member, MARK):
                     module.functions[f"{node.name}.{member.name}"] = member
-
-
-def _origin(module: Module, node: ast.ImportFrom) -> str:
-    """The dotted name of the module that a `from ... import` takes from."""
-    if not node.level:
-        return node.module or ""
-    parts = module.name.split(".")
-    up = node.level - 1 if module.package else node.level
-    parts = parts[: len(parts) - up]
-    return ".".join([*parts, *filter(None, [node.module])])
 
 
 def _has(function: ast.FunctionDef, decorator: str) -> bool:
@@ -128,13 +94,13 @@ class Piece:
 class Expander:
     """Expands the calls of all modules; `texts` gives what to freeze."""
 
-    def __init__(self, modules: dict[str, Module]):
-        self.modules = modules
+    def __init__(self, modules: Mapping[str, Module]):
+        self.modules = {name: _unit(module) for name, module in modules.items()}
         self._bodies: dict[tuple[str, str], ast.FunctionDef] = {}
         self._open: list[tuple[str, str]] = []  # being expanded, to find recursion
 
     def texts(self) -> dict[Path, str]:
-        """The modules' sources with all calls expanded, by path.
+        """The modules' sources with all calls expanded, by their place in the tree.
 
         A marked function that nobody calls any more is left out.
         """
@@ -153,11 +119,11 @@ class Expander:
                 waiting.remove(piece)
         unused = {id(piece.source) for piece in waiting}
         return {
-            module.path: self._text(module, pieces[module.name], unused)
+            module.place: self._text(module, pieces[module.name], unused)
             for module in self.modules.values()
         }
 
-    def _pieces(self, module: Module) -> list[Piece]:
+    def _pieces(self, module: Unit) -> list[Piece]:
         pieces = []
         for node in module.tree.body:
             owner = node.name if isinstance(node, ast.ClassDef) else None
@@ -171,8 +137,8 @@ class Expander:
                     pieces.append(Piece(owner, function, result, count > 0, marked))
         return pieces
 
-    def _text(self, module: Module, pieces: list[Piece], unused: set[int]) -> str:
-        lines = module.source.splitlines()
+    def _text(self, module: Unit, pieces: list[Piece], unused: set[int]) -> str:
+        lines = module.source.removesuffix("\n").split("\n")
         moved = []
         for piece in pieces:
             if id(piece.source) in unused:
@@ -190,7 +156,7 @@ class Expander:
             text += "\n" + _definition(piece.owner, piece.result)
         return text
 
-    def _block(self, module: Module, body: list[ast.stmt]) -> tuple[list[ast.stmt], int]:
+    def _block(self, module: Unit, body: list[ast.stmt]) -> tuple[list[ast.stmt], int]:
         """Statements with the calls in them expanded, and how many those were."""
         result = []
         total = 0
@@ -209,7 +175,7 @@ class Expander:
                     total += count
         return result, total
 
-    def _statement(self, module: Module, statement: ast.stmt) -> tuple[list[ast.stmt], int]:
+    def _statement(self, module: Unit, statement: ast.stmt) -> tuple[list[ast.stmt], int]:
         """What goes before a statement, in which the call is replaced by its result."""
         calls = [
             node
@@ -239,7 +205,7 @@ class Expander:
             _replace(statement, call, ast.Name(result, ast.Load()))
         return before, 1
 
-    def _target(self, module: Module, call: ast.Call) -> tuple[Module, str] | None:
+    def _target(self, module: Unit, call: ast.Call) -> tuple[Unit, str] | None:
         """The module and name of the @inline function that is called."""
         parts = ast.unparse(call.func).split(".")
         if parts[0] in module.imports and parts[0] not in module.names:
@@ -257,7 +223,7 @@ class Expander:
             return None
         return callee, name
 
-    def _body(self, module: Module, name: str) -> ast.FunctionDef:
+    def _body(self, module: Unit, name: str) -> ast.FunctionDef:
         """The marked function, itself expanded and checked."""
         key = (module.name, name)
         if key not in self._bodies:
@@ -313,7 +279,7 @@ class Expander:
             body[-1:] = _leave(body[-1:], result)[:-1]
         return statements + body, result
 
-    def outside(self, module: Module, callee: Module, name: str) -> ast.expr:
+    def outside(self, module: Unit, callee: Unit, name: str) -> ast.expr:
         """How `module` writes a global name of another one."""
         if name in callee.imports and name not in callee.names:
             origin, original = callee.imports[name]
@@ -323,6 +289,10 @@ class Expander:
                 )
         else:
             origin, original = callee.name, name
+        return self.borrow(module, origin, original)
+
+    def borrow(self, module: Unit, origin: str, original: str) -> ast.expr:
+        """How `module` writes the name `original` of module `origin`, imported if need be."""
         for known, meaning in module.imports.items():
             if meaning == (origin, original) and known not in module.names:
                 return ast.Name(known, ast.Load())
@@ -354,6 +324,8 @@ class _Rename(ast.NodeTransformer):
             return ast.Constant(self._callee.constants[name])
         if name in _BUILTINS or self._module is self._callee:
             return node
+        if name in self._callee.extra:  # it was itself expanded
+            return self._expander.borrow(self._module, *self._callee.extra[name])
         if name in self._callee.names or name in self._callee.imports:
             return self._expander.outside(self._module, self._callee, name)
         return node
@@ -371,7 +343,7 @@ class _Rename(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _check(module: Module, function: ast.FunctionDef) -> None:
+def _check(module: Unit, function: ast.FunctionDef) -> None:
     """Raise ExpandError if a function is not of the shape that can be expanded."""
     given = set()
     loops = [node for node in ast.walk(function) if isinstance(node, _LOOPS)]
@@ -391,7 +363,7 @@ def _check(module: Module, function: ast.FunctionDef) -> None:
         raise module.error(function, "an @inline function has positional parameters only")
 
 
-def _constant(module: Module, node: ast.expr) -> int | None:
+def _constant(module: Unit, node: ast.expr) -> int | None:
     """The value of an argument that is a literal or a constant of the module."""
     try:
         code = compile(ast.fix_missing_locations(ast.Expression(node)), "", "eval")
@@ -490,37 +462,3 @@ def _definition(owner: str | None, function: ast.FunctionDef) -> str:
     function.name = f"_{owner}_{name}"
     text = ast.unparse(ast.fix_missing_locations(function)) + "\n"
     return text + f"{owner}.{name} = {function.name}\ndel {function.name}\n"
-
-
-def expand_tree(source: Path, target: Path) -> list[Path]:
-    """Write what is to be frozen of the modules in `source` to `target`; returns what changed.
-
-    A file is written if it is older than its source, too, so that make sees what was touched.
-    """
-    modules = load(source)
-    texts = Expander(modules).texts()
-    texts.pop(source / f"{MARK}.py", None)
-    changed = []
-    for path, text in texts.items():
-        place = target / path.relative_to(source)
-        fresh = place.exists() and place.stat().st_mtime >= path.stat().st_mtime
-        if not fresh or place.read_text() != text:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
-            changed.append(place)
-    for place in target.rglob("*.py"):
-        if source / place.relative_to(target) not in texts:
-            os.remove(place)
-    return changed
-
-
-@click.command()
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
-def expand(source, target):
-    """Write the modules in SOURCE to TARGET, calls of @inline functions expanded."""
-    try:
-        expand_tree(source, target)
-    except (ExpandError, SyntaxError) as error:
-        shutil.rmtree(target, ignore_errors=True)
-        raise click.ClickException(str(error)) from error

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: MIT
+"""Makes what is frozen of the modules' sources, which ask more than MicroPython's compiler gives.
+
+- modules.py reads the tree.
+- constants.py, fold.py: names of modules that hold constants only become numbers.
+- inline.py: calls of functions marked `@inline` become their bodies.
+- tree.py does both and writes the result; cli.py is the command.
+"""
+
+from mpfw.expand.cli import expand
+from mpfw.expand.modules import ExpandError
+from mpfw.expand.tree import expand_tree, expanded_texts
+
+__all__ = ("ExpandError", "expand", "expand_tree", "expanded_texts")
