@@ -44,9 +44,9 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
 
-run: image ## Boot it, hold a conversation with host programs, then hand over its console
+run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run
-	@$(MPFW) run
+	@$(MPFW) run $(if $(OVERLAY),--overlay $(OVERLAY))
 
 test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
