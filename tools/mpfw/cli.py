@@ -10,6 +10,7 @@ COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
     "expand": "mpfw.expand:expand",
+    "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
     "profile": "mpfw.bench.profile:profile",
