@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,19 +74,20 @@ def make(suite: str, tar: Path, say: Callable[[str], None]) -> None:
     """
     if not debian.KEYRING.exists():
         raise RootError(f"{debian.KEYRING} is missing: apt-get install debian-archive-keyring.")
-    mirrors = debian.mirrors(tar.parent / "probe")
-    if not mirrors:
-        raise RootError("the machine's apt sources name no Debian mirror of its own release.")
     options = ["--mode=root", "--variant=apt", "--format=tar", f"--include={','.join(PACKAGES)}"]
     options += [f"--keyring={debian.KEYRING}"]
     options += [f"--aptopt={setting}" for setting in apt_settings()]
-    for mirror in mirrors:
-        tar.unlink(missing_ok=True)
-        command = ["mmdebstrap", *options, suite, str(tar), mirror]
-        # It unpacks where TMPDIR says, and mounts there.
-        if contained(shlex.join(command), os.environ | {"TMPDIR": str(tar.parent)}, say) == 0:
-            return
-    raise RootError(f"mmdebstrap could not make a root of {suite}.")
+    # mmdebstrap unpacks where TMPDIR says, and mounts there; ended, it would leave it.
+    with tempfile.TemporaryDirectory(dir=tar.parent) as scratch:
+        mirrors = debian.mirrors(Path(scratch, "probe"))
+        if not mirrors:
+            raise RootError("the machine's apt sources name no Debian mirror of its own release.")
+        for mirror in mirrors:
+            tar.unlink(missing_ok=True)
+            command = ["mmdebstrap", *options, suite, str(tar), mirror]
+            if contained(shlex.join(command), os.environ | {"TMPDIR": scratch}, say) == 0:
+                return
+    raise RootError(f"mmdebstrap could not make a root of {suite}; its last words stand above.")
 
 
 def apt_settings() -> list[str]:

@@ -26,7 +26,9 @@ PLACE = "/root/firmware"  # where the clone lies in the root
 
 @click.command()
 @click.argument("suite", type=click.Choice(SUITES))
-@click.option("--only", type=click.Choice(COMMANDS), help="One of them, make run or make test.")
+@click.option(
+    "--only", type=click.Choice(COMMANDS), multiple=True, help="One of the two; both are tried."
+)
 @click.option("--tests", envvar="TESTS", default="", help="Which tests, as for make test.")
 @click.option("--pytest-args", envvar="PYTEST_ARGS", default="", help="As for make test.")
 def fresh(suite, only, tests, pytest_args):
@@ -36,7 +38,7 @@ def fresh(suite, only, tests, pytest_args):
     """
     settings = [f"TESTS={tests}"] if tests else []
     settings += [f"PYTEST_ARGS={pytest_args}"] if pytest_args else []
-    commands = {name: ["make", name] for name in ([only] if only else COMMANDS)}
+    commands = {name: ["make", name] for name in only or COMMANDS}
     if "test" in commands:
         commands["test"] += settings
     directory = paths.BUILD / "fresh" / suite
