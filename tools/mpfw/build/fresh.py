@@ -147,7 +147,7 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number, frame):
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
-        click.echo("fresh: ended by a signal", err=True)
+        click.echo("fresh: ended by a signal; removing what it made", err=True)
         raise SystemExit(128 + number)
 
     previous = {number: signal.signal(number, end) for number in numbers}
