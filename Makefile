@@ -62,7 +62,7 @@ test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and si
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 
 test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
-test-fresh: ## Both README commands in a fresh SUITE=bookworm, trixie or sid, as root (FRESH=run: one)
+test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)
 	@$(PYTHON) tools/bootstrap.py fresh
 	@$(MPFW) fresh $(addprefix --only=,$(FRESH)) $(or $(SUITE),$(error say which: SUITE=bookworm, trixie or sid))
 
