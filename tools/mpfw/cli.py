@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "mpfw.bench.compare:compare",
     "expand": "mpfw.expand:expand",
     "frozen-names": "mpfw.image.frozen:frozen_names",
+    "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
