@@ -3,6 +3,7 @@
 
 import ast
 import subprocess
+from errno import EIO
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,6 @@ from pci_machine import MODULES
 
 from mpfw.guest.programs import pipe
 from mpfw.guest.upstream import build_unix_port, source_tree
-
-EIO, ENOBUFS = 5, 105
 
 
 class RemoteError(Exception):

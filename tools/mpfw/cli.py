@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
+    "check-house": "mpfw.check.cli:check_house",
     "expand": "mpfw.expand:expand",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
