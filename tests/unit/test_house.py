@@ -104,6 +104,7 @@ def test_a_module_in_no_layer_is_found(found):
             "class E:\n    _A, _STATE = const(0), const(1)",
         ),
         ("mpy_modules/vsock/numbers.py", "from portable import const\nSTATE = const(1)"),
+        ("mpy_modules/vsock/words.py", WORDS + "_STATE = const(12)\n"),
         ("tests/unit/test_stack.py", "STATE = 11"),
         ("tools/mpfw/peer.py", "A, _BLOCK_SHIFT = 0, 12"),
     ],

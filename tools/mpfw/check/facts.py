@@ -39,7 +39,11 @@ def check(tree: Path) -> Iterator[Finding]:
     owned: Owned = {}
     for module in sorted(modules, key=lambda one: (-rank(one.top), one.name)):
         if module.name in constants:
-            for name, _, value in _definitions(module.body):
+            seen = set()
+            for name, line, value in _definitions(module.body):
+                if name in seen:
+                    yield _again(module.path, line, name, module.name)
+                seen.add(name)
                 if not _sources(module, known, value) & constants:
                     owned.setdefault(name, (module.name, _number(value)))
     for module in modules:
