@@ -39,8 +39,8 @@ POLLHUP = const(0x010)
 POLLNVAL = const(0x020)
 POLLRDHUP = const(0x2000)
 
-# Ours: what a socket is. CONNECTING stays after a failed non-blocking connect, as on Linux.
-UNCONNECTED = const(0)
-LISTENING = const(1)
-CONNECTING = const(2)
-CONNECTED = const(3)
+# Ours: what a socket is. IS_CONNECTING stays after a failed non-blocking connect, as on Linux.
+IS_UNCONNECTED = const(0)
+IS_LISTENING = const(1)
+IS_CONNECTING = const(2)
+IS_CONNECTED = const(3)
