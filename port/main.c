@@ -20,6 +20,7 @@
 #include "port/nativecode.h"
 #include "port/ramdisk.h"
 #include "port/serial.h"
+#include "port/stdio.h"
 
 // What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
 // RuntimeError long before the guard page does it.
@@ -62,6 +63,7 @@ static void __attribute__((noreturn)) interpreter(void) {
         mp_cstack_init_with_top((void *)stack.top, PYTHON_STACK_SIZE);
         gc_heap_init();
         mp_init();
+        stdio_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
         readline_init0();
 

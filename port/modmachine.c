@@ -8,6 +8,7 @@
 #include "port/hob.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
+#include "port/stdio.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
 #define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9
@@ -164,6 +165,15 @@ static mp_obj_t machine_log(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_log_obj, 2, 3, machine_log);
 
+// stdio(stdin, stdout, stderr): streams for the standard ones; None is the console.
+static mp_obj_t machine_stdio(size_t n_args, const mp_obj_t *args) {
+    for (size_t fd = 0; fd < n_args; ++fd) {
+        stdio_replace(fd, args[fd]);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_stdio_obj, 3, 3, machine_stdio);
+
 // hobs(): the PI hand-off block list that the IPL left, read-only.
 static mp_obj_t machine_hobs(void) {
     return mp_obj_new_memoryview('B', hob_list_size(), (void *)hob_list());
@@ -184,6 +194,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_fence), MP_ROM_PTR(&machine_fence_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
