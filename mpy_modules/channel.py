@@ -37,7 +37,8 @@ _TX_BUFFERS = const(4)
 _TX_BYTES = const(65536)
 _NAMES_MS = const(1000)  # a device that has not named its ports by then never will
 _POLL_US = const(1000)  # how often a device without interrupts is looked at
-_IOCTL_POLL = const(3)  # py/stream.h
+_IOCTL_FLUSH = const(1)  # py/stream.h
+_IOCTL_POLL = const(3)
 _IOCTL_CLOSE = const(4)
 _POLLIN = const(1)
 _POLLOUT = const(4)
@@ -81,6 +82,15 @@ class Port(io.IOBase):
             self._receive.post(self._memory.addr + self._slot * _RX_BYTES, self._slot)
             self._receive.show()
         return n
+
+    def any(self):
+        """True if there are bytes to be read; takes what news there are."""
+        self._device.look()
+        return self._have()
+
+    def wait(self):
+        """Sleep until something may have happened on any port."""
+        self._device.wait()
 
     @micropython.native
     def _have(self):
@@ -145,6 +155,9 @@ class Port(io.IOBase):
                 ready |= _POLLOUT
             ready &= argument
             return ready if self.connected else ready | _POLLHUP
+        if request == _IOCTL_FLUSH:
+            self.flush()
+            return 0
         return 0 if request == _IOCTL_CLOSE else -errnos.EINVAL
 
 
@@ -200,7 +213,7 @@ class Channel:
         if self.look():
             return
         for queue in self._queues:
-            waits = queue is sending or not queue is self._out and queue.index & 1 == 0
+            waits = queue is sending or queue is not self._out and queue.index & 1 == 0
             if waits and queue.enable_interrupts():
                 return
         if not self.interrupts:
@@ -217,7 +230,9 @@ class Channel:
             news = True
             slot = got >> 32
             at = slot * _CONTROL_ROOM
-            message = bytes(self._control[at : at + (got & 0xFFFFFFFF)])  # copied once, then checked
+            message = bytes(
+                self._control[at : at + (got & 0xFFFFFFFF)]
+            )  # copied once, then checked
             self._messages.post(self._control.addr + at, slot)
             self._messages.show()
             if len(message) >= _CONTROL_BYTES:

@@ -100,6 +100,7 @@ void main_restart(void) {
     // Nothing of the old interpreter can be trusted to run once more, so nothing is finalised.
     // Its devices may still write to their DMA memory, which therefore stays allocated.
     machine_vector_deinit_all();
+    machine_crashed();
     nativecode_deinit();
     memory_free_kind(MEMORY_HEAP);
     pyexec_mode_kind = PYEXEC_MODE_FRIENDLY_REPL;

@@ -26,6 +26,7 @@ enum {
     MACHINE_PWRON_RESET = 1,
     MACHINE_HARD_RESET = 2,
     MACHINE_SOFT_RESET = 5,
+    MACHINE_CRASH_RESET = 6, // ours: the interpreter could not go on
 };
 
 static uint8_t reset_cause = MACHINE_PWRON_RESET;
@@ -72,6 +73,10 @@ void machine_deinit(void) {
     reset_cause = MACHINE_SOFT_RESET;
 }
 
+void machine_crashed(void) {
+    reset_cause = MACHINE_CRASH_RESET;
+}
+
 // atreset(fn): fn() is called before a soft reset frees DMA memory; a driver stops its device
 // there. The last one registered is called first.
 static mp_obj_t machine_atreset(mp_obj_t fn) {
@@ -106,6 +111,8 @@ static void mp_machine_idle(void) {
 }
 
 NORETURN static void mp_machine_reset(void) {
+    stdio_finish();
+    debugcon_log("INFO", "machine", "reset"); // so that who ends with the VM knows why
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
     out8(RESET_CONTROL, 0x02);
     out8(RESET_CONTROL, 0x06);
@@ -118,6 +125,8 @@ static mp_int_t mp_machine_reset_cause(void) {
 
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
+    stdio_finish();
+    debugcon_log("INFO", "machine", "poweroff");
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();
 }
@@ -208,6 +217,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
         { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \
+        { MP_ROM_QSTR(MP_QSTR_CRASH_RESET), MP_ROM_INT(MACHINE_CRASH_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(MACHINE_PWRON_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_HARD_RESET), MP_ROM_INT(MACHINE_HARD_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_SOFT_RESET), MP_ROM_INT(MACHINE_SOFT_RESET) },

@@ -20,6 +20,7 @@ MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(machine_nbytes_obj);
 
 void machine_init(void);   // once, at power-on
 void machine_deinit(void); // at each soft reset, while Python still runs
+void machine_crashed(void);  // machine.reset_cause() says so from now on
 void machine_vector_deinit_all(void);
 void machine_vector_raise_due(void);
 

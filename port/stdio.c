@@ -78,6 +78,24 @@ void stdio_flush(void) {
     flush(STDERR_FILENO);
 }
 
+// The stream's own flush, which returns once the bytes are out of our hands.
+static mp_uint_t flush_whole(size_t fd, int *errcode) {
+    flush(fd);
+    mp_obj_t stream = replacement(fd);
+    return stream == MP_OBJ_NULL ? 0 : mp_get_stream(stream)->ioctl(stream, MP_STREAM_FLUSH, 0, errcode);
+}
+
+void stdio_finish(void) {
+    for (size_t fd = STDOUT_FILENO; fd < N_STREAMS; ++fd) {
+        nlr_buf_t nlr;
+        if (nlr_push(&nlr) == 0) {
+            int errcode;
+            flush_whole(fd, &errcode);
+            nlr_pop();
+        }
+    }
+}
+
 void stdio_init(void) {
     memset(MP_STATE_PORT(stdio_stream), 0, sizeof(MP_STATE_PORT(stdio_stream)));
     for (size_t fd = 0; fd < N_STREAMS; ++fd) {
@@ -115,8 +133,24 @@ static void gather(size_t fd, const byte *data, size_t size) {
     }
 }
 
+// Copies what has been read ahead, at most size bytes. In text "\r\n" and "\r" become "\n".
+static size_t read_buffer(stdio_buffer_t *buffer, byte *into, size_t size, bool text) {
+    static bool after_cr;
+    size_t done = 0;
+    while (done < size && buffer->start != buffer->end) {
+        byte c = buffer->data[buffer->start++];
+        if (text && c == '\n' && after_cr) {
+            after_cr = false;
+            continue;
+        }
+        after_cr = text && c == '\r';
+        into[done++] = after_cr ? '\n' : c;
+    }
+    return done;
+}
+
 // Fills `into` from a stream in Python, less only at its end.
-static size_t read_through(mp_obj_t stream, byte *into, size_t size) {
+static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) {
     stdio_buffer_t *buffer = &buffers[STDIN_FILENO];
     size_t done = 0;
     while (done < size) {
@@ -134,10 +168,7 @@ static size_t read_through(mp_obj_t stream, byte *into, size_t size) {
                 break;
             }
         }
-        size_t part = MIN(size - done, buffer->end - buffer->start);
-        memcpy(into + done, buffer->data + buffer->start, part);
-        buffer->start += part;
-        done += part;
+        done += read_buffer(buffer, into + done, size - done, text);
     }
     return done;
 }
@@ -157,7 +188,7 @@ static mp_uint_t stdio_read(mp_obj_t self_in, void *buf, mp_uint_t size, int *er
     }
     mp_obj_t stream = replacement(STDIN_FILENO);
     if (stream != MP_OBJ_NULL) {
-        return read_through(stream, buf, size);
+        return read_through(stream, buf, size, self->buffer != NULL);
     }
     for (size_t i = 0; i < size; i++) {
         int c = mp_hal_stdin_rx_chr();
@@ -199,10 +230,7 @@ static mp_uint_t stdio_ioctl(mp_obj_t self_in, mp_uint_t request, uintptr_t arg,
         case MP_STREAM_POLL:
             return poll(self->fd, arg, errcode);
         case MP_STREAM_FLUSH:
-            if (self->fd != STDIN_FILENO) {
-                flush(self->fd);
-            }
-            return 0;
+            return self->fd == STDIN_FILENO ? 0 : flush_whole(self->fd, errcode);
         case MP_STREAM_CLOSE:
             return 0;
         case MP_STREAM_GET_FILENO:

@@ -12,5 +12,8 @@ void stdio_init(void);
 // or stderr (2); None: the console again. TypeError, OSError if what was gathered cannot be written.
 void stdio_replace(size_t fd, mp_obj_t stream);
 
+// Write what has been gathered and wait until it is out of our hands; errors are ignored: for the end.
+void stdio_finish(void);
+
 // Write what has been gathered. May raise what the streams raise.
 void stdio_flush(void);
