@@ -51,6 +51,7 @@ class Port(io.IOBase):
     def __init__(self, device, receive, transmit):
         self.name = None
         self.connected = False
+        self.written = 0  # bytes, since the beginning
         self._device = device
         self._queue = transmit
         self._memory = machine.DMABuffer(_RX_BUFFERS * _RX_BYTES + _TX_BUFFERS * _TX_BYTES)
@@ -125,6 +126,7 @@ class Port(io.IOBase):
             machine.copy(at, 0, view, done, n)
             self._busy[self._queue.add1(at, n, False)] = at
             self._queue.publish()
+            self.written += n
             done += n
         return done
 
