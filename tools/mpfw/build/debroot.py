@@ -129,7 +129,8 @@ def pip_inputs(listing: str) -> Inputs:
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", listing, re.MULTILINE):
             if name in PIP_SETTINGS:
                 settings[name] = str(ast.literal_eval(value))
-    environment, binds = {}, {}
+    environment: dict[str, str] = {}
+    binds: dict[str, str] = {}
 
     def moved(name: str, word: str) -> str:
         path = Path(word.removeprefix("file://"))
@@ -220,16 +221,17 @@ def contained(script: str, environment: Mapping[str, str], say: Callable[[str], 
         errors="replace",
         start_new_session=True,  # Ctrl-C is for us: what is in there gets no second chance
     )
-    try:
-        with process.stdout as lines:
-            for line in lines:
+    with process:
+        try:
+            for line in process.stdout or ():
                 say(line.rstrip("\n"))
-        return process.wait()
-    finally:
-        _end(process)
+            process.wait()
+        finally:
+            _end(process)
+    return process.returncode
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     """End `unshare`, if it runs, and the namespace: its first process takes all others along."""
     if process.poll() is not None:
         return
@@ -238,6 +240,6 @@ def _end(process: subprocess.Popen) -> None:
     except OSError:
         children = []
     # unshare ends when its child has; the child when all its processes are gone.
-    for pid in children or [process.pid]:
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in map(int, children or [str(process.pid)]):
+        os.kill(pid, signal.SIGKILL)
     process.wait()
