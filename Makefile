@@ -33,7 +33,7 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test test-matrix lab bench lint smoke boot-time upstream lock clean distclean
+.PHONY: help image run test test-fresh test-matrix lab bench lint smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,9 +44,9 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
 
-run: image ## Boot it, hold a conversation with host programs, then hand over its console
+run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run
-	@$(MPFW) run
+	@$(MPFW) run $(if $(OVERLAY),--overlay $(OVERLAY))
 
 test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
@@ -60,6 +60,11 @@ test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and si
 	@for LAB_SUITE in bookworm trixie sid; do export LAB_SUITE; \
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
+
+test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
+test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)
+	@$(PYTHON) tools/bootstrap.py fresh
+	@$(MPFW) fresh $(addprefix --only=,$(FRESH)) $(or $(SUITE),$(error say which: SUITE=bookworm, trixie or sid))
 
 bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
 	@$(PYTHON) tools/bootstrap.py bench

@@ -77,11 +77,11 @@ class Connection:
             self.consumed(n)
         return n
 
-    @micropython.viper
-    def consumed(self, n: int):
+    @micropython.native
+    def consumed(self, n):
         """`n` bytes left the queue: tell the peer when it is time, or end what has ended."""
-        news = int(credit.consumed(int(self.at), n))
-        if news != 0:
+        news = credit.consumed(self.at, n)
+        if news:
             self._follow(news)
 
     @micropython.native

@@ -106,6 +106,6 @@ class Loopback:
                 header, payload = self._packets.pop(0)
                 self._count()
                 length = w.HEADER_LEN + len(payload)
-                receiver.packet(receiver.at, addressof(header), addressof(payload), length, -1)
+                receiver.packet(addressof(header), addressof(payload), length, -1)
         finally:
             self._busy = False

@@ -2,12 +2,10 @@
 """`mpfw expand`: names of modules that hold constants only become numbers, and nothing else."""
 
 import ast
-import contextlib
-import importlib
-import sys
 import textwrap
 
 import pytest
+from expand_trees import lay, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,42 +33,10 @@ AGAIN = const(DEBT * words.STATE + pack.words.MINUS)
 TREE = {"pack/__init__.py": "", "pack/words.py": WORDS, "pack/more.py": MORE}
 
 
-def lay(root, files):
-    """Write files, and return `root`."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text).removeprefix("\n"))
-    return root
-
-
 def folded(root, text, name="pack/user.py", **others):
     """The frozen text of a module `text` that stands beside `words` and `more`."""
     source = lay(root, {**TREE, **others, name: text})
     return {str(place): text for place, text in expanded_texts(source).items()}[name]
-
-
-@contextlib.contextmanager
-def importable(*directories):
-    """Directories to import from; what was imported from them is forgotten."""
-    before = set(sys.modules)
-    paths = [str(each) for each in directories]
-    sys.path[:0] = paths
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        del sys.path[: len(paths)]
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
-
-
-def run(root, function="pack.user.work"):
-    """What a function returns in the tree under `root`, under CPython."""
-    standins = lay(root.parent / "standins", {"micropython.py": "def const(n):\n    return n\n"})
-    module, _, name = function.rpartition(".")
-    with importable(root, standins):
-        return getattr(importlib.import_module(module), name)()
 
 
 @pytest.mark.parametrize(

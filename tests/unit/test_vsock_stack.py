@@ -64,7 +64,7 @@ class Host:
         """Send a packet down the receive road."""
         header, payload = array("I", header), array("B", payload)
         at, data = portable.addressof(header), portable.addressof(payload)
-        self.receiver.packet(self.receiver.at, at, data, w.HEADER_LEN + len(payload), -1)
+        self.receiver.packet(at, data, w.HEADER_LEN + len(payload), -1)
 
     def find(self, cid, to, port):
         """The connection of the host's port `to` and our `port`, or None."""

@@ -9,12 +9,17 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
+    "compare": "mpfw.bench.compare:compare",
     "expand": "mpfw.expand:expand",
+    "frozen-names": "mpfw.image.frozen:frozen_names",
+    "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",
+    "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }
 

@@ -39,6 +39,13 @@ EXCLUDED_VIA_MPY = {
     "^(io|unicode)/(file|open)_?[a-z0-9_]*[.]py$": "opens files beside it",
     "^import/builtin_ext[.]py$": "imports from a directory beside it",
 }
+# Expected output is what this machine's CPython prints; from this version on it prints something
+# else. After 1.25 upstream keeps that output in files (micropython#18673).
+EXCLUDED_SINCE = {
+    (3, 14): {
+        "^float/math_fun(_special)?[.]py$": "math's errors name the argument that was expected",
+    },
+}
 TIMED = "extmod/(asyncio|time|machine_timer)_"
 LIBRARY = paths.ROOT / "tests/upstream/lib"  # unittest, which upstream keeps in another repository
 RESULTS = paths.BUILD / "upstream"
@@ -91,11 +98,13 @@ def run_suite(
     ]
     command += [*MODES[mode], "--keep-path"]
     command += list(files) or ["-d", *DIRECTORIES]
-    command += [f"--exclude={pattern}" for pattern in excluded]
+    command += [f"--exclude={pattern}" for pattern in (*excluded, *outdated())]
     settings = {
         "MICROPYPATH": f".frozen:{source / 'extmod'}:{LIBRARY}",
         "MICROPY_CPYTHON3": sys.executable,
         "MICROPY_MPYCROSS": str(MPY_CROSS),
+        # What a newer CPython thinks of a test's source is no part of the expected output.
+        "PYTHONWARNINGS": "ignore",
     }
     (results / "_results.json").unlink(missing_ok=True)
     with open(results / "run-tests.log", "w+") as log:
@@ -114,6 +123,16 @@ def run_suite(
             log.write(f"\nstopped after {timeout} s\n")
         log.seek(0)
         return _parse(log.read(), results / "_results.json")
+
+
+def outdated(version: tuple[int, ...] = sys.version_info) -> list[str]:
+    """Patterns of the tests whose expected output this version of CPython no longer gives."""
+    return [
+        pattern
+        for since, patterns in EXCLUDED_SINCE.items()
+        if version >= since
+        for pattern in patterns
+    ]
 
 
 def _parse(output: str, results: Path) -> Totals:
@@ -151,7 +170,8 @@ def build_unix_port(source: Path) -> Path:
     without = [f"MICROPY_PY_{name}=0" for name in ("FFI", "SSL", "BTREE")]
     command = ["make", "-s", "-C", str(source / "ports/unix"), f"-j{os.cpu_count()}"]
     command += [f"BUILD={build}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
-    command.append(f"MICROPY_MPYCROSS={MPY_CROSS}")
+    # -w: upstream makes errors of warnings, and newer compilers know more of them.
+    command += [f"MICROPY_MPYCROSS={MPY_CROSS}", "CFLAGS_EXTRA=-w"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return build / "micropython"
 
