@@ -170,3 +170,31 @@ def test_what_the_device_was_lent_comes_back_with_every_close(guest_side, vsock)
         before, after = guest_side.call(reopen_often, HOST, PORT, 20)
         host.result()
     assert before == after
+
+
+def speak_to_oneself(port):
+    """What connections within the guest do when its CID goes with the device."""
+    import vsock
+
+    def talks(a, b):
+        a.settimeout(2)
+        b.settimeout(2)
+        return errno_of(a.sendall, b"x") or errno_of(b.recv, 1) or errno_of(a.getpeername)
+
+    listener = listen(port)
+    pairs = []
+    for cid in (1, socket.get_local_cid()):
+        caller = dial(cid, port)
+        pairs.append((caller, listener.accept()[0]))
+    before = [talks(*pair) for pair in pairs]
+    vsock.close()
+    after = [talks(*pair) for pair in pairs]
+    own = errno_of(pairs[1][1].recv, 1)
+    vsock.reopen()
+    return before, after, own, [talks(*pair) for pair in pairs]
+
+
+def test_connections_to_the_guests_own_cid_end_with_it(guest_side):
+    reset, unconnected = errno.ECONNRESET, errno.ENOTCONN
+    before, after, own, later = guest_side.call(speak_to_oneself, PORT)
+    assert (before, after, own, later) == ([0, 0], [0, reset], reset, [0, unconnected])
