@@ -68,7 +68,7 @@ class socket(Endpoint):
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         conn = self.connection
-        if conn is None or self._state != num.CONNECTED:
+        if conn is None or self._state != num.IS_CONNECTED:
             conn = self._receiver()
         if not self.kind.borders and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
@@ -104,9 +104,9 @@ class socket(Endpoint):
         """The connection to receive from. Raises ENOTCONN."""
         self._open()
         conn = self.connection
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._check_connect()
-            if self._state != num.CONNECTED:
+            if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
             conn = self.connection
         return conn
@@ -187,7 +187,7 @@ class socket(Endpoint):
         `data` is the caller's again when send returns. It is fastest as bytes: the device reads
         those where they lie.
         """
-        if not flags and self._state == num.CONNECTED:
+        if not flags and self._state == num.IS_CONNECTED:
             n = self.connection.send_now(data)
             if n:
                 return n
@@ -196,7 +196,7 @@ class socket(Endpoint):
     @micropython.native
     def sendall(self, data, flags=0):
         """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
-        if flags or self._state != num.CONNECTED or not self.connection.send_now(data):
+        if flags or self._state != num.IS_CONNECTED or not self.connection.send_now(data):
             self._send(data, flags, True)
 
     def sendto(self, data, *arguments):
@@ -206,16 +206,16 @@ class socket(Endpoint):
     @micropython.native
     def _sender(self):
         self._open()
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._check_connect()
-            if self._state != num.CONNECTED:
+            if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
         return self.connection
 
     @micropython.native
     def _send(self, data, flags, everything):
         conn = self.connection
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             conn = self._sender()
         n = bytes_in(data)
         start = addressof(data)

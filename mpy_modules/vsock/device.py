@@ -27,7 +27,7 @@ _RX = const(0)  # queues, 5.10.2
 _TX = const(1)
 _EVENT = const(2)
 _POSTED = const(16)  # receive buffers in the ring: more only cost cache
-_EVENTS = const(4)  # event buffers
+_EVENT_BUFFERS = const(4)  # event buffers
 _FEW_SLOTS = const(4)  # fewer free transmit slots than this: packets wait in the ring
 _WORK_US = const(50_000)
 # A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
@@ -64,7 +64,7 @@ class Device:
         self._buffers = Buffers(self._rx, w.BUFFER_LEN)
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
-        self._event_memory = machine.DMABuffer(_EVENTS * w.EVENT_BYTES)
+        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -78,7 +78,7 @@ class Device:
         """Let it work: buffers in its queues, interrupts on, DRIVER_OK."""
         virtio = self._virtio
         base = self._event_memory.addr
-        self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENTS)])
+        self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENT_BUFFERS)])
         segments = [self._store.take_large() for _ in range(min(_POSTED, self._rx.size))]
         self._buffers.fill([(self._blank(seg), seg) for seg in segments if seg >= 0])
         for queue in (self._rx, self._tx, self._event):

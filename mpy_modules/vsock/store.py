@@ -167,8 +167,8 @@ class Store:
         """Where the payload of a segment starts; a large one's header ends there."""
         s = ptr32(self.at)
         t = ptr32(_table(s))
-        row = seg * w.SEG_WORDS + w.SEG_ADDR
-        return t[row] | (t[row + 1] << 32)
+        row = seg * w.SEG_WORDS
+        return t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32)
 
     @inline
     @micropython.viper

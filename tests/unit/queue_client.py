@@ -4,6 +4,7 @@
 import ast
 import subprocess
 import tempfile
+from errno import EIO
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from mpfw.guest.upstream import build_unix_port, source_tree
 
 w = vsock_bench.module("virtio.words")
 WORDS = (w.Q_EVENT_IDX, w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_LAST_USED)  # that the server looks at
-EIO, ENOBUFS = 5, 105
 
 
 class RemoteError(Exception):

@@ -275,6 +275,7 @@ def second(n: int) -> int:
 """
 THREE = """
 import two
+from base import deep
 from one import (
     other as another,
     spare,
@@ -293,12 +294,20 @@ def work():
     def first(n):
         return n
 
-    return two.second(1), first(2), spare(3), imports()
+    return two.second(1), first(2), spare(3), imports(), lately()
 
 
 @micropython.viper
 def hidden(two):
     return two.second(1)
+
+
+@micropython.viper
+def lately():
+    import two as late
+
+    deep = 1
+    return late.second(deep)
 """
 
 
@@ -322,9 +331,10 @@ def test_a_name_is_what_it_is_in_its_own_module(tmp_path):
     files = {"inline.py": INLINE, "viper.py": VIPER}
     source = lay(tmp_path / "source", files | {f"{k}.py": text for k, text in modules.items()})
     expand_tree(source, tmp_path / "target")
-    expected = (102, 2, 3, 108)
+    expected = (102, 2, 3, 108, 102)
     assert run(source, "three.work") == run(tmp_path / "target", "three.work") == expected
     frozen = (tmp_path / "target/three.py").read_text()
     assert "return two.second(1)" in frozen and "spare(" not in frozen
+    assert "late.second" not in frozen
     assert "spare" not in (tmp_path / "target/one.py").read_text()
-    assert frozen.split("\n").index("def imports():") == 8
+    assert frozen.split("\n").index("def imports():") == 9

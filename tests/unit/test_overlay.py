@@ -174,8 +174,8 @@ BAD = {
         "plain.py:2: SyntaxError: invalid syntax",
     ),
     "an undefined name": (
-        {"plain.py": "NAME = 1\n\n\ndef f():\n    return nmae\n"},
-        "plain.py:5: undefined name `nmae`",
+        {"plain.py": "NAME = 1\n\n\ndef f():\n    return naem\n"},
+        "plain.py:5: undefined name `naem`",
     ),
     "a name that a module lacks": (
         {"pack/other.py": "\nfrom plain import NAMES\n"},

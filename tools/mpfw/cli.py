@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
+    "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
     "expand": "mpfw.expand:expand",
     "frozen-names": "mpfw.image.frozen:frozen_names",

@@ -29,9 +29,9 @@ STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
 LOADS: dict[str, tuple[str | float, ...]] = {
     "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
-    "sink": ("sink", plan.LARGE, 5),
-    "source": ("source", plan.LARGE, 5),
-    "echo": ("echo", guests.PORT, plan.LARGE, plan.AHEAD, 5),
+    "sink": ("sink", plan.BULK, 5),
+    "source": ("source", plan.BULK, 5),
+    "echo": ("echo", guests.PORT, plan.BULK, plan.AHEAD, 5),
     "connect": ("connect", guests.PORT, 3000),
     "busy": ("busy", guests.PORT, 200, plan.SMALL, 5),
 }

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpfw.build import debian
+from mpfw.guest.programs import pipe
 
 # What somebody has who starts with the README.
 PACKAGES = ("git", "make", "python3")
@@ -129,7 +130,8 @@ def pip_inputs(listing: str) -> Inputs:
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", listing, re.MULTILINE):
             if name in PIP_SETTINGS:
                 settings[name] = str(ast.literal_eval(value))
-    environment, binds = {}, {}
+    environment: dict[str, str] = {}
+    binds: dict[str, str] = {}
 
     def moved(name: str, word: str) -> str:
         path = Path(word.removeprefix("file://"))
@@ -221,7 +223,7 @@ def contained(script: str, environment: Mapping[str, str], say: Callable[[str], 
         start_new_session=True,  # Ctrl-C is for us: what is in there gets no second chance
     )
     try:
-        with process.stdout as lines:
+        with pipe(process.stdout) as lines:
             for line in lines:
                 say(line.rstrip("\n"))
         return process.wait()
@@ -229,7 +231,7 @@ def contained(script: str, environment: Mapping[str, str], say: Callable[[str], 
         _end(process)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: "subprocess.Popen[str]") -> None:
     """End `unshare`, if it runs, and the namespace: its first process takes all others along."""
     if process.poll() is not None:
         return
@@ -238,6 +240,6 @@ def _end(process: subprocess.Popen) -> None:
     except OSError:
         children = []
     # unshare ends when its child has; the child when all its processes are gone.
-    for pid in children or [process.pid]:
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in map(int, children) if children else [process.pid]:
+        os.kill(pid, signal.SIGKILL)
     process.wait()

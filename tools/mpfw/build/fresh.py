@@ -31,7 +31,7 @@ PLACE = "/root/firmware"  # where the clone lies in the root
 )
 @click.option("--tests", envvar="TESTS", default="", help="Which tests, as for make test.")
 @click.option("--pytest-args", envvar="PYTEST_ARGS", default="", help="As for make test.")
-def fresh(suite, only, tests, pytest_args):
+def fresh(suite: str, only: tuple[str, ...], tests: str, pytest_args: str) -> None:
     """Try `make run` and `make test` in a fresh root of a Debian release.
 
     Roots and logs lie under build/fresh; a root stays there if its command failed.
@@ -144,7 +144,7 @@ def _ended_by_signals() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end us as an exception does, and only once."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def end(number, frame):
+    def end(number: int, frame: object) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         click.echo("fresh: ended by a signal; removing what it made", err=True)

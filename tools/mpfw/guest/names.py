@@ -10,7 +10,7 @@ import json
 import subprocess
 import symtable
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mpfw import paths
@@ -39,7 +39,7 @@ def missing(modules: dict[str, Module]) -> str | None:
     """The first import that takes what is not there: place and sentence; None if all is."""
     bound = _Names(modules)
     for module in modules.values():
-        for node in _certain_imports(module.tree):
+        for node in _certain_imports(module.tree.body):
             why = bound.why_not(module, node)
             if why:
                 return str(module.error(node, why))
@@ -84,18 +84,16 @@ class _Names:
         return self._names[name]
 
 
-def _certain_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
+def _certain_imports(statements: Iterable[ast.AST]) -> Iterator[ast.ImportFrom]:
     """Every `from ... import`, but for those that something catches the failure of."""
-    caught = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Try) and node.handlers
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in caught:
+    for node in statements:
+        if isinstance(node, ast.ImportFrom):
             yield node
+        for part in ("body", "handlers", "orelse", "finalbody"):
+            inner = getattr(node, part, [])
+            caught = part == "body" and getattr(node, "handlers", [])
+            if isinstance(inner, list) and not caught:  # a lambda's body is an expression
+                yield from _certain_imports(inner)
 
 
 def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

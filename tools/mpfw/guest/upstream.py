@@ -5,6 +5,7 @@ The firmware is tested over a terminal that is its serial port; the unix port fr
 gives the numbers to compare with.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -125,7 +126,7 @@ def run_suite(
         return _parse(log.read(), results / "_results.json")
 
 
-def outdated(version: tuple[int, ...] = sys.version_info) -> list[str]:
+def outdated(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> list[str]:
     """Patterns of the tests whose expected output this version of CPython no longer gives."""
     return [
         pattern
@@ -164,16 +165,19 @@ def differences(results: Path, lines: int = 60) -> str:
 
 
 def build_unix_port(source: Path) -> Path:
-    """The unix port of `source`, built under build/; returns the program."""
-    build = paths.BUILD / "upstream/unix"
+    """The unix port of `source`, built under build/ by one caller at a time; the program."""
+    place = paths.BUILD / "upstream/unix"
     manifest = paths.ROOT / "tests/upstream/unix_manifest.py"
     without = [f"MICROPY_PY_{name}=0" for name in ("FFI", "SSL", "BTREE")]
     command = ["make", "-s", "-C", str(source / "ports/unix"), f"-j{os.cpu_count()}"]
-    command += [f"BUILD={build}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
+    command += [f"BUILD={place}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
     # -w: upstream makes errors of warnings, and newer compilers know more of them.
     command += [f"MICROPY_MPYCROSS={MPY_CROSS}", "CFLAGS_EXTRA=-w"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return build / "micropython"
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return place / "micropython"
 
 
 def run_unix(source: Path, mode: str) -> Totals:
@@ -221,6 +225,12 @@ def source_tree() -> Path:
 @click.group()
 def upstream() -> None:
     """Run MicroPython's own test suite."""
+
+
+@upstream.command()
+def build() -> None:
+    """Build the unix port, which unit tests run as well; print where it is."""
+    print(build_unix_port(source_tree()))
 
 
 @upstream.command()
