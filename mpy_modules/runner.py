@@ -7,7 +7,8 @@ own: a virtio-console with two ports. docs/run.md has the protocol.
     mpfw.io    the script's standard output; its standard input the other way
     mpfw.err   frames of le32 kind, le32 length and so many bytes
 
-Without the channel the script has the console, and the status goes to isa-debug-exit alone.
+With mpfw.io alone standard input and error are the console, without either everything is. The
+status goes to isa-debug-exit besides.
 """
 
 import builtins
@@ -34,8 +35,11 @@ ERR_PORT = "mpfw.err"
 
 CRASHED = 123  # the interpreter was started anew after a CPU exception
 _INTERRUPTED = const(130)  # 128 + SIGINT, as shells have it
-_OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script
+_OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script,
+_OUR_FRAMES = const(3)  # of so many steps
 _DEBUG_EXIT = const(0xF4)  # isa-debug-exit's port: QEMU ends with 2 * value + 1
+
+_out = None  # standard output's port
 
 # A program may have modules of these names; what we need of ours is bound already.
 for _name in ("runner", "channel"):
@@ -134,6 +138,7 @@ def run(start, interactive):
 
 def _run(start):
     """The exit status, after the host has been told."""
+    global _out
     out = frames = None
     device = _channel()
     if device is not None:
@@ -141,7 +146,10 @@ def _run(start):
         err = device.port(ERR_PORT)
         if out is not None and err is not None:
             frames = Frames(err)
+            _out = out
             machine.stdio(Input(out, frames), out, frames)
+        elif out is not None:
+            machine.stdio(None, out, None)
     if machine.reset_cause() == machine.CRASH_RESET:
         status = CRASHED  # what the script did is on the console: it does not run again
     elif frames is None:
@@ -219,7 +227,7 @@ def _status(ending):
 
 def _report(failure):
     try:
-        if isinstance(failure, OSError) and failure.errno == errnos.EPIPE and not _reads():
+        if _out is not None and not _out.connected and failure.args[:1] == (errnos.EPIPE,):
             return  # standard output is closed: the end is quiet
         print(_traceback(failure), end="", file=sys.stderr)
     except OSError:
@@ -232,18 +240,9 @@ def _traceback(failure):
     sys.print_exception(failure, text)
     lines = text.getvalue().splitlines(True)
     at = 1
-    while at < len(lines) and lines[at].startswith(_OURS):
+    while at < min(len(lines), 1 + _OUR_FRAMES) and lines[at].startswith(_OURS):
         at += 1
     return "".join(lines[:1] + lines[at:])
-
-
-def _reads():
-    """True unless whoever read our standard output has gone."""
-    try:
-        sys.stdout.flush()
-        return True
-    except OSError:
-        return False
 
 
 def _channel():

@@ -42,14 +42,14 @@ def run(namespace):
 
 
 def _start(namespace):
-    name, source = _find()
+    module = fw_cfg.read(MODULE, _NAME_LIMIT)
+    name, source = (_name(), None) if module is not None else _find()
     sys.argv[:] = [_ARGV0.get(name, name)] + words(fw_cfg.read(ARGV, _ARGV_LIMIT) or b"")
     machine.log("startup", name)
     contents = fw_cfg.read(APP)
     if contents is not None:
         vfs.mount(vfs.VfsRom(contents), _APP_PLACE)
         sys.path.insert(0, _APP_PLACE)
-    module = fw_cfg.read(MODULE, _NAME_LIMIT)
     if module is not None:
         # False: as __main__, which is how upstream's unix port has it (py/builtinimport.c).
         namespace.update(__import__(str(module, "utf-8"), None, None, False).__dict__)
@@ -82,8 +82,7 @@ def _find():
     """(name, source) of the script; no source for the built-in echo."""
     source = fw_cfg.read(SCRIPT)
     if source is not None:
-        name = fw_cfg.read(NAME, _NAME_LIMIT)
-        return str(name, "utf-8") if name else "main.py", _text(source)
+        return _name(), _text(source)
     for path in FILES:
         try:
             with open(path, "rb") as file:
@@ -91,6 +90,11 @@ def _find():
         except OSError:
             pass  # not there
     return "apps.echo", None
+
+
+def _name():
+    """What the host calls the script."""
+    return str(fw_cfg.read(NAME, _NAME_LIMIT) or b"main.py", "utf-8")
 
 
 def _text(source):
