@@ -5,7 +5,10 @@ import errno
 import struct
 
 import pytest
-from sockets import numbers, options
+import vsock_bench
+
+options = vsock_bench.module("sockets.options")
+numbers = vsock_bench.module("sockets.numbers")
 
 SIZE = options.SO_VM_SOCKETS_BUFFER_SIZE
 LEAST = options.SO_VM_SOCKETS_BUFFER_MIN_SIZE
