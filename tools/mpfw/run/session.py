@@ -5,6 +5,7 @@ Signals, time-outs, a parent that goes away; what a guest's end means: docs/run.
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -90,7 +91,7 @@ def _without_status(guest: Guest, streams: Streams) -> int:
         why = signal.strsignal(-code)
         raise Ended(channel.OURS, f"QEMU was ended by a signal: {why}")
     if code == 1:  # which the firmware never makes it
-        raise Ended(channel.OURS, f"QEMU: {_last_line(guest.qemu_log())}")
+        raise Ended(channel.OURS, f"QEMU: {_complaint(guest.qemu_log())}")
     if code > 1:
         return code >> 1  # isa-debug-exit
     last = _log(guest)
@@ -117,6 +118,12 @@ def _show_crash(guest: Guest, streams: Streams) -> None:
 def _log(guest: Guest) -> str:
     """The last line of the guest's log."""
     return _last_line(guest.debugcon())
+
+
+def _complaint(said: str) -> str:
+    """What QEMU died of: its last line that begins with its name, which hints do not."""
+    lines = [line for line in said.splitlines() if re.match(r"\S*qemu\S*: (?!warning)", line)]
+    return lines[-1].partition(": ")[2] if lines else _last_line(said)
 
 
 def _last_line(text: str) -> str:
