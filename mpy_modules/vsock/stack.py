@@ -38,6 +38,10 @@ class Listener:
         self.behind = None
         self.socket = None
 
+    def hear(self, watch):
+        """From now on the Ready `watch` hears of connections; None: nobody does."""
+        self.watch = watch
+
     @micropython.native
     def notify(self):
         if self.watch is not None and not self.queued:

@@ -64,7 +64,7 @@ class Host:
         """Send a packet down the receive road."""
         header, payload = array("I", header), array("B", payload)
         at, data = portable.addressof(header), portable.addressof(payload)
-        self.receiver.packet(at, data, w.HEADER_LEN + len(payload), -1)
+        self.receiver.packet(self.receiver.at, at, data, w.HEADER_LEN + len(payload), -1)
 
     def find(self, cid, to, port):
         """The connection of the host's port `to` and our `port`, or None."""
@@ -472,7 +472,7 @@ def short_splice(conn):
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     conn = host.connected()
     woken: list[object] = []
-    conn.watch = SimpleNamespace(add=woken.append)
+    conn.hear(SimpleNamespace(add=woken.append))
     host.data(1234, 5000, bytes(500))
     assert woken == [conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
