@@ -23,7 +23,7 @@ store_module = vsock_bench.module("vsock.store")
 types_module = vsock_bench.module("sockets.types")
 receive_module = vsock_bench.module("vsock.receive")
 options_module = vsock_bench.module("sockets.options")
-Clock = vsock_bench.Clock
+clock = vsock_bench.clock
 ANY = w.CID_ANY
 STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
 TYPES = {STREAM: types_module.STREAM, SEQPACKET: types_module.SEQPACKET}
@@ -95,7 +95,7 @@ class Host:
 
 @pytest.fixture
 def host():
-    Clock.now = 0
+    clock.now = 0
     return Host()
 
 
@@ -345,10 +345,10 @@ def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(
     conn.close()
     assert [(a[0], a[5]) for a in host.answers()] == [(w.OP_SHUTDOWN, BOTH)]
     assert host.stack.next_expiry() == 8000
-    Clock.now = 7999
+    clock.now = 7_999_000
     host.stack.expire()
     assert host.answers() == [] and conn.key is not None
-    Clock.now = 8000
+    clock.now = 8_000_000
     host.stack.expire()
     assert host.answers() == rst(1234, 5000)
     assert conn.key is None and host.stack.next_expiry() is None
