@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs first, before boot.py: mounts the RAM disk at /, after formatting it at power-on.
+"""Runs first, before boot.py: mounts the RAM disk at /, after formatting it at power-on, and the disk.
 
 FAT, because it refuses a write to a file that is open for reading, which littlefs does not.
 """
@@ -13,6 +13,11 @@ try:
 except OSError:
     vfs.VfsFat.mkfs(machine.ramdisk)
     vfs.mount(machine.ramdisk, "/")
+if hasattr(machine, "disk"):
+    import _disk
+
+    _disk.mount()
+    del _disk
 if fw_cfg.size("opt/micropython/overlay") is not None:
     import _overlay
 

@@ -14,6 +14,7 @@
 #include "port/debugcon.h"
 #include "port/hob.h"
 #include "port/interrupts.h"
+#include "port/littlefs.h"
 #include "port/main.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
@@ -73,6 +74,7 @@ static void __attribute__((noreturn)) interpreter(void) {
 
         mp_printf(MP_PYTHON_PRINTER, "MPY: soft reboot\n");
         machine_deinit();
+        littlefs_sync();
         gc_sweep_all();
         mp_deinit();
         nativecode_deinit();
@@ -89,6 +91,7 @@ void payload_main(const void *hob_list_in) {
     clock_begin();
     memory_init();
     ramdisk_init();
+    machine_disk_init();
     machine_init();
     clock_init();
     debugcon_log("INFO", "port", "MicroPython, %u MiB RAM", (unsigned)(memory_total() >> 20));
