@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The flash chip beside the firmware's, machine.disk, as a littlefs at /disk.
 
-What it holds comes from another time and perhaps another hand: only a chip that never held anything
-is formatted.
+What it holds comes from another time and perhaps another hand: only a chip that never held
+anything is formatted.
 """
 
 import machine
@@ -21,7 +21,7 @@ def mount():
     except OSError as error:
         if not _blank(machine.disk):
             print(
-                "No %s: what machine.disk holds is no littlefs of its size, or damaged (error %d). "
+                "No %s: machine.disk holds no littlefs of its size, or a damaged one (error %d). "
                 "It is left as it is; vfs.VfsLfs2.mkfs(machine.disk) empties it"
                 % (PLACE, error.errno)
             )

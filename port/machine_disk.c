@@ -13,7 +13,7 @@
 #include "port/clock.h"
 #include "port/modmachine.h"
 
-#define BLOCK_SIZE  (4096)
+#define BLOCK_SIZE  ((size_t)FLASH_BLOCK_SIZE) // both chips have the same
 #define BOTH_CHIPS  (16 * 1024 * 1024) // QEMU's limit of its limit max-fw-size
 #define TIMEOUT_US  (1000000)
 #define ERASED      (0xff)
