@@ -4,11 +4,22 @@
 #include "extmod/vfs_lfs.c"
 #include "port/littlefs.h"
 
+// 0 or a negative errno, also where a block device in Python raises an exception.
+static int sync_file(lfs2_t *lfs, lfs2_file_t *file) {
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        int result = lfs2_file_sync(lfs, file);
+        nlr_pop();
+        return result;
+    }
+    return -MP_EIO;
+}
+
 static int sync_files(lfs2_t *lfs) {
     int result = 0;
     for (struct lfs2_mlist *open = lfs->mlist; open != NULL; open = open->next) {
         if (open->type == LFS2_TYPE_REG) {
-            int error = lfs2_file_sync(lfs, (lfs2_file_t *)open);
+            int error = sync_file(lfs, (lfs2_file_t *)open);
             result = result != 0 ? result : error;
         }
     }

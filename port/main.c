@@ -14,7 +14,6 @@
 #include "port/debugcon.h"
 #include "port/hob.h"
 #include "port/interrupts.h"
-#include "port/littlefs.h"
 #include "port/main.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
@@ -74,7 +73,6 @@ static void __attribute__((noreturn)) interpreter(void) {
 
         mp_printf(MP_PYTHON_PRINTER, "MPY: soft reboot\n");
         machine_deinit();
-        littlefs_sync();
         gc_sweep_all();
         mp_deinit();
         nativecode_deinit();
