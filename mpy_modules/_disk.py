@@ -11,13 +11,13 @@ import vfs
 PLACE = "/disk"
 # One command of the chip programs 256 bytes; littlefs keeps four times that in RAM for each open
 # file, and a bit for each block of the largest chip while it looks for free ones.
-_OPTIONS = {"readsize": 32, "progsize": 256, "lookahead": 512}
+_LITTLEFS = {"readsize": 32, "progsize": 256, "lookahead": 512}
 
 
 def mount():
     """Mount it, formatted if it is blank; if that cannot be done, one line says why."""
     try:
-        filesystem = vfs.VfsLfs2(machine.disk, **_OPTIONS)
+        filesystem = vfs.VfsLfs2(machine.disk, **_LITTLEFS)
     except OSError as error:
         if not _blank(machine.disk):
             print(
@@ -27,8 +27,8 @@ def mount():
             )
             return
         try:
-            vfs.VfsLfs2.mkfs(machine.disk, **_OPTIONS)
-            filesystem = vfs.VfsLfs2(machine.disk, **_OPTIONS)
+            vfs.VfsLfs2.mkfs(machine.disk, **_LITTLEFS)
+            filesystem = vfs.VfsLfs2(machine.disk, **_LITTLEFS)
         except OSError as error:
             print(
                 "No %s: machine.disk cannot be formatted (error %d): is it too small or read-only?"

@@ -22,11 +22,11 @@ def image(tmp_path):
 @pytest.mark.parametrize(
     "text, name, size",
     [
-        ("/d/disk.img", "/d/disk.img", None),
+        ("/d/disk.img", "/d/disk.img", 0),
         ("/d/disk.img,1M", "/d/disk.img", MIB),
         ("/d/disk.img,512k", "/d/disk.img", 512 * KIB),
         ("/d/disk.img,8192", "/d/disk.img", 8192),
-        ("/d/a,b.img", "/d/a,b.img", None),
+        ("/d/a,b.img", "/d/a,b.img", 0),
         ("/d/a,b.img,16K", "/d/a,b.img", 16 * KIB),
         ("/d/a,1,16K", "/d/a,1", 16 * KIB),
     ],
@@ -56,7 +56,7 @@ def test_what_is_no_disk_is_said_in_a_sentence(text, says):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("size", [None, 8 * KIB, MIB, 6 * MIB])
+@pytest.mark.parametrize("size", [0, 8 * KIB, MIB, 6 * MIB])
 def test_a_missing_file_is_made(tmp_path, image, size):
     disk = Disk(tmp_path / "disk.img", size).prepare(image)
     assert disk.size == disk.path.stat().st_size == (size or NEW_SIZE)
@@ -69,7 +69,7 @@ def test_an_empty_file_is_as_a_missing_one(tmp_path, image):
     assert Disk(path, 16 * KIB).prepare(image).size == path.stat().st_size == 16 * KIB
 
 
-@pytest.mark.parametrize("size", [None, 16 * KIB])
+@pytest.mark.parametrize("size", [0, 16 * KIB])
 def test_a_file_that_is_there_is_left_as_it_is(tmp_path, image, size):
     path = tmp_path / "disk.img"
     path.write_bytes(b"kept" * 4 * KIB)

@@ -31,10 +31,10 @@ class DiskError(Exception):
 
 @dataclass(frozen=True)
 class Disk:
-    """A file, and its size in bytes: None is what the file has, NEW_SIZE for a new one."""
+    """A file, and its size in bytes; 0 is what the file has, or NEW_SIZE for a new one."""
 
     path: Path
-    size: int | None = None
+    size: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Disk":
