@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`make run` and the smoke test, as their users meet them (DESIGN.md section 6)."""
+"""`make run` and the smoke test, as their users meet them: the README's contracts."""
 
 import os
 import pty

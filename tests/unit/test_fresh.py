@@ -55,6 +55,7 @@ def tree(tmp_path, monkeypatch):
     tree.mkdir()
     (tree / "Makefile").write_text("run:\n\techo running\ntest:\n\tfalse\n")
     git = ["git", "-C", str(tree), "-c", "user.name=N", "-c", "user.email=e@example"]
+    git += ["-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
         subprocess.run([*git, *command], check=True)
     monkeypatch.setattr(paths, "ROOT", tree)
@@ -76,6 +77,8 @@ def roots(monkeypatch, tree):
         say("in there")
         return subprocess.run(command, cwd=f"{root}{directory}", check=False).returncode
 
+    for name in ("TESTS", "PYTEST_ARGS", "MAKEFLAGS"):  # we may run under make ourselves
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(debroot, "require", lambda: None)
     monkeypatch.setattr(debroot, "make", make)
     monkeypatch.setattr(debroot, "inputs", debroot.Inputs)
