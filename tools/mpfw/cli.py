@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": "mpfw.bench.compare:compare",
     "count": "mpfw.bench.count:count",
     "expand": "mpfw.expand:expand",
+    "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
     "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
