@@ -36,7 +36,7 @@ def count(old: Path, new: Path) -> None:
         before, after = counted(old), counted(new)
     except GuestError as error:
         raise click.ClickException(str(error)) from error
-    table = Table(title="instructions, medians")
+    table = Table(title="instructions, the fewest of many times")
     for heading in ("what", "old", "new", "new to old"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     for name, number in before.items():

@@ -97,8 +97,7 @@ def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes
     if script is not None:
         entries["opt/micropython/main.py"] = script.read_bytes()
     if argv:
-        quoted = ["'" + word.replace("'", "'\"'\"'") + "'" for word in argv]
-        entries["opt/micropython/argv"] = " ".join(quoted)
+        entries["opt/micropython/argv"] = "".join(word + "\0" for word in argv)
     return entries
 
 
