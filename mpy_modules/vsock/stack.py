@@ -319,7 +319,7 @@ class Stack:
                 return
             # A new connection from a port whose last one has ended on that side.
             control.drop(conn.at, 0)
-            self.remove(conn)
+            self.after(conn, 0)
             conn = None
         if op == w.OP_RST or op == w.OP_INVALID:
             return

@@ -10,7 +10,7 @@ Both offer the same objects by name (guest/bench_agent.py), so that a test is wr
     assert engine.q.free() == 7         # an attribute, not a method: just its value
 """
 
-import importlib
+import fcntl
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import vsock_bench
 
+from mpfw import paths
 from mpfw.expand import expanded_texts
 from mpfw.guest.programs import pipe
 from mpfw.guest.upstream import build_unix_port, source_tree
@@ -93,12 +94,12 @@ class Expanded(Engine):
     native = True
 
     def __init__(self) -> None:
-        self._codec: Any = importlib.import_module("bench_codec")
+        self._codec = vsock_bench.module("bench_codec")
         self._modules: tempfile.TemporaryDirectory | None = None
         self._process: subprocess.Popen | None = None
 
     def _start(self) -> subprocess.Popen:
-        micropython = build_unix_port(source_tree())
+        micropython = _unix_port()
         if self._modules is None:
             self._modules = tempfile.TemporaryDirectory(prefix="mpfw-expanded-")
             texts = expanded_texts(vsock_bench.MODULES, vsock_bench.GUEST)
@@ -137,6 +138,14 @@ class Expanded(Engine):
             pipe(self._process.stdout).close()
         if self._modules is not None:
             self._modules.cleanup()
+
+
+def _unix_port() -> Path:
+    """MicroPython's unix port, built by one process at a time."""
+    paths.BUILD.mkdir(exist_ok=True)
+    with open(paths.BUILD / "unix.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return build_unix_port(source_tree())
 
 
 ENGINES: dict[str, type[Engine]] = {"source": Source, "expanded": Expanded}

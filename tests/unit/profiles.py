@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 SHARES = {"default": 6, "long": 1}  # `default` tries one example of so many
@@ -26,6 +26,7 @@ def load() -> None:
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
+            phases=[each for each in Phase if each is not Phase.explain],  # slow
         )
     settings.load_profile(PROFILE)
 

@@ -484,6 +484,20 @@ def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     assert woken == [conn, conn]
 
 
+def test_who_reads_a_connection_that_a_new_one_replaced_hears_of_it_once(host):
+    conn = host.connected()
+    woken: list[object] = []
+    conn.watch = SimpleNamespace(add=woken.append)
+    host.data(1234, 5000, b"nobody read this")
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH)
+    woken.clear()
+    host.packet(w.OP_REQUEST, 1234, 5000)
+    assert woken == [conn]
+    into = vsock_bench.DMABuffer(100)
+    assert conn.receive(into.addr, 100, False) == 16
+    assert woken == [conn]
+
+
 def test_what_is_staged_is_forgotten_with_its_connection(host):
     host.have_large_buffers(10)
     conn = host.connected()

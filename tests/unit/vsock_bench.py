@@ -7,6 +7,7 @@ on memory with bounds.
 
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -23,6 +24,20 @@ OURS = ("errnos", "inline", "portable", "sockets", "virtio", "vsock")
 M32 = 0xFFFFFFFF
 
 
+class MicroOSError(OSError):
+    """The OSError of MicroPython, whose `errno` is its argument even if it is the only one."""
+
+    errno = property(lambda self: self.args[0] if self.args else None)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Gives modules the names that MicroPython has built in."""
+
+    def exec_module(self, module):
+        module.OSError = MicroOSError
+        super().exec_module(module)
+
+
 class _Finder:
     """Finds the firmware's modules under their own names, but for those that CPython has too.
 
@@ -33,12 +48,13 @@ class _Finder:
     def find_spec(name, path=None, target=None):
         parts = name.split(".")
         place = (MODULES if parts[0] in OURS else GUEST).joinpath(*parts)
-        if place.is_dir():
-            return importlib.util.spec_from_file_location(
-                name, place / "__init__.py", submodule_search_locations=[str(place)]
-            )
-        place = place.with_suffix(".py")
-        return importlib.util.spec_from_file_location(name, place) if place.exists() else None
+        package = [str(place)] if place.is_dir() else None
+        place = place / "__init__.py" if package else place.with_suffix(".py")
+        if not place.exists():
+            return None
+        return importlib.util.spec_from_file_location(
+            name, place, loader=_Loader(name, str(place)), submodule_search_locations=package
+        )
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ if bench_machine.NATIVE:
     sys.modules["time"] = bench_clock
 
 import bench_queue  # noqa: F401
+import bench_world  # noqa: F401
 from bench_objects import find, objects
 
 objects["machine"] = bench_machine

@@ -20,10 +20,14 @@ if NATIVE:
         """machine.DMABuffer between two stretches of bytes that nobody must change."""
 
         live = []
+        spare = {}  # size: memory of buffers that are no more; to find anew is slow in this heap
 
         def __init__(self, size, align=4096, clear=True):
             whole = size + 2 * len(_GUARD) + align
-            self._memory = bytearray(whole) if clear else bytearray(b"\xa5" * whole)
+            spare = DMABuffer.spare.get(whole)
+            self._memory = spare.pop() if spare else bytearray(whole)
+            if clear:
+                self._memory[:] = bytes(whole)
             at = addressof(self._memory) + len(_GUARD)
             self.addr = (at + align - 1) & -align
             self._size = size
@@ -46,6 +50,7 @@ if NATIVE:
         def free(self):
             self.check()
             DMABuffer.live.remove(self)
+            DMABuffer.spare.setdefault(len(self._memory), []).append(self._memory)
 
     def span(at, n):
         """The memory of `n` bytes at an address."""
@@ -73,7 +78,8 @@ if NATIVE:
 
     def forget():
         """Begin anew: DMA memory of before is gone."""
-        DMABuffer.live.clear()
+        for each in list(DMABuffer.live):
+            each.free()
 else:
     from bench_memory import DMABuffer, memory
 
