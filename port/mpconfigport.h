@@ -47,6 +47,7 @@
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
 #define MICROPY_MEM_STATS                  (0)
 #define MICROPY_ENABLE_SOURCE_LINE         (1)
+#define MICROPY_MODULE_OVERRIDE_MAIN_IMPORT (1) // `mpfw run -m`
 
 // Builtins and modules.
 #define MICROPY_PY_BUILTINS_HELP_TEXT             x86_64_help_text

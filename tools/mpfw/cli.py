@@ -20,7 +20,7 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
-    "run": "mpfw.guest.run:run",
+    "run": "mpfw.run.command:run",
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
