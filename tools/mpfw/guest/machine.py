@@ -82,7 +82,7 @@ class Machine:
             drive = f"if=pflash,format=raw,unit=0,file={image},readonly=on"
             options += ["-drive", drive]
         if self.disk is not None:
-            drive = f"if=pflash,format=raw,unit=1,file={_escape(self.disk.path)}"
+            drive = f"if=pflash,format=raw,unit=1,file={escape(self.disk.path)}"
             options += ["-drive", drive]
         options += ["-nic", "none", *self.display, *serial]
         options += ["-chardev", f"file,id=debugcon,path={escape(debugcon)}"]
