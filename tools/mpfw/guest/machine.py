@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfw import paths
+from mpfw.guest.disk import Disk
 
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
@@ -42,6 +43,7 @@ class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
+    disk: Disk | None = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -78,6 +80,9 @@ class Machine:
         if self.image is not None:
             image = escape(self.image.absolute())
             drive = f"if=pflash,format=raw,unit=0,file={image},readonly=on"
+            options += ["-drive", drive]
+        if self.disk is not None:
+            drive = f"if=pflash,format=raw,unit=1,file={escape(self.disk.path)}"
             options += ["-drive", drive]
         options += ["-nic", "none", *self.display, *serial]
         options += ["-chardev", f"file,id=debugcon,path={escape(debugcon)}"]

@@ -90,6 +90,7 @@ Examples:
 @click.option(
     "--lib", "libraries", type=_FOLDER, multiple=True, help="Where imports look besides."
 )
+@click.option("--disk", metavar="FILE[,SIZE]", help="What keeps /disk, made if missing (1M).")
 @click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Ends it with status 124.")
 @click.option("--reboot", is_flag=True, help="machine.reset() starts it again, not status 122.")
 @click.option("--keep", is_flag=True, help="The guest lives on afterwards, until Ctrl-C.")

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpfw.guest.disk import Disk, DiskError
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine
 from mpfw.guest.vsockhost import (
@@ -47,6 +48,7 @@ class Options:
     environment: tuple[str, ...]
     folders: tuple[Path, ...]
     libraries: tuple[Path, ...]
+    disk: str | None
     timeout: float | None
     reboot: bool
     keep: bool
@@ -69,10 +71,21 @@ def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machin
         memory=memory,
         smp=options.cpus,
         accel=options.accel,
+        disk=_disk(options),
         fw_cfg=fw_cfg | _overlay(options),
         extra=(*(() if reboots else ("-no-reboot",)), *options.qemu_args),
         qemu=_find_program(options.qemu),
     )
+
+
+def _disk(options: Options) -> Disk | None:
+    """The file behind /disk, made if it is missing. Raises Refused."""
+    try:
+        if options.disk is None:
+            return None
+        return Disk.parse(options.disk).prepare(options.image, options.machine)
+    except DiskError as error:
+        raise Refused(str(error)) from None
 
 
 def _find_program(name: str) -> str:
