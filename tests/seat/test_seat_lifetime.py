@@ -208,7 +208,7 @@ def kill_at_random(seat, count):
             time.sleep(random.uniform(0, 0.1))
             process.send_signal(number)
         process.wait(20)
-        if turn % 10 == 9:
+        if turn % 6 == 5:
             seat.wait_for_nothing()
     seat.wait_for_nothing()
 
@@ -216,7 +216,7 @@ def kill_at_random(seat, count):
 def test_killed_at_random_moments(seat):
     if seat.kind == "lab":
         pytest.skip("the lab's own tests end it")
-    kill_at_random(seat, 20)
+    kill_at_random(seat, 12)
 
 
 @pytest.mark.long

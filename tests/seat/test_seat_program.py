@@ -84,7 +84,7 @@ def test_what_is_not_imported_does_not_come_along(quick, write):
 def test_a_module_that_is_too_large_is_a_sentence(quick, write):
     write("huge.py", b"#" * (70 << 20))
     result = quick(write("app.py", "import huge"))
-    assert result.code == 2
+    assert result.code == 125
     assert result.err == b"mpfw: what comes along has 70 MiB; a guest takes 64 MiB\n"
 
 
@@ -113,7 +113,7 @@ def test_app_and_lib(quick, write, tmp_path):
 
 def test_folders_that_are_not_there(quick):
     result = quick("--lib", "/no/such/lib", "-c", "")
-    assert (result.code, result.err) == (2, b"mpfw: /no/such/lib: there is no such directory\n")
+    assert (result.code, result.err) == (125, b"mpfw: /no/such/lib: there is no such directory\n")
 
 
 def test_environment(quick):
@@ -127,7 +127,7 @@ def test_environment(quick):
 
 def test_arguments_that_no_guest_takes(quick):
     result = quick("-c", "", "x" * 65536)
-    assert (result.code, result.out) == (2, b"")
+    assert (result.code, result.out) == (125, b"")
     assert b"65537 bytes; a guest takes 65536" in result.err
     assert quick("-c", "import sys\nprint(len(sys.argv[1]))", "x" * 65535).out == b"65535\n"
     assert b"not UTF-8" in quick("-c", "", "\udcff").err

@@ -152,8 +152,31 @@ def test_an_image_that_does_not_boot(quick, image, write):
 
 
 def test_a_script_that_is_not_there(quick):
-    assert "can't open 'no.py': No such file" in sentence(quick("no.py"), 2)
-    assert "main.py" in sentence(quick("/"), 2)
+    assert "can't open 'no.py': No such file" in sentence(quick("no.py"))
+    assert "main.py" in sentence(quick("/"))
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--no-such-option", "app.py"], "--no-such-option"),
+        (["--cid", "two", "app.py"], "'two'"),
+        (["--cid", 2, "app.py"], "2 is not in the range"),
+        (["--host", "none", "--host", "xen", "app.py"], "'xen'"),
+        (["-c"], "requires an argument"),
+        (["--timeout", "soon", "app.py"], "'soon'"),
+        (["--memory", "lots", "-c", ""], "lots"),
+        (["--disk", "disk.img,5000", "-c", ""], "multiple of 4 KiB"),
+    ],
+)
+def test_wrong_options_are_a_sentence(quick, words, says, tmp_path):
+    assert says in sentence(quick(*words, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_overlay_with_a_syntax_error_is_a_sentence_of_its_own_status(quick, write, tmp_path):
+    write("vsock/oops.py", "x = (\n")
+    assert "oops.py:1: '(' was never closed" in sentence(quick("--overlay", tmp_path, "-c", ""), 1)
 
 
 def test_what_cannot_be_written(quick):

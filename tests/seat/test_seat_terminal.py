@@ -12,7 +12,7 @@ from terminal import read_until
 
 @contextmanager
 def at_terminal(seat, *words):
-    """A run on a terminal of its own, which Ctrl-C and a hangup come from: our end, the process."""
+    """A run on a terminal of its own: our end of it, the process."""
     ours, theirs = pty.openpty()
     command = ["setsid", "--ctty", "--wait", *seat.command(*words)]
     process = subprocess.Popen(

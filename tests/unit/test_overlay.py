@@ -293,7 +293,7 @@ def test_run_says_it_in_one_line_and_starts_no_guest(
     monkeypatch.setattr(parts, "guest", no_guest)
     directory = write(tmp_path / "laid", files or {})
     result = CliRunner().invoke(run, ["--overlay", str(directory)])
-    assert result.exit_code == 125, result.output
+    assert result.exit_code == 1, result.output
     assert len(result.output.splitlines()) == 1
     where = "vsock/oops.py:1: '(' was never closed" if files else ": there is no such directory"
     assert result.output.startswith(f"mpfw: {directory}") and where in result.output
