@@ -27,10 +27,10 @@ def pytest_generate_tests(metafunc):
         chosen = metafunc.config.getoption("--host")
         kinds = ["none", "vhost-user"] + ["vhost-vsock"] * kernel_device_usable()
         long = pytest.mark.long, pytest.mark.timeout(300)
-        kinds = [*kinds, pytest.param("lab", marks=long)] if chosen == "auto" else [chosen]
         if metafunc.definition.get_closest_marker("needs_vsock"):
-            kinds = [one for one in kinds if one != "none"]
-        metafunc.parametrize("kind", kinds)
+            kinds.remove("none")
+        lab = pytest.param("lab", marks=long)
+        metafunc.parametrize("kind", [*kinds, lab] if chosen == "auto" else [chosen])
 
 
 @dataclass(frozen=True)

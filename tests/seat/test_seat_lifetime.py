@@ -14,6 +14,11 @@ ENDLESS = "import time\nprint('go')\nwhile True: time.sleep(1)"
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 
 
+def popen(words, **options):
+    """A program that may be a run's parent."""
+    return subprocess.Popen(words, stdout=subprocess.PIPE, **options)
+
+
 def started(seat, *words, **options):
     """A run whose program runs."""
     process = seat.start(*words, "-c", ENDLESS, stdout=subprocess.PIPE, **options)
@@ -82,7 +87,7 @@ while True:
 def test_an_ignored_hangup_ends_nothing(quick):
     shell = 'trap "" HUP; exec "$@"'
     words = ["sh", "-c", shell, "sh", *quick.command("-c", ENDLESS)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, env=quick.environment)
+    process = popen(words, env=quick.environment)
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
@@ -99,7 +104,7 @@ subprocess.Popen(sys.argv[1:]).wait()
 
 def test_a_killed_parent(seat):
     words = [sys.executable, "-c", PARENT, *seat.command("-c", ENDLESS)]
-    parent = subprocess.Popen(words, stdout=subprocess.PIPE, env=seat.environment)
+    parent = popen(words, env=seat.environment)
     assert parent.stdout.readline() == b"go\n"
     parent.kill()
     ended(parent)
@@ -108,8 +113,7 @@ def test_a_killed_parent(seat):
 
 def test_a_parent_that_ends_leaves_what_ignores_hangups(quick):
     words = ["sh", "-c", 'trap "" HUP; "$@" & read line', "sh", *quick.command("-c", ENDLESS)]
-    pipe = subprocess.PIPE
-    shell = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=quick.environment)
+    shell = popen(words, stdin=subprocess.PIPE, env=quick.environment)
     assert shell.stdout.readline() == b"go\n"
     shell.stdin.close()
     shell.wait(10)

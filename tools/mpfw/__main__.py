@@ -37,7 +37,7 @@ def _run() -> NoReturn:
         print(f"mpfw: {error.format_message()} (mpfw run --help)", file=sys.stderr)
         status = channel.OURS
     except Exception:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         status = channel.OURS
     for stream in (sys.stdout, sys.stderr):
         try:
