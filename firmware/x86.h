@@ -7,38 +7,38 @@
 #include <stdint.h>
 
 static inline void out8(uint16_t port, uint8_t value) {
-    __asm__ volatile ("outb %0, %1" : : "a" (value), "Nd" (port) : "memory");
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline void out16(uint16_t port, uint16_t value) {
-    __asm__ volatile ("outw %0, %1" : : "a" (value), "Nd" (port) : "memory");
+    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline void out32(uint16_t port, uint32_t value) {
-    __asm__ volatile ("outl %0, %1" : : "a" (value), "Nd" (port) : "memory");
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
 
 static inline uint8_t in8(uint16_t port) {
     uint8_t value;
-    __asm__ volatile ("inb %1, %0" : "=a" (value) : "Nd" (port));
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
 
 static inline uint16_t in16(uint16_t port) {
     uint16_t value;
-    __asm__ volatile ("inw %1, %0" : "=a" (value) : "Nd" (port));
+    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
 
 static inline uint32_t in32(uint16_t port) {
     uint32_t value;
-    __asm__ volatile ("inl %1, %0" : "=a" (value) : "Nd" (port));
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
 
 static inline uint64_t rdtsc(void) {
     uint32_t low, high;
-    __asm__ volatile ("rdtsc" : "=a" (low), "=d" (high));
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
     return (uint64_t)high << 32 | low;
 }
 
@@ -48,13 +48,13 @@ struct cpuid {
 
 static inline struct cpuid cpuid(uint32_t leaf) {
     struct cpuid r;
-    __asm__ volatile ("cpuid" : "=a" (r.eax), "=b" (r.ebx), "=c" (r.ecx), "=d" (r.edx) : "a" (leaf), "c" (0));
+    __asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(0));
     return r;
 }
 
 static inline uint64_t get_cr2(void) {
     uint64_t value;
-    __asm__ volatile ("mov %%cr2, %0" : "=r" (value));
+    __asm__ volatile("mov %%cr2, %0" : "=r"(value));
     return value;
 }
 
@@ -64,12 +64,12 @@ static inline uint64_t get_cr2(void) {
 // it costs nothing to speak of.
 static inline void fence(void) {
     uint32_t low, high;
-    __asm__ volatile ("mfence; rdtsc" : "=a" (low), "=d" (high) : : "memory");
+    __asm__ volatile("mfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
 }
 
 static inline void __attribute__((noreturn)) halt_forever(void) {
     for (;;) {
-        __asm__ volatile ("cli; hlt");
+        __asm__ volatile("cli; hlt");
     }
 }
 

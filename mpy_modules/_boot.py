@@ -4,6 +4,7 @@
 FAT, because it refuses a write to a file that is open for reading, which littlefs does not.
 """
 
+import fw_cfg  # before the RAM disk is there, whose files have no say in how it comes up
 import machine
 import vfs
 
@@ -12,3 +13,9 @@ try:
 except OSError:
     vfs.VfsFat.mkfs(machine.ramdisk)
     vfs.mount(machine.ramdisk, "/")
+if fw_cfg.size("opt/micropython/overlay") is not None:
+    import _overlay
+
+    _overlay.mount()
+    del _overlay
+del fw_cfg  # what is bound here is there at the prompt

@@ -4,7 +4,7 @@
 A call from one viper function to another costs 0.2 us under TCG and 0.035 for each argument, as
 much as the work of many of them, because every argument becomes an object and an integer again.
 So `mpfw expand` writes the bodies of marked functions into the viper functions that call them,
-before the modules are frozen (tools/mpfw/expand.py says what it asks of both). The mark itself
+before the modules are frozen (tools/mpfw/expand/ says what it asks of both). The mark itself
 does nothing: without that step, and under CPython, these are ordinary functions.
 """
 

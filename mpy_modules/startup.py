@@ -32,7 +32,7 @@ def run(namespace):
         return
     import vsock
 
-    if not vsock.functions():
+    if not vsock.devices():
         print(NO_DEVICE)
         return
     from apps import echo

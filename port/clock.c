@@ -14,14 +14,14 @@
 #include "port/debugcon.h"
 #include "shared/timeutils/timeutils.h"
 
-#define PM_TIMER_HZ         (3579545)
-#define PM_TIMER_MASK       (0xffffff) // 24 bits in any case
-#define PM_TIMER_OFFSET     (8)        // PM_TMR_BLK from PMBASE on PIIX4 and ICH9
-#define FIRST_SPAN_TICKS    (3580)     // 1 ms
-#define SAMPLES             (8)
+#define PM_TIMER_HZ      (3579545)
+#define PM_TIMER_MASK    (0xffffff) // 24 bits in any case
+#define PM_TIMER_OFFSET  (8)        // PM_TMR_BLK from PMBASE on PIIX4 and ICH9
+#define FIRST_SPAN_TICKS (3580)     // 1 ms
+#define SAMPLES          (8)
 
-#define CMOS_INDEX          (0x70)
-#define CMOS_DATA           (0x71)
+#define CMOS_INDEX (0x70)
+#define CMOS_DATA  (0x71)
 
 typedef struct _sample_t {
     uint64_t tsc;  // the middle of the bracket

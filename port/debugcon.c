@@ -8,8 +8,8 @@
 #include "port/debugcon.h"
 #include "port/serial.h"
 
-#define DEBUGCON_PORT       (0x402)
-#define DEBUGCON_READBACK   (0xe9) // what the device answers to a read
+#define DEBUGCON_PORT     (0x402)
+#define DEBUGCON_READBACK (0xe9) // what the device answers to a read
 
 static void debugcon_strn(void *data, const char *str, size_t len) {
     (void)data;

@@ -30,7 +30,7 @@ static const char *const names[VECTOR_EXCEPTIONS] = {
     "undefined instruction", "device not available", "double fault", NULL, "invalid TSS",
     "segment not present", "stack fault", "general protection", "page fault", NULL,
     "x87 error", "alignment check", "machine check", "SIMD error", "virtualization",
-    "control protection",
+    "control protection"
 };
 
 // Whether address is where a call instruction would return to: call rel32, or call r/m64.
@@ -73,11 +73,11 @@ static void report(const interrupt_frame_t *f, uint64_t fault_address) {
         names[f->vector] ? names[f->vector] : "reserved", f->error, f->rip);
     if (f->vector == VECTOR_PAGE_FAULT) {
         mp_printf(&report_print, "  %s %lx: %s\n",
-            f->error & PF_FETCH ? "execution of" : f->error & PF_WRITE ? "write to" : "read of", fault_address,
+            f->error & PF_FETCH ? "execution of" : (f->error & PF_WRITE ? "write to" : "read of"), fault_address,
             f->error & PF_PRESENT ? "not permitted" : "not mapped");
     }
     static const char reg_names[15][4] = {
-        "r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax",
+        "r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rbp", "rdi", "rsi", "rdx", "rcx", "rbx", "rax"
     };
     const uint64_t *regs = &f->r15;
     for (size_t i = 15; i-- > 0;) {

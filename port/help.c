@@ -11,5 +11,4 @@ const char x86_64_help_text[] =
     "\n"
     "  CTRL-A  raw REPL            CTRL-C  interrupt the running program\n"
     "  CTRL-B  this REPL           CTRL-D  soft reset\n"
-    "  CTRL-E  paste mode\n"
-;
+    "  CTRL-E  paste mode\n";

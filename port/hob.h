@@ -7,12 +7,12 @@
 #include <stdint.h>
 #include "firmware/platform_hob.h"
 
-#define HOB_TYPE_MEMORY_ALLOCATION      (0x0002)
-#define HOB_TYPE_RESOURCE_DESCRIPTOR    (0x0003)
-#define HOB_TYPE_GUID_EXTENSION         (0x0004)
-#define HOB_TYPE_END_OF_HOB_LIST        (0xffff)
+#define HOB_TYPE_MEMORY_ALLOCATION   (0x0002)
+#define HOB_TYPE_RESOURCE_DESCRIPTOR (0x0003)
+#define HOB_TYPE_GUID_EXTENSION      (0x0004)
+#define HOB_TYPE_END_OF_HOB_LIST     (0xffff)
 
-#define RESOURCE_SYSTEM_MEMORY          (0)
+#define RESOURCE_SYSTEM_MEMORY (0)
 
 typedef struct _hob_header_t {
     uint16_t type, length;

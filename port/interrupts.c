@@ -8,8 +8,8 @@
 #include "port/interrupts.h"
 #include "port/serial.h"
 
-#define PIC1_DATA           (0x21)
-#define PIC2_DATA           (0xa1)
+#define PIC1_DATA (0x21)
+#define PIC2_DATA (0xa1)
 
 #define MSR_APIC_BASE       (0x1b)
 #define APIC_BASE_ENABLE    (1 << 11)
@@ -26,14 +26,14 @@
 #define LAPIC_TIMER_DIVIDE  (0x3e0)
 #define LAPIC_DIVIDE_BY_16  (0x3)
 
-#define IOAPIC              (0xfec00000)
-#define IOAPIC_SELECT       (0x00)
-#define IOAPIC_WINDOW       (0x10)
-#define IOAPIC_REDIRECTION  (0x10) // two registers a line: vector and mode, destination
+#define IOAPIC             (0xfec00000)
+#define IOAPIC_SELECT      (0x00)
+#define IOAPIC_WINDOW      (0x10)
+#define IOAPIC_REDIRECTION (0x10) // two registers a line: vector and mode, destination
 
-#define GATE_INTERRUPT      (0x8e)
-#define IST_EXCEPTION       (1)    // own stacks, so that a stack overflow can be reported
-#define IST_INTERRUPT       (2)
+#define GATE_INTERRUPT (0x8e)
+#define IST_EXCEPTION  (1)    // own stacks, so that a stack overflow can be reported
+#define IST_INTERRUPT  (2)
 
 typedef struct __attribute__((packed)) _gate_t {
     uint16_t offset_low, selector;

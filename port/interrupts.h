@@ -13,16 +13,16 @@ typedef struct _interrupt_frame_t {
     uint64_t rip, cs, rflags, rsp, ss;
 } interrupt_frame_t;
 
-#define VECTOR_EXCEPTIONS   (32)   // 0..31 belong to the CPU
-#define VECTOR_SERIAL       (0x24)
-#define VECTOR_TIMER        (0x30)
-#define VECTOR_FIRST        (0x40) // handed out by vector_alloc()
-#define VECTOR_LAST         (0xef)
-#define VECTOR_SPURIOUS     (0xff)
+#define VECTOR_EXCEPTIONS (32)   // 0..31 belong to the CPU
+#define VECTOR_SERIAL     (0x24)
+#define VECTOR_TIMER      (0x30)
+#define VECTOR_FIRST      (0x40) // handed out by vector_alloc()
+#define VECTOR_LAST       (0xef)
+#define VECTOR_SPURIOUS   (0xff)
 
-#define KERNEL_CS           (0x08)
-#define KERNEL_DS           (0x10)
-#define KERNEL_TSS          (0x18)
+#define KERNEL_CS  (0x08)
+#define KERNEL_DS  (0x10)
+#define KERNEL_TSS (0x18)
 
 typedef void (*vector_handler_t)(void *arg);
 

@@ -18,7 +18,11 @@ typedef struct _machine_dma_obj_t {
 // DMABuffer(size, align=4096, clear=True): size in bytes, align a power of two. With clear=False it
 // holds whatever was there. MemoryError if there is no such piece of RAM.
 static mp_obj_t machine_dma_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *all_args) {
-    enum { ARG_size, ARG_align, ARG_clear };
+    enum {
+        ARG_size,
+        ARG_align,
+        ARG_clear
+    };
     static const mp_arg_t allowed_args[] = {
         { MP_QSTR_size, MP_ARG_REQUIRED | MP_ARG_INT, { .u_int = 0 } },
         { MP_QSTR_align, MP_ARG_INT, { .u_int = PAGE_SIZE } },
@@ -135,8 +139,7 @@ MP_DEFINE_CONST_OBJ_TYPE(
     subscr, machine_dma_subscr,
     buffer, machine_dma_get_buffer,
     attr, machine_dma_attr,
-    locals_dict, &machine_dma_locals_dict
-    );
+    locals_dict, &machine_dma_locals_dict);
 
 // machine.dma_used(): bytes in DMABuffers, whole pages.
 static mp_obj_t machine_dma_used(void) {

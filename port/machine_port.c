@@ -56,8 +56,7 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     MP_QSTR_port,
     MP_TYPE_FLAG_NONE,
     print, machine_port_print,
-    subscr, machine_port_subscr
-    );
+    subscr, machine_port_subscr);
 
 const machine_port_obj_t machine_port8_obj = { { &machine_port_type }, 1 };
 const machine_port_obj_t machine_port16_obj = { { &machine_port_type }, 2 };
@@ -91,7 +90,6 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     MP_QSTR_mem,
     MP_TYPE_FLAG_NONE,
     print, machine_mem64_print,
-    subscr, machine_mem64_subscr
-    );
+    subscr, machine_mem64_subscr);
 
 const mp_obj_base_t machine_mem64_obj = { &machine_mem64_type };

@@ -53,5 +53,4 @@ MP_DEFINE_CONST_OBJ_TYPE(
     MP_QSTR_RTC,
     MP_TYPE_FLAG_NONE,
     make_new, machine_rtc_make_new,
-    locals_dict, &machine_rtc_locals_dict
-    );
+    locals_dict, &machine_rtc_locals_dict);

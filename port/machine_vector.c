@@ -178,5 +178,4 @@ MP_DEFINE_CONST_OBJ_TYPE(
     make_new, machine_vector_make_new,
     print, machine_vector_print,
     attr, machine_vector_attr,
-    locals_dict, &machine_vector_locals_dict
-    );
+    locals_dict, &machine_vector_locals_dict);

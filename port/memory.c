@@ -10,8 +10,8 @@
 #include "port/hob.h"
 #include "port/memory.h"
 
-#define MAX_EXTENTS     (2048)
-#define FIRST_MIB       (0x100000) // below it lie the firmware's own scratch, VGA and ROM shadows
+#define MAX_EXTENTS (2048)
+#define FIRST_MIB   (0x100000) // below it lie the firmware's own scratch, VGA and ROM shadows
 
 typedef struct _extent_t {
     uint64_t base : 56; // byte address, page-aligned
@@ -182,11 +182,11 @@ size_t gc_get_max_new_split(void) {
 }
 
 // Page tables: Intel SDM volume 3, section 4.5.
-#define PTE_PRESENT     ((uint64_t)1 << 0)
-#define PTE_WRITE       ((uint64_t)1 << 1)
-#define PTE_LARGE       ((uint64_t)1 << 7)
-#define PTE_NX          ((uint64_t)1 << 63)
-#define PTE_ADDRESS     ((uint64_t)0x000ffffffffff000)
+#define PTE_PRESENT ((uint64_t)1 << 0)
+#define PTE_WRITE   ((uint64_t)1 << 1)
+#define PTE_LARGE   ((uint64_t)1 << 7)
+#define PTE_NX      ((uint64_t)1 << 63)
+#define PTE_ADDRESS ((uint64_t)0x000ffffffffff000)
 
 // The entry that maps address with a page of 4 KiB, after splitting any larger one on the way.
 static uint64_t *page_entry(uint64_t address) {

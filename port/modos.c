@@ -11,7 +11,7 @@ static bool rdrand64(uint64_t *value) {
     }
     for (int tries = 10; tries > 0; --tries) {
         uint8_t ok;
-        __asm__ volatile ("rdrand %0; setc %1" : "=r" (*value), "=qm" (ok) : : "cc");
+        __asm__ volatile("rdrand %0; setc %1" : "=r"(*value), "=qm"(ok) : : "cc");
         if (ok) {
             return true;
         }

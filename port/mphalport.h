@@ -5,8 +5,8 @@
 #include "port/clock.h"
 #include "shared/runtime/interrupt_char.h"
 
-#define MICROPY_BEGIN_ATOMIC_SECTION()     cpu_irq_save()
-#define MICROPY_END_ATOMIC_SECTION(state)  cpu_irq_restore(state)
+#define MICROPY_BEGIN_ATOMIC_SECTION()    cpu_irq_save()
+#define MICROPY_END_ATOMIC_SECTION(state) cpu_irq_restore(state)
 
 // Use mp_event_wait_ms() or mp_event_wait_indefinite(), not this macro.
 #define MICROPY_INTERNAL_WFE(TIMEOUT_MS) \

@@ -12,8 +12,8 @@
 #include "port/memory.h"
 #include "port/nativecode.h"
 
-#define CHUNK_SIZE  (64 * 1024)
-#define CODE_ALIGN  (16)
+#define CHUNK_SIZE (64 * 1024)
+#define CODE_ALIGN (16)
 
 static uint8_t *chunk;
 static size_t chunk_used, chunk_size;

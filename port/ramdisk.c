@@ -13,9 +13,9 @@
 #include "port/ramdisk.h"
 #include "shared/timeutils/timeutils.h"
 
-#define BLOCK_SIZE      (512)
-#define MIN_SIZE        (512 * 1024)
-#define MAX_SIZE        (16 * 1024 * 1024)
+#define BLOCK_SIZE (512)
+#define MIN_SIZE   (512 * 1024)
+#define MAX_SIZE   (16 * 1024 * 1024)
 
 static uint8_t *disk;
 static size_t disk_size;
@@ -95,8 +95,7 @@ MP_DEFINE_CONST_OBJ_TYPE(
     machine_ramdisk_type,
     MP_QSTR_RAMDisk,
     MP_TYPE_FLAG_NONE,
-    locals_dict, &ramdisk_locals_dict
-    );
+    locals_dict, &ramdisk_locals_dict);
 
 // The linker puts this in front of f_lseek (--wrap): extmod/vfs_fat_file.c ignores its result, so
 // that a seek in a closed file would pass for done.
@@ -115,5 +114,5 @@ DWORD get_fattime(void) {
     timeutils_struct_time_t tm;
     timeutils_seconds_since_epoch_to_struct_time(clock_epoch_us() / 1000000, &tm);
     return (DWORD)(tm.tm_year - 1980) << 25 | tm.tm_mon << 21 | tm.tm_mday << 16
-           | tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2;
+        | tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2;
 }

@@ -14,23 +14,23 @@
 #include "port/cpu.h"
 #include "port/serial.h"
 
-#define COM1                (0x3f8)
-#define UART_DATA           (COM1 + 0) // RBR/THR; divisor low with DLAB
-#define UART_IER            (COM1 + 1) // divisor high with DLAB
-#define UART_FCR            (COM1 + 2)
-#define UART_LCR            (COM1 + 3)
-#define UART_MCR            (COM1 + 4)
-#define UART_LSR            (COM1 + 5)
+#define COM1      (0x3f8)
+#define UART_DATA (COM1 + 0) // RBR/THR; divisor low with DLAB
+#define UART_IER  (COM1 + 1) // divisor high with DLAB
+#define UART_FCR  (COM1 + 2)
+#define UART_LCR  (COM1 + 3)
+#define UART_MCR  (COM1 + 4)
+#define UART_LSR  (COM1 + 5)
 
-#define IER_RX_AVAILABLE    (0x01)
-#define FCR_ENABLE_CLEAR    (0x07) // enable both FIFOs and clear them
-#define FCR_TRIGGER_14      (0xc0) // QEMU hands over no more bytes at a time than the trigger level
-#define LCR_8N1             (0x03)
-#define LCR_DLAB            (0x80)
-#define MCR_DTR_RTS_OUT2    (0x0b) // OUT2 gates the interrupt line on a PC
-#define LSR_DATA_READY      (0x01)
-#define LSR_THR_EMPTY       (0x20)
-#define TX_FIFO_SIZE        (16)
+#define IER_RX_AVAILABLE (0x01)
+#define FCR_ENABLE_CLEAR (0x07) // enable both FIFOs and clear them
+#define FCR_TRIGGER_14   (0xc0) // QEMU hands over no more bytes at a time than the trigger level
+#define LCR_8N1          (0x03)
+#define LCR_DLAB         (0x80)
+#define MCR_DTR_RTS_OUT2 (0x0b) // OUT2 gates the interrupt line on a PC
+#define LSR_DATA_READY   (0x01)
+#define LSR_THR_EMPTY    (0x20)
+#define TX_FIFO_SIZE     (16)
 
 static uint8_t rx_array[16 * 1024];
 static ringbuf_t rx_ring = { rx_array, sizeof(rx_array), 0, 0 };

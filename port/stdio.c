@@ -119,8 +119,7 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     print, stdio_print,
     attr, stdio_attr,
     protocol, &stdio_text_stream_p,
-    locals_dict, &stdio_locals_dict
-    );
+    locals_dict, &stdio_locals_dict);
 
 static MP_DEFINE_CONST_OBJ_TYPE(
     stdio_binary_type,
@@ -128,8 +127,7 @@ static MP_DEFINE_CONST_OBJ_TYPE(
     MP_TYPE_FLAG_ITER_IS_STREAM,
     print, stdio_print,
     protocol, &stdio_binary_stream_p,
-    locals_dict, &stdio_locals_dict
-    );
+    locals_dict, &stdio_locals_dict);
 
 static const sys_stdio_obj_t stdin_buffer_obj = { { &stdio_binary_type }, STDIN_FILENO, NULL };
 static const sys_stdio_obj_t stdout_buffer_obj = { { &stdio_binary_type }, STDOUT_FILENO, NULL };

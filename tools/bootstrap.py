@@ -76,7 +76,7 @@ def missing_packages(stages: set[str]) -> list[str]:
     return [name for name in absent if f"{name} installed" not in query.stdout.splitlines()]
 
 
-def _present(entry: dict) -> bool:
+def _present(entry: dict[str, str]) -> bool:
     if "command" in entry:
         return shutil.which(entry["command"]) is not None
     return "path" in entry and Path(entry["path"]).exists()

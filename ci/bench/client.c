@@ -23,7 +23,7 @@
 #define LOT         (32ull << 20) // bytes that one request asks for
 #define RETRY_NS    (1000000)
 
-static struct sockaddr_un daemon_address = {.sun_family = AF_UNIX};
+static struct sockaddr_un daemon_address = { .sun_family = AF_UNIX };
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...) {
     va_list arguments;
@@ -56,7 +56,7 @@ static double seconds_since(uint64_t start) {
 
 // A connection to the guest's `port`, or -1 if nobody accepts there.
 static int try_dial(int port) {
-    struct timeval timeout = {.tv_sec = TIMEOUT_MS / 1000};
+    struct timeval timeout = { .tv_sec = TIMEOUT_MS / 1000 };
     char text[64];
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -147,7 +147,7 @@ static void measure_first(char **a) {
         if (now_ns() > deadline) {
             fail("guest port %d does not accept within %s s", port, a[1]);
         }
-        nanosleep(&(struct timespec) {.tv_nsec = RETRY_NS}, NULL);
+        nanosleep(&(struct timespec) { .tv_nsec = RETRY_NS }, NULL);
     }
     uint8_t out = 0, in;
     round_trip(fd, &out, &in, 1);
@@ -182,7 +182,7 @@ static void measure_sink(char **a) {
     uint8_t *buffer = allocate(message);
     fill(buffer, message);
     int fd = dial(PORT_SINK);
-    struct request request = {.message = message};
+    struct request request = { .message = message };
     // A lot of tiny messages is smaller: it must not take longer than the measurement.
     request.bytes = message >= 4096 ? LOT : message * 8192ull;
     uint64_t start = now_ns();
@@ -206,7 +206,7 @@ static void measure_source(char **a) {
     uint64_t total = 0;
     uint8_t *buffer = allocate(BULK_BUFFER);
     int fd = dial(PORT_SOURCE);
-    struct request request = {.message = atoi(a[0])};
+    struct request request = { .message = atoi(a[0]) };
     request.bytes = request.message >= 4096 ? LOT : request.message * 8192ull;
     uint64_t start = now_ns();
     do {
@@ -235,7 +235,7 @@ static void measure_echo(char **a) {
     int fd = dial(atoi(a[0]));
     uint64_t start = now_ns();
     while (sending || received < sent) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        struct pollfd ready = { .fd = fd, .events = POLLIN };
         if (sending && sent - received + message <= ahead) {
             ready.events |= POLLOUT;
         }
@@ -308,8 +308,8 @@ static void measure_busy(char **a) {
     int events = epoll_create1(EPOLL_CLOEXEC);
     fill(out, size);
     for (int i = 0; i < count; ++i) {
-        all[i] = (struct busy) {.fd = dial(port)};
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &all[i]};
+        all[i] = (struct busy) { .fd = dial(port) };
+        struct epoll_event event = { .events = EPOLLIN, .data.ptr = &all[i] };
         if (epoll_ctl(events, EPOLL_CTL_ADD, all[i].fd, &event) < 0) {
             fail("epoll_ctl: %s", strerror(errno));
         }
@@ -373,15 +373,15 @@ static const struct {
     int arguments;
     void (*run)(char **arguments);
 } measurements[] = {
-    {"first", 2, measure_first},
-    {"rtt", 3, measure_rtt},
-    {"sink", 2, measure_sink},
-    {"source", 2, measure_source},
-    {"echo", 4, measure_echo},
-    {"connect", 2, measure_connect},
-    {"busy", 4, measure_busy},
-    {"whole", 3, measure_whole},
-    {"hold", 2, measure_hold},
+    { "first", 2, measure_first },
+    { "rtt", 3, measure_rtt },
+    { "sink", 2, measure_sink },
+    { "source", 2, measure_source },
+    { "echo", 4, measure_echo },
+    { "connect", 2, measure_connect },
+    { "busy", 4, measure_busy },
+    { "whole", 3, measure_whole },
+    { "hold", 2, measure_hold },
 };
 
 int main(int argc, char **argv) {

@@ -62,7 +62,7 @@ static void load_modules(void) {
 }
 
 static void watch(struct connection *c, int operation, uint32_t what) {
-    struct epoll_event event = {.events = what, .data.ptr = c};
+    struct epoll_event event = { .events = what, .data.ptr = c };
     if (epoll_ctl(events, operation, c->fd, &event) < 0) {
         fatal("epoll_ctl");
     }
@@ -88,7 +88,7 @@ static void drop(struct connection *c) {
 
 static void listen_on(int port) {
     int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+    struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port };
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0) {
         fatal("listen");
     }
@@ -106,7 +106,7 @@ static void accept_one(struct connection *listener) {
 
 // The peer may have gone or may not take more at the moment: 0 for the latter, -1 for the former.
 static ssize_t outcome(ssize_t n) {
-    return n < 0 && errno == EAGAIN ? 0 : n <= 0 ? -1 : n;
+    return n < 0 && errno == EAGAIN ? 0 : (n <= 0 ? -1 : n);
 }
 
 // Each service does one step: a read, a write, or both. False: the connection has ended.

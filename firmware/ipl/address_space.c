@@ -10,11 +10,11 @@
 #include "memory_map.h"
 #include "paging.h"
 
-#define PAGE        0x1000ull
-#define GIB         0x40000000ull
-#define FOUR_GIB    0x100000000ull
-#define HOB_SIZE    (2 * PAGE)
-#define MMIO_ALIGN  0x200000ull
+#define PAGE           0x1000ull
+#define GIB            0x40000000ull
+#define FOUR_GIB       0x100000000ull
+#define HOB_SIZE       (2 * PAGE)
+#define MMIO_ALIGN     0x200000ull
 #define ALIGN_UP(n, a) (((n) + (a) - 1) & -(uint64_t)(a))
 
 #define CPUID_ADDRESS_SIZES 0x80000008 // EAX[7:0]: physical address bits
@@ -26,11 +26,11 @@ static uint8_t cpu_address_bits(void) {
 static void plan_windows(struct address_space *space, const struct memory_map *map, uint16_t chipset) {
     uint64_t low_end = ALIGN_UP(memory_map_low_end(map), MMIO_ALIGN);
     uint64_t top = memory_map_end(map) > FOUR_GIB ? memory_map_end(map) : FOUR_GIB;
-    space->ecam = (struct range) {0, 0};
+    space->ecam = (struct range) { 0, 0 };
     if (chipset == CHIPSET_Q35 && low_end <= PLATFORM_ECAM_BASE) {
-        space->ecam = (struct range) {PLATFORM_ECAM_BASE, PLATFORM_ECAM_BASE + PLATFORM_ECAM_SIZE};
+        space->ecam = (struct range) { PLATFORM_ECAM_BASE, PLATFORM_ECAM_BASE + PLATFORM_ECAM_SIZE };
     }
-    space->pci32 = (struct range) {low_end > PLATFORM_PCI32_BASE ? low_end : PLATFORM_PCI32_BASE, PLATFORM_PCI32_END};
+    space->pci32 = (struct range) { low_end > PLATFORM_PCI32_BASE ? low_end : PLATFORM_PCI32_BASE, PLATFORM_PCI32_END };
     space->address_bits = cpu_address_bits();
     space->pci64.start = ALIGN_UP(top, GIB);
     space->pci64.end = space->pci64.start + PLATFORM_PCI64_SIZE;
@@ -38,7 +38,7 @@ static void plan_windows(struct address_space *space, const struct memory_map *m
         space->pci64.end = 1ull << space->address_bits;
     }
     if (space->pci64.end <= space->pci64.start) {
-        space->pci64 = (struct range) {0, 0};
+        space->pci64 = (struct range) { 0, 0 };
     }
 }
 
@@ -46,9 +46,9 @@ void address_space_plan(struct address_space *space, const struct memory_map *ma
     uint16_t chipset) {
     uint64_t start = image->segment[0].range.start;
     uint64_t end = image->segment[image->segments - 1].range.end;
-    space->hobs = (struct range) {end, end + HOB_SIZE};
+    space->hobs = (struct range) { end, end + HOB_SIZE };
     uint64_t stack = space->hobs.end + PAGE;
-    space->stack = (struct range) {stack, stack + PAYLOAD_STACK_SIZE};
+    space->stack = (struct range) { stack, stack + PAYLOAD_STACK_SIZE };
     const struct range *ram = memory_map_find(map, start, space->stack.end);
     if (!ram) {
         fatal("payload: no RAM for %x..%x", start, space->stack.end);
@@ -99,5 +99,5 @@ void address_space_map(struct address_space *space, const struct memory_map *map
     paging_map(&tables, BOOT_VOLUME_BASE, FOUR_GIB, MAP_READ | MAP_EXECUTE);
     paging_map(&tables, space->pci64.start, space->pci64.end, MAP_WRITE | MAP_UNCACHED);
     paging_load(&tables);
-    space->page_tables = (struct range) {tables.root, tables.next};
+    space->page_tables = (struct range) { tables.root, tables.next };
 }

@@ -8,22 +8,22 @@
 #include "layout.h"
 #include "log.h"
 
-#define CONFIG_ADDRESS   0xCF8
-#define CONFIG_DATA      0xCFC
-#define PCI(dev, fn)     (1u << 31 | (dev) << 11 | (fn) << 8)
-#define VENDOR_INTEL     0x8086
+#define CONFIG_ADDRESS 0xCF8
+#define CONFIG_DATA    0xCFC
+#define PCI(dev, fn)   (1u << 31 | (dev) << 11 | (fn) << 8)
+#define VENDOR_INTEL   0x8086
 
 // ICH9 LPC bridge, 0:1f.0 (Intel ICH9 datasheet, section 13.1): PMBASE and ACPI_CNTL.
-#define ICH9_LPC         PCI(0x1F, 0)
-#define ICH9_PMBASE      0x40
-#define ICH9_ACPI_CNTL   0x44
-#define ICH9_ACPI_EN     0x80
+#define ICH9_LPC       PCI(0x1F, 0)
+#define ICH9_PMBASE    0x40
+#define ICH9_ACPI_CNTL 0x44
+#define ICH9_ACPI_EN   0x80
 
 // PIIX4 power management, 0:1.3 (Intel PIIX4 datasheet, section 7.1): PMBA and PMREGMISC.
-#define PIIX4_PM         PCI(0x01, 3)
-#define PIIX4_PMBA       0x40
-#define PIIX4_PMREGMISC  0x80
-#define PIIX4_PMIOSE     0x01
+#define PIIX4_PM        PCI(0x01, 3)
+#define PIIX4_PMBA      0x40
+#define PIIX4_PMREGMISC 0x80
+#define PIIX4_PMIOSE    0x01
 
 static uint32_t config_read(uint32_t function, uint32_t reg) {
     out32(CONFIG_ADDRESS, function | reg);

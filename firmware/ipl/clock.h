@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-#define PM_TIMER_HZ    3579545
-#define PM_TIMER_BITS  24
-#define PM_TIMER_PORT  (PLATFORM_PM_BASE + 8) // ACPI 6.5, section 4.8.3.3
+#define PM_TIMER_HZ   3579545
+#define PM_TIMER_BITS 24
+#define PM_TIMER_PORT (PLATFORM_PM_BASE + 8) // ACPI 6.5, section 4.8.3.3
 
 // Starts the clock; the PM timer must be enabled.
 void clock_start(void);

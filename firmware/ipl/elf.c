@@ -8,18 +8,18 @@
 
 #include "memory.h"
 
-#define PAGE             0x1000ull
-#define FOUR_GIB         0x100000000ull
+#define PAGE     0x1000ull
+#define FOUR_GIB 0x100000000ull
 
-#define ELF_MAGIC        0x464C457F // "\x7fELF"
-#define ELF_CLASS_64     2
-#define ELF_LITTLE       1
-#define ELF_EXEC         2
-#define ELF_X86_64       62
-#define PT_LOAD          1
-#define PT_INTERP        3
-#define PF_X             1
-#define PF_W             2
+#define ELF_MAGIC    0x464C457F // "\x7fELF"
+#define ELF_CLASS_64 2
+#define ELF_LITTLE   1
+#define ELF_EXEC     2
+#define ELF_X86_64   62
+#define PT_LOAD      1
+#define PT_INTERP    3
+#define PF_X         1
+#define PF_W         2
 
 struct elf_header {
     uint32_t magic;
@@ -72,7 +72,7 @@ static const char *check_segment(const struct section *file, const struct elf_se
         return "ELF segment: too many of them";
     }
     image->segment[image->segments++] = (struct segment) {
-        .range = {s->vaddr, (s->vaddr + s->memsz + PAGE - 1) & -PAGE},
+        .range = { s->vaddr, (s->vaddr + s->memsz + PAGE - 1) & -PAGE },
         .writable = s->flags & PF_W,
         .executable = s->flags & PF_X,
     };

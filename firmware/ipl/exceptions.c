@@ -7,9 +7,9 @@
 #include "log.h"
 #include "state.h"
 
-#define CODE_SELECTOR        0x18   // the reset vector's 64-bit code segment
-#define GATE_INTERRUPT       0x8E00 // present, interrupt gate
-#define ENTRY_SIZE           16
+#define CODE_SELECTOR  0x18   // the reset vector's 64-bit code segment
+#define GATE_INTERRUPT 0x8E00 // present, interrupt gate
+#define ENTRY_SIZE     16
 
 // What an entry leaves on the stack.
 struct exception_frame {
@@ -19,7 +19,7 @@ struct exception_frame {
 };
 
 // One entry per vector, ENTRY_SIZE bytes apart. Those for which the CPU pushes no error code push a zero.
-__asm__ (
+__asm__(
     ".section .text\n"
     ".balign 16\n"
     "exception_entries:\n"
@@ -37,8 +37,7 @@ __asm__ (
     "  mov %rsp, %rdi\n"
     "  and $-16, %rsp\n"
     "  cld\n"
-    "  call exception_report\n"
-    );
+    "  call exception_report\n");
 
 extern const uint8_t exception_entries[];
 

@@ -6,11 +6,11 @@
 
 #include "cpu.h"
 
-#define FW_CFG_SELECTOR   0x510
-#define FW_CFG_DATA       0x511
-#define FW_CFG_SIGNATURE  0x0000
-#define FW_CFG_FILE_DIR   0x0019
-#define FILES_MAX         256 // more than QEMU can hold; a larger count is nonsense
+#define FW_CFG_SELECTOR  0x510
+#define FW_CFG_DATA      0x511
+#define FW_CFG_SIGNATURE 0x0000
+#define FW_CFG_FILE_DIR  0x0019
+#define FILES_MAX        256 // more than QEMU can hold; a larger count is nonsense
 
 struct file_entry {
     uint32_t size;   // big-endian

@@ -6,22 +6,22 @@
 #include "log.h"
 #include "memory.h"
 
-#define HOB_TYPE_HANDOFF            0x0001
-#define HOB_TYPE_MEMORY_ALLOCATION  0x0002
-#define HOB_TYPE_RESOURCE           0x0003
-#define HOB_TYPE_GUID_EXTENSION     0x0004
-#define HOB_TYPE_FV                 0x0005
-#define HOB_TYPE_CPU                0x0006
-#define HOB_TYPE_END                0xFFFF
+#define HOB_TYPE_HANDOFF           0x0001
+#define HOB_TYPE_MEMORY_ALLOCATION 0x0002
+#define HOB_TYPE_RESOURCE          0x0003
+#define HOB_TYPE_GUID_EXTENSION    0x0004
+#define HOB_TYPE_FV                0x0005
+#define HOB_TYPE_CPU               0x0006
+#define HOB_TYPE_END               0xFFFF
 
-#define HANDOFF_VERSION             0x0009
+#define HANDOFF_VERSION              0x0009
 #define BOOT_WITH_FULL_CONFIGURATION 0
 
-#define RESOURCE_PRESENT            0x00000001
-#define RESOURCE_INITIALIZED        0x00000002
-#define RESOURCE_TESTED             0x00000004
-#define RESOURCE_UNCACHEABLE        0x00000400
-#define RESOURCE_WRITE_BACK         0x00002000
+#define RESOURCE_PRESENT     0x00000001
+#define RESOURCE_INITIALIZED 0x00000002
+#define RESOURCE_TESTED      0x00000004
+#define RESOURCE_UNCACHEABLE 0x00000400
+#define RESOURCE_WRITE_BACK  0x00002000
 
 struct hob_header {
     uint16_t type;

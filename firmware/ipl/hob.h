@@ -8,10 +8,10 @@
 #include "state.h"
 
 // EFI_RESOURCE_TYPE and the attributes that we use (section 5.5).
-#define RESOURCE_SYSTEM_MEMORY    0
-#define RESOURCE_MMIO             1
-#define RESOURCE_IO               2
-#define RESOURCE_FIRMWARE_DEVICE  3
+#define RESOURCE_SYSTEM_MEMORY   0
+#define RESOURCE_MMIO            1
+#define RESOURCE_IO              2
+#define RESOURCE_FIRMWARE_DEVICE 3
 
 // EFI_MEMORY_TYPE (UEFI 2.10, section 7.2.1).
 #define MEMORY_LOADER_CODE        1

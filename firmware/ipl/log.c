@@ -10,19 +10,19 @@
 #include "clock.h"
 #include "cpu.h"
 
-#define DEBUGCON        0x402
-#define DEBUGCON_THERE  0xE9 // what QEMU's isa-debugcon answers to a read
+#define DEBUGCON       0x402
+#define DEBUGCON_THERE 0xE9 // what QEMU's isa-debugcon answers to a read
 
 // A 16550 at COM1: offsets of its registers.
-#define COM1            0x3F8
-#define UART_DATA       0
-#define UART_IER        1
-#define UART_LCR        3
-#define UART_MCR        4
-#define UART_LSR        5
-#define LCR_8N1         0x03
-#define LCR_DIVISOR     0x80
-#define LSR_THR_EMPTY   0x20
+#define COM1          0x3F8
+#define UART_DATA     0
+#define UART_IER      1
+#define UART_LCR      3
+#define UART_MCR      4
+#define UART_LSR      5
+#define LCR_8N1       0x03
+#define LCR_DIVISOR   0x80
+#define LSR_THR_EMPTY 0x20
 
 typedef void sink_t(uint8_t byte);
 

@@ -61,11 +61,11 @@ static void describe_resources(struct hob_list *list, const struct address_space
     if (space->ecam.end) {
         hob_resource(list, RESOURCE_MMIO, space->ecam);
     }
-    hob_resource(list, RESOURCE_MMIO, (struct range) {PLATFORM_IOAPIC_BASE, PLATFORM_IOAPIC_BASE + PAGE});
-    hob_resource(list, RESOURCE_MMIO, (struct range) {PLATFORM_HPET_BASE, PLATFORM_HPET_BASE + PAGE});
-    hob_resource(list, RESOURCE_MMIO, (struct range) {PLATFORM_LAPIC_BASE, PLATFORM_LAPIC_BASE + PAGE});
-    hob_resource(list, RESOURCE_FIRMWARE_DEVICE, (struct range) {FLASH_BASE, FLASH_BASE + FLASH_SIZE});
-    hob_resource(list, RESOURCE_IO, (struct range) {0, 0x10000});
+    hob_resource(list, RESOURCE_MMIO, (struct range) { PLATFORM_IOAPIC_BASE, PLATFORM_IOAPIC_BASE + PAGE });
+    hob_resource(list, RESOURCE_MMIO, (struct range) { PLATFORM_HPET_BASE, PLATFORM_HPET_BASE + PAGE });
+    hob_resource(list, RESOURCE_MMIO, (struct range) { PLATFORM_LAPIC_BASE, PLATFORM_LAPIC_BASE + PAGE });
+    hob_resource(list, RESOURCE_FIRMWARE_DEVICE, (struct range) { FLASH_BASE, FLASH_BASE + FLASH_SIZE });
+    hob_resource(list, RESOURCE_IO, (struct range) { 0, 0x10000 });
     hob_volume(list, APP_VOLUME_BASE, APP_VOLUME_SIZE);
     hob_volume(list, MAIN_VOLUME_BASE, MAIN_VOLUME_SIZE);
     hob_volume(list, BOOT_VOLUME_BASE, BOOT_VOLUME_SIZE);
@@ -98,13 +98,13 @@ static struct platform *describe(struct address_space *space, const struct image
 
 // Enters the payload as if it had been called: rdi = HOB list, a null return address on top of its stack.
 static _Noreturn void enter(uint64_t entry, uint64_t hobs, uint64_t stack_top) {
-    __asm__ volatile (
+    __asm__ volatile(
         "mov %2, %%rsp\n"
         "xor %%ebp, %%ebp\n"
         "push %%rbp\n"
         "cld\n"
         "jmp *%0\n"
-        : : "r" (entry), "D" (hobs), "r" (stack_top) : "memory");
+        : : "r"(entry), "D"(hobs), "r"(stack_top) : "memory");
     __builtin_unreachable();
 }
 

@@ -9,8 +9,8 @@
 void *memcpy(void *restrict dst, const void *restrict src, size_t n) {
     void *to = dst;
     size_t words = n / 8, rest = n % 8;
-    __asm__ volatile ("rep movsq" : "+D" (to), "+S" (src), "+c" (words) : : "memory");
-    __asm__ volatile ("rep movsb" : "+D" (to), "+S" (src), "+c" (rest) : : "memory");
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(src), "+c"(words) : : "memory");
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(src), "+c"(rest) : : "memory");
     return dst;
 }
 
@@ -18,8 +18,8 @@ void *memset(void *dst, int byte, size_t n) {
     void *to = dst;
     uint64_t pattern = 0x0101010101010101u * (uint8_t)byte;
     size_t words = n / 8, rest = n % 8;
-    __asm__ volatile ("rep stosq" : "+D" (to), "+c" (words) : "a" (pattern) : "memory");
-    __asm__ volatile ("rep stosb" : "+D" (to), "+c" (rest) : "a" (pattern) : "memory");
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(pattern) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(to), "+c"(rest) : "a"(pattern) : "memory");
     return dst;
 }
 

@@ -16,12 +16,12 @@
 #define LEGACY_HOLE 0xA0000ull
 #define E820_RAM    1
 
-#define CMOS_INDEX            0x70
-#define CMOS_DATA             0x71
-#define CMOS_NMI_OFF          0x80
-#define CMOS_ABOVE_1M_KIB     0x30 // two bytes, KiB, at most 63 MiB
-#define CMOS_ABOVE_16M_64KIB  0x34 // two bytes, 64 KiB units
-#define CMOS_ABOVE_4G_64KIB   0x5B // three bytes, 64 KiB units
+#define CMOS_INDEX           0x70
+#define CMOS_DATA            0x71
+#define CMOS_NMI_OFF         0x80
+#define CMOS_ABOVE_1M_KIB    0x30 // two bytes, KiB, at most 63 MiB
+#define CMOS_ABOVE_16M_64KIB 0x34 // two bytes, 64 KiB units
+#define CMOS_ABOVE_4G_64KIB  0x5B // three bytes, 64 KiB units
 
 struct e820_entry {
     uint64_t base;
@@ -40,7 +40,7 @@ static void insert(struct memory_map *map, uint64_t start, uint64_t end) {
     for (; i > 0 && map->ram[i - 1].start > start; --i) {
         map->ram[i] = map->ram[i - 1];
     }
-    map->ram[i] = (struct range) {start, end};
+    map->ram[i] = (struct range) { start, end };
     map->count += 1;
 }
 

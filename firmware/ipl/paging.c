@@ -8,21 +8,21 @@
 #include "log.h"
 #include "memory.h"
 
-#define PAGE_4K      0x1000ull
+#define PAGE_4K 0x1000ull
 
 // What one entry of each level's table covers, as a power of two.
-#define SHIFT_4K     12
-#define SHIFT_2M     21
-#define SHIFT_1G     30
-#define SHIFT_512G   39
+#define SHIFT_4K   12
+#define SHIFT_2M   21
+#define SHIFT_1G   30
+#define SHIFT_512G 39
 
-#define PTE_PRESENT  (1ull << 0)
-#define PTE_WRITE    (1ull << 1)
-#define PTE_PWT      (1ull << 3)
-#define PTE_PCD      (1ull << 4) // with PWT: PAT entry 3, uncacheable at reset
-#define PTE_LARGE    (1ull << 7)
-#define PTE_NX       (1ull << 63)
-#define PTE_ADDRESS  0x000FFFFFFFFFF000ull
+#define PTE_PRESENT (1ull << 0)
+#define PTE_WRITE   (1ull << 1)
+#define PTE_PWT     (1ull << 3)
+#define PTE_PCD     (1ull << 4) // with PWT: PAT entry 3, uncacheable at reset
+#define PTE_LARGE   (1ull << 7)
+#define PTE_NX      (1ull << 63)
+#define PTE_ADDRESS 0x000FFFFFFFFFF000ull
 
 #define CPUID_PDPE1GB (1u << 26) // CPUID 0x80000001 EDX: 1 GiB pages
 

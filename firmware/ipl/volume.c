@@ -45,15 +45,15 @@ struct section_header {
     uint8_t type;
 };
 
-#define FVH_SIGNATURE        0x4856465F // "_FVH"
-#define FVH_REVISION         2
-#define FVB_ERASE_POLARITY   0x800
-#define FFS_ATTRIB_CHECKSUM  0x40
-#define FILE_STATE_VALID     0xF8       // erase polarity 1: construction, header valid, data valid are cleared bits
-#define FILE_TYPE_FREEFORM   0x02
-#define SECTION_RAW          0x19
-#define ERASED               0xFF
-#define ALIGN_UP(n, a)       (((n) + (a) - 1) & -(uint64_t)(a))
+#define FVH_SIGNATURE       0x4856465F // "_FVH"
+#define FVH_REVISION        2
+#define FVB_ERASE_POLARITY  0x800
+#define FFS_ATTRIB_CHECKSUM 0x40
+#define FILE_STATE_VALID    0xF8       // erase polarity 1: construction, header valid, data valid are cleared bits
+#define FILE_TYPE_FREEFORM  0x02
+#define SECTION_RAW         0x19
+#define ERASED              0xFF
+#define ALIGN_UP(n, a)      (((n) + (a) - 1) & -(uint64_t)(a))
 
 static uint32_t read_size(const uint8_t size[3]) {
     return size[0] | size[1] << 8 | (uint32_t)size[2] << 16;
@@ -162,7 +162,7 @@ static const char *check_file(const uint8_t *p, uint64_t room) {
 // Finds the first RAW section among a checked file's sections, each of which starts 4-byte aligned. All are looked
 // at, so that a wrong size shows.
 static const char *find_raw_section(const uint8_t *p, uint32_t size, struct section *found) {
-    for (uint32_t offset = 0; offset < size; ) {
+    for (uint32_t offset = 0; offset < size;) {
         const struct section_header *header = (const void *)(p + offset);
         uint32_t section_size = size - offset < sizeof(*header) ? 0 : read_size(header->size);
         if (section_size < sizeof(*header) || section_size > size - offset) {
@@ -183,7 +183,7 @@ const char *volume_open(const uint8_t *base, uint64_t size, const uint8_t guid[1
     const char *damage = check_volume_header(base, size);
     uint64_t offset = sizeof(struct volume_header);
     while (!damage && size - offset >= sizeof(struct file_header)
-           && !all_erased(base + offset, sizeof(struct file_header))) {
+        && !all_erased(base + offset, sizeof(struct file_header))) {
         const struct file_header *file = (const void *)(base + offset);
         damage = check_file(base + offset, size - offset);
         if (!damage && file->type == FILE_TYPE_FREEFORM && memcmp(file->name, guid, 16) == 0) {

@@ -1,84 +1,77 @@
 # SPDX-License-Identifier: MIT
-"""Where a virtio device's registers are (virtio 1.2, 4.1.4): its vendor capabilities, checked.
+"""How a virtio device is reached: what its registers do, wherever they are (virtio 1.2, 4).
 
-Every structure's BAR, offset and length is the device's word; each is checked against the BAR
-before its address is used. Legacy interfaces (virtio before 1.0) are not spoken.
+`Transport` is the interface; each bus has one subclass in a module of its own, such as pci.py. The
+handshake (device.py) and the drivers know nothing else. A transport carries values and checks what
+it needs to reach the registers; what the values mean is not its business.
 """
-
-from micropython import const
-from pci.function import CAP_VENDOR
-
-from .errors import NotSupported
-
-_COMMON = const(1)  # cfg_type, 4.1.4
-_NOTIFY = const(2)
-_DEVICE = const(4)
-
-# struct virtio_pci_cap, from the start of the capability
-_LENGTH = const(2)
-_TYPE = const(3)
-_BAR = const(4)
-_OFFSET = const(8)
-_SIZE = const(12)
-_MULTIPLIER = const(16)  # struct virtio_pci_notify_cap
-
-_COMMON_SIZE = const(56)  # through queue_device, 4.1.4.3
 
 
 class Transport:
-    """The addresses of a device's structures; `config` is 0 where there is none.
+    """One device. Values that it reads are the device's word, unchecked.
 
-    The ISR status is not used: interrupts are MSI-X, or the queues are polled.
+    Life: `open()`, then the other methods, then `close()`; it may be opened again after that.
+    `repr()` names the device for messages.
     """
 
-    def __init__(self, function):
-        self.slot = function.slot
-        found = {}
-        for _, at in function.capabilities(CAP_VENDOR):
-            kind = function.read8(at + _TYPE)
-            # The first of each type that is usable counts (4.1.4.1); the others, among them the
-            # window into BARs through configuration space (type 5), are for other drivers.
-            if kind not in found and kind in (_COMMON, _NOTIFY, _DEVICE):
-                place = _read_place(function, at, kind)
-                if place:
-                    found[kind] = place
-        for kind, name in ((_COMMON, "common configuration"), (_NOTIFY, "notification")):
-            if kind not in found:
-                raise NotSupported(
-                    "%r: no modern interface (%s structure); is it disable-modern=on?"
-                    % (function, name)
-                )
-        function.enable()
-        bar, offset, size, _ = found[_COMMON]
-        self.common = function.region(bar, offset, size)
-        bar, offset, self._notify_size, self._multiplier = found[_NOTIFY]
-        self._notify = function.region(bar, offset, self._notify_size)
-        self.config = self.config_size = 0
-        if _DEVICE in found:
-            bar, offset, self.config_size, _ = found[_DEVICE]
-            self.config = function.region(bar, offset, self.config_size)
+    config_size = 0  # bytes of device configuration; known once it is open
+    notify_bytes = 2  # width of the write that notifies a queue: 2 or 4
 
-    def notify_address(self, notify_off):
-        """The address that notifies the queue with that queue_notify_off (4.1.4.4)."""
-        at = notify_off * self._multiplier
-        if at + 2 > self._notify_size:
-            raise NotSupported(
-                "%s: notification offset 0x%x lies outside its structure" % (self.slot, at)
-            )
-        return self._notify + at
+    def open(self):
+        """Find the registers and let the device reach memory. Raises NotSupported."""
+        raise NotImplementedError
 
+    def close(self):
+        """Take the device off the bus, as far as the bus can. Raises nothing."""
+        raise NotImplementedError
 
-def _read_place(function, at, kind):
-    """(BAR, offset, size, multiplier) of one structure, or None if it is not to be used."""
-    bar = function.read8(at + _BAR)
-    offset = function.read32(at + _OFFSET)
-    size = function.read32(at + _SIZE)
-    multiplier = function.read32(at + _MULTIPLIER) if kind == _NOTIFY else 0
-    if bar > 5 or function.read8(at + _LENGTH) < 16:
-        return None  # reserved values: to be ignored
-    least = _COMMON_SIZE if kind == _COMMON else 2 if kind == _NOTIFY else 1
-    if size < least or offset & (1 if kind == _NOTIFY else 3):
-        return None
-    if function.bars[bar] is None or function.bars[bar].io:
-        return None  # a notification port, for drivers without memory access
-    return bar, offset, size, multiplier
+    def status(self):
+        """The device status byte (2.1)."""
+        raise NotImplementedError
+
+    def set_status(self, status):
+        """Write the device status byte; 0 starts a reset."""
+        raise NotImplementedError
+
+    def features(self):
+        """The features that the device offers, 64 bits."""
+        raise NotImplementedError
+
+    def set_features(self, features):
+        """The features that the driver takes."""
+        raise NotImplementedError
+
+    def generation(self):
+        """A number that changes when the configuration did (2.5.1)."""
+        raise NotImplementedError
+
+    def config32(self, offset):
+        """The aligned 32-bit word of device configuration at `offset`, within `config_size`."""
+        raise NotImplementedError
+
+    def queue_size(self, index):
+        """Entries that queue `index` has at most; 0: there is no such queue."""
+        raise NotImplementedError
+
+    def notify_address(self, index):
+        """The address that notifies queue `index`. Raises NotSupported."""
+        raise NotImplementedError
+
+    def set_queue(self, index, size, desc, avail, used):
+        """Tell where a queue's three parts are, and its size."""
+        raise NotImplementedError
+
+    def route_queue(self, index):
+        """Have a queue interrupt; the machine.Vector, or None where it must be polled.
+
+        Raises NotSupported if the device has no room for that.
+        """
+        raise NotImplementedError
+
+    def route_config(self):
+        """The same for changes of the configuration."""
+        raise NotImplementedError
+
+    def enable_queue(self, index):
+        """Start a queue."""
+        raise NotImplementedError

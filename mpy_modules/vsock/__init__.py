@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: MIT
 """vsock for MicroPython: `get()` is the one that `socket` uses; device 0 unless told otherwise.
 
-Nothing touches the hardware before the first call of `get()`.
+Nothing touches the hardware before the first call of `get()`. docs/architecture.md has the map.
 """
 
 _stacks = {}
-_LARGE = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
+_BUFFERS = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
+_BLOCKS = 32 << 20  # bytes of smaller ones, at most
+_WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
 
-def functions():
-    """The vsock devices of this machine, as pci.Functions in bus order."""
+def devices():
+    """The transports of this machine's vsock devices, in bus order."""
     import virtio
 
     return virtio.find(virtio.SOCKET)
@@ -21,24 +23,72 @@ def get(index=0):
     Without any device there is still the loopback. IndexError for a device that is not there.
     """
     if index not in _stacks:
-        _stacks[index] = _bring_up(index)
+        _stacks[index] = bring_up(_transport(index))
     return _stacks[index]
 
 
-def _bring_up(index):
+def close(index=0):
+    """Take a device down in a running program: its connections end, its listeners stay.
+
+    A connection's next call is ECONNRESET, later ones ENOTCONN; docs/errno.md has the table.
+    """
+    import errnos
+
+    stack = get(index)
+    device = stack.device
+    if device is not None:
+        stack.part(errnos.ECONNRESET)
+        device.close()
+
+
+def reopen(index=0):
+    """Bring a device up again that was closed or that broke, or anew one that works.
+
+    What listens goes on listening. Raises NotSupported, DeviceBroken; IndexError if it is gone.
+    """
+    if index not in _stacks:
+        get(index)
+        return
+    transport = _transport(index)
+    close(index)
+    if transport is not None:
+        _start(_stacks[index], transport)
+
+
+def _transport(index):
+    found = devices()
+    if index and index >= len(found):
+        raise IndexError("this machine has %d vsock devices" % len(found))
+    return found[index] if found else None
+
+
+def bring_up(transport):
+    """Everything that is there for one device, in order; without one, for the loopback alone.
+
+    `transport` is a virtio.transport.Transport, or None. Returns the Stack, which has the rest.
+    """
     import os
 
-    from .device import Device
+    from machine import DMABuffer
+
     from .stack import Stack
     from .store import Store
     from .wait import Waiter
 
-    found = functions()
-    if index and index >= len(found):
-        raise IndexError("this machine has %d vsock devices" % len(found))
+    # Clearing them made a start 3 ms longer. A device that says that it wrote more than it did
+    # makes a program read what was there before; it could read that itself, as all memory.
+    store = Store(lambda size: DMABuffer(size, clear=False), _BUFFERS if transport else 1, _BLOCKS)
     seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
-    made = Stack(Store(_LARGE if found else 1, 32 << 20), 16 << 20, seed)
-    made.waiter = Waiter(made)
-    if found:
-        Device(found[index], made)
-    return made
+    stack = Stack(store, _WINDOW, seed)
+    stack.waiter = Waiter(stack)
+    if transport is not None:
+        _start(stack, transport)
+    return stack
+
+
+def _start(stack, transport):
+    from .device import Device
+
+    device = Device(transport, stack)
+    stack.join(device, device.out, device.cid)
+    device.start()

@@ -1,104 +1,111 @@
 # SPDX-License-Identifier: MIT
 """Packets that never leave the guest: VMADDR_CID_LOCAL, or the guest's own CID.
 
-Has the interface of transmit.Transmitter. Packets wait in a list until publish(), which hands
-them to the stack as if a device had brought them; so no call nests in another.
+A device like any other: a way out with the interface of transmit.Transmitter, at whose end the
+packets go down the receive road. They wait in a list until publish() hands them over; so no call
+nests in another.
 """
 
 from array import array
 
-import machine
+from portable import addressof, copy, micropython
 
-from . import connection
-from .layout import addressof
+from . import control
+from . import words as w
+from .receive import Receiver
 
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
-
-_HEADER_WORDS = 11
-_DEPTH = 64
-_RESERVE = 8  # transmit.py: packets that data leaves room for
+_DEPTH = 64  # packets that may wait
 
 
 class Loopback:
-    """A wire from the stack to itself."""
+    """A way out of the stack that leads back into it."""
 
     def __init__(self, stack):
-        self._stack = stack
-        self._packets = []
-        self._words = array("I", [_DEPTH])  # the first: packets that fit now
+        self._store = stack.store
+        self._packets = []  # (header, payload)
+        self._words = array("I", [_DEPTH])
         self.at = addressof(self._words)
         self._busy = False
+        self.receiver = Receiver(stack, self, True)
+        self.receiver.serve(w.CID_LOCAL, w.CID_LOCAL)
 
     def free(self):
-        return self._words[0]
+        """Packets that fit now."""
+        return self._words[w.OUT_FREE]
 
     @micropython.native
     def copy(self, at, data, n):
-        header = array("I", bytes(4 * _HEADER_WORDS))
-        payload = bytearray(n)
-        machine.copy(addressof(header), 0, at, 0, 4 * _HEADER_WORDS)
+        """Add a packet: the header at `at` and a copy of the `n` bytes at `data`."""
+        header = array("I", bytes(w.HEADER_LEN))
+        payload = array("B", bytes(n))
+        copy(header, 0, at, 0, w.HEADER_LEN)
         if n:
-            machine.copy(payload, 0, data, 0, n)
+            copy(payload, 0, data, 0, n)
         self._packets.append((header, payload))
         self._count()
 
     @micropython.native
     def _count(self):
-        self._words[0] = max(0, _DEPTH - len(self._packets))
+        self._words[w.OUT_FREE] = max(0, _DEPTH - len(self._packets))
 
     @micropython.native
-    def small(self, at, data, n, flags):
-        if self.free() <= _RESERVE:
+    def _add(self, at, data, n, flags, last):
+        """Send a packet of data; 0: there is no room."""
+        if self.free() <= w.RESERVE:
             return 0
-        connection.send(at, n, flags)
+        control.send(at, n, flags)
         self.copy(at, data, n)
-        self.publish()
-        return 1
-
-    @micropython.native
-    def put(self, conn, data, n, buffer, flags, changes, last):
-        if self.free() <= _RESERVE:
-            return 0
-        connection.send(conn.at, n, flags)
-        self.copy(conn.at, data, n)
         if last:
             self.publish()
         return 1
+
+    def small(self, at, data, n, flags):
+        """As Transmitter.small."""
+        return self._add(at, data, n, flags, 1)
+
+    def put(self, conn, data, n, buffer, flags, changes, last):
+        """As Transmitter.put; the program's buffer is copied, always."""
+        return self._add(conn.at, data, n, flags, last)
 
     @micropython.native
     def put_segment(self, at, seg, n, flags, last):
-        if self.free() <= _RESERVE:
+        """As Transmitter.put_segment."""
+        if self.free() <= w.RESERVE:
             return 0
-        store = self._stack.store
-        connection.send(at, n, flags)
-        self.copy(at, store.lend(seg, n), n)
-        store.returned(seg)
+        data = self._store.lend(seg, n)
+        self._add(at, data, n, flags, 0)
+        self._store.returned(seg)
         if last:
             self.publish()
         return 1
 
+    def spare(self):
+        """As Transmitter.spare: none, since everything is copied."""
+        return -1
+
     def reap(self):
+        """Nothing is ever under way."""
         return 0
 
     @micropython.native
     def settle_debts(self, conn):
-        while conn.block[connection.OWED]:
-            connection.next_owed(conn.at)
+        """Add the control packets that a connection owes."""
+        while conn.block[w.OWED]:
+            control.next_owed(conn.at)
             self.copy(conn.at, 0, 0)
 
     @micropython.native
     def publish(self):
-        """Deliver everything, and what that leads to."""
+        """Send everything down the receive road, and what that leads to."""
         if self._busy:
             return
         self._busy = True
+        receiver = self.receiver
         try:
             while self._packets:
                 header, payload = self._packets.pop(0)
                 self._count()
-                self._stack.deliver(header, payload)
+                length = w.HEADER_LEN + len(payload)
+                receiver.packet(addressof(header), addressof(payload), length, -1)
         finally:
             self._busy = False

@@ -8,27 +8,7 @@ It knows neither hardware nor connections and runs under CPython and MicroPython
 
 import struct
 
-from .layout import const
-
-HEADER_LEN = const(44)
-MAX_DATA = const(65536)  # the largest payload that Linux and we put into one packet
-
-CID_ANY = const(0xFFFFFFFF)  # VMADDR_CID_*, linux/vm_sockets.h
-CID_HYPERVISOR = const(0)
-CID_LOCAL = const(1)
-CID_HOST = const(2)
-
-TYPE_STREAM = const(1)  # 5.10.6: types
-TYPE_SEQPACKET = const(2)
-
-OP_INVALID = const(0)  # 5.10.6: operations
-OP_REQUEST = const(1)
-OP_RESPONSE = const(2)
-OP_RST = const(3)
-OP_SHUTDOWN = const(4)
-OP_RW = const(5)
-OP_CREDIT_UPDATE = const(6)
-OP_CREDIT_REQUEST = const(7)
+from . import words as w
 
 OP_NAMES = (
     "INVALID",
@@ -40,25 +20,6 @@ OP_NAMES = (
     "CREDIT_UPDATE",
     "CREDIT_REQUEST",
 )
-
-SHUTDOWN_RCV = const(1)  # 5.10.6.5: flags of OP_SHUTDOWN
-SHUTDOWN_SEND = const(2)
-SEQ_EOM = const(1)  # 5.10.6.7: flags of OP_RW on seqpacket; EOM ends a message, EOR a record
-SEQ_EOR = const(2)
-
-EVENT_TRANSPORT_RESET = const(0)  # 5.10.6.8
-
-# The header as eleven little-endian 32-bit words: the shape in which the driver handles it.
-W_SRC_CID = const(0)  # two words, low half first
-W_DST_CID = const(2)
-W_SRC_PORT = const(4)
-W_DST_PORT = const(5)
-W_LEN = const(6)
-W_TYPE_OP = const(7)  # type in the low half, op in the high half
-W_FLAGS = const(8)
-W_BUF_ALLOC = const(9)
-W_FWD_CNT = const(10)
-HEADER_WORDS = const(11)
 
 
 class PacketError(ValueError):
@@ -128,23 +89,23 @@ class Packet:
     `payload()` copies it out.
     """
 
-    src_cid = _field("<Q", 0, 64, "src_cid")
-    dst_cid = _field("<Q", 8, 64, "dst_cid")
-    src_port = _field("<I", 16, 32, "src_port")
-    dst_port = _field("<I", 20, 32, "dst_port")
-    len = _field("<I", 24, 32, "len")
-    type = _field("<H", 28, 16, "type")
-    op = _field("<H", 30, 16, "op")
-    flags = _field("<I", 32, 32, "flags")
-    buf_alloc = _field("<I", 36, 32, "buf_alloc")
-    fwd_cnt = _field("<I", 40, 32, "fwd_cnt")
+    src_cid = _field("<Q", 4 * w.SRC_CID, 64, "src_cid")
+    dst_cid = _field("<Q", 4 * w.DST_CID, 64, "dst_cid")
+    src_port = _field("<I", 4 * w.SRC_PORT, 32, "src_port")
+    dst_port = _field("<I", 4 * w.DST_PORT, 32, "dst_port")
+    len = _field("<I", 4 * w.LEN, 32, "len")
+    type = _field("<H", 4 * w.TYPE_OP, 16, "type")
+    op = _field("<H", 4 * w.TYPE_OP + 2, 16, "op")
+    flags = _field("<I", 4 * w.FLAGS, 32, "flags")
+    buf_alloc = _field("<I", 4 * w.BUF_ALLOC, 32, "buf_alloc")
+    fwd_cnt = _field("<I", 4 * w.FWD_CNT, 32, "fwd_cnt")
 
     def __init__(self, data=b"", **fields):
         """A packet of `data` (one buffer), `len` set to match; `fields` are header fields."""
-        self.header = bytearray(HEADER_LEN)
+        self.header = bytearray(w.HEADER_LEN)
         self.data = [memoryview(data)] if len(data) else []
         self.len = len(data)
-        self.type = TYPE_STREAM
+        self.type = w.TYPE_STREAM
         for name, value in fields.items():
             setattr(self, name, value)
 
@@ -168,16 +129,16 @@ class Packet:
 
     def check(self):
         """Raise the error that names what is wrong with the header's own fields; return self."""
-        if self.type not in (TYPE_STREAM, TYPE_SEQPACKET):
+        if self.type not in (w.TYPE_STREAM, w.TYPE_SEQPACKET):
             raise UnknownType("type %d" % self.type)
-        if not OP_REQUEST <= self.op <= OP_CREDIT_REQUEST:
+        if not w.OP_REQUEST <= self.op <= w.OP_CREDIT_REQUEST:
             raise UnknownOp("op %d" % self.op)
-        if self.len and self.op != OP_RW:
+        if self.len and self.op != w.OP_RW:
             raise UnexpectedData("%s with len %d" % (OP_NAMES[self.op], self.len))
         return self
 
     @classmethod
-    def from_tx_chain(cls, chain, max_data=MAX_DATA):
+    def from_tx_chain(cls, chain, max_data=w.MAX_DATA):
         """The device's view of a TX chain. Raises the errors above.
 
         `chain` is a list of `(buffer, device_writes)` descriptors; header and data may be cut
@@ -187,27 +148,27 @@ class Packet:
         return cls._read(views, _total(views), max_data)
 
     @classmethod
-    def from_used_rx_chain(cls, chain, used, max_data=MAX_DATA):
+    def from_used_rx_chain(cls, chain, used, max_data=w.MAX_DATA):
         """The driver's view of a completed RX chain of which the device wrote `used` bytes."""
         views = _views(chain, True)
         if used > _total(views):
             raise UsedTooLong("used %d of %d" % (used, _total(views)))
-        if used < HEADER_LEN:
+        if used < w.HEADER_LEN:
             raise UsedTooShort("used %d" % used)
         return cls._read(views, used, max_data)
 
     @classmethod
     def _read(cls, views, available, max_data):
         packet = cls()
-        if available < HEADER_LEN:
+        if available < w.HEADER_LEN:
             raise ChainTooShort("%d bytes" % available)
         rest = _gather(
             views, packet.header
         )  # the one read of the header: device memory may change
         if packet.len > max_data:
             raise DataTooLong("len %d, at most %d" % (packet.len, max_data))
-        if packet.len > available - HEADER_LEN:
-            raise DataTooShort("len %d, came %d" % (packet.len, available - HEADER_LEN))
+        if packet.len > available - w.HEADER_LEN:
+            raise DataTooShort("len %d, came %d" % (packet.len, available - w.HEADER_LEN))
         packet.data = _cut(rest, packet.len)
         return packet
 
@@ -220,8 +181,8 @@ class Packet:
         return self._lay(_views(chain, False))
 
     def _lay(self, views):
-        total = HEADER_LEN + sum([len(view) for view in self.data])
-        if _total(views) < HEADER_LEN:
+        total = w.HEADER_LEN + sum([len(view) for view in self.data])
+        if _total(views) < w.HEADER_LEN:
             raise ChainTooShort("%d bytes" % _total(views))
         if total > _total(views):
             raise DataTooLong("%d bytes into %d" % (total, _total(views)))
@@ -233,9 +194,9 @@ class Packet:
 
 def rx_room(chain):
     """Bytes of data that a packet in this RX chain can carry. Raises as Packet does."""
-    room = _total(_views(chain, True)) - HEADER_LEN
+    room = _total(_views(chain, True)) - w.HEADER_LEN
     if room < 0:
-        raise ChainTooShort("%d bytes" % (room + HEADER_LEN))
+        raise ChainTooShort("%d bytes" % (room + w.HEADER_LEN))
     return room
 
 

@@ -1,31 +1,27 @@
 # SPDX-License-Identifier: MIT
 """Who gets a packet: connections by their two ports, listeners by one; and who holds which port.
 
-Knows no queue. A device (device.py) or the loopback brings packets; a packet that nobody wants
-is answered with RST, an RST never. Everything here that changes state is native code and so runs
-as a whole, undisturbed by Ctrl-C and by interrupt handlers (see connection.py).
+Knows no queue. A Receiver (receive.py) brings packets; a packet that nobody wants is answered with
+RST, an RST never. Everything here that changes state is native code and so runs as a whole,
+undisturbed by Ctrl-C and by interrupt handlers (see control.py).
 """
 
-import time
 from array import array
 
-from . import connection as life
-from . import packet as wire
-from .layout import addressof, const
-from .loopback import Loopback
-from .stream import Connection
+import errnos
+from inline import inline
+from portable import addressof, const, micropython, ptr32, ticks_add, ticks_diff, ticks_ms
 
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
+from . import control, credit
+from . import words as w
+from .connection import Connection
+from .loopback import Loopback
 
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
 _WIDENED_MOST = const(24)  # steps by which windows may grow without need, all together
-_EADDRINUSE = const(98)
 
 
 class Listener:
@@ -49,15 +45,24 @@ class Listener:
 
 
 class Stack:
-    """The sockets of one device, or, with `device` None, of the loopback alone."""
+    """The sockets of one device, or, with `device` None, of the loopback alone.
+
+    What joins it to a device is set and cleared by `join` and `part`: `cid`, `device` and `out`.
+    """
 
     def __init__(self, store, window_limit, seed):
-        self.cid = wire.CID_LOCAL
+        """`window_limit`: bytes up to which a window grows; `seed`: the first automatic port.
+
+        `waiter` is for whoever assembles this: its `spin()` waits a moment for packets.
+        """
+        self.cid = w.CID_LOCAL
         self.device = None
         self.out = None  # the device's Transmitter
+        self.waiter = None
         self.store = store
-        self.window_limit = window_limit  # up to here a window grows by itself
-        self.wire = Loopback(self)
+        self.window_limit = window_limit
+        self.loopback = Loopback(self)
+        self._nobody = None  # viper compares objects with objects, not with None
         self.connections = {}  # key -> Connection, others with that key chained by .twin
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
@@ -66,21 +71,51 @@ class Stack:
         self._widened = 0
         self._soonest = 0  # the earliest deadline of those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
-        self._reset = array("I", bytes(4 * wire.HEADER_WORDS))
+        self._reset = array("I", bytes(4 * w.HEADER_WORDS))
+
+    # -- the device -------------------------------------------------------------------------------
+
+    def join(self, device, out, cid):
+        """From now on packets for other CIDs go out through `out`, and ours is `cid`."""
+        self.device = device
+        self.out = out
+        self.rename(cid)
+
+    def part(self, error):
+        """There is no device any more: what went through it ends with `error`; listeners stay."""
+        self.lose(error)
+        self.device = self.out = None
+        self.rename(w.CID_LOCAL)
+
+    def rename(self, cid):
+        """Our CID is `cid`."""
+        self.cid = cid
+        self.loopback.receiver.serve(cid, w.CID_LOCAL)
+
+    @micropython.native
+    def lose(self, error):
+        """The device lost its connections (5.10.6.8) or broke: they are gone, listeners stay."""
+        for conn in list(self.connections.values()):
+            while conn is not None:
+                twin = conn.twin
+                if conn.out is not self.loopback:
+                    control.lose(conn.at, error)
+                    self.after(conn, w.EV_READ | w.EV_CLOSED)
+                conn = twin
 
     # -- ports ------------------------------------------------------------------------------------
 
     def bind(self, cid, port):
         """Occupy a port, or with CID_ANY as `port` a free one; returns its number."""
-        if port == wire.CID_ANY:
+        if port == w.CID_ANY:
             while True:
                 port = self._automatic
                 self._automatic = port + 1 if port < _LAST_AUTOMATIC else _FIRST_AUTOMATIC
                 if port not in self.ports:
                     break
         holders = self.ports.setdefault(port, [])
-        if wire.CID_ANY in holders or cid in holders or (holders and cid == wire.CID_ANY):
-            raise OSError(_EADDRINUSE)
+        if w.CID_ANY in holders or cid in holders or (holders and cid == w.CID_ANY):
+            raise OSError(errnos.EADDRINUSE)
         holders.append(cid)
         return port
 
@@ -102,21 +137,21 @@ class Stack:
         if not listeners:
             del self.listeners[port]
         for conn in listener.pending:
-            life.fail(conn.at, 0)
+            control.fail(conn.at, 0)
             conn.close()
 
     # -- connections ------------------------------------------------------------------------------
 
     def is_local(self, cid):
         """True if that CID is this guest itself."""
-        return cid == wire.CID_LOCAL or (cid == self.cid and self.device is not None)
+        return cid == w.CID_LOCAL or (cid == self.cid and self.device is not None)
 
     @micropython.native
     def open(self, local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
         """A new FRESH Connection in the table."""
-        block = life.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
-        key = local_port ^ peer_port << 29 ^ peer_cid << 15
-        out = self.wire if self.is_local(peer_cid) else self.out
+        block = control.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
+        key = _key(local_port, peer_port, peer_cid)
+        out = self.loopback if self.is_local(peer_cid) else self.out
         conn = Connection(self, out, block, key)
         twin = self.connections.get(key)
         if twin is not None:
@@ -124,17 +159,28 @@ class Stack:
         self.connections[key] = conn
         return conn
 
-    @micropython.native
-    def find(self, header):
-        """The Connection that a received header is for, or None."""
-        key = header[5] ^ header[4] << 29 ^ header[0] << 15
+    @micropython.viper
+    def find(self, header, out):
+        """The Connection that a header received from the other end of `out` is for, or None.
+
+        A connection of another way out is none: a device does not speak for the loopback's peers,
+        nor for another device's.
+        """
+        h = ptr32(header)
+        nobody = self._nobody
+        key = int(_key(h[w.DST_PORT], h[w.SRC_PORT], h[w.SRC_CID]))
         conn = self.connections.get(key)
-        while conn is not None:
-            block = conn.block
-            if block[4] == header[5] and block[5] == header[4] and block[2] == header[0]:
-                return conn
+        while conn is not nobody:
+            c = ptr32(conn.at)
+            if (
+                c[w.SRC_PORT] == h[w.DST_PORT]
+                and c[w.DST_PORT] == h[w.SRC_PORT]
+                and c[w.DST_CID] == h[w.SRC_CID]
+                and conn.out is out
+            ):
+                break
             conn = conn.twin
-        return None
+        return conn
 
     @micropython.native
     def remove(self, conn):
@@ -166,14 +212,14 @@ class Stack:
     def after(self, conn, events):
         """Do what follows from the events of a connection: answer, remove, wake."""
         block = conn.block
-        events |= block[life.EVENTS]
-        block[life.EVENTS] = 0
-        if events & life.EV_GROW:
+        events |= block[w.EVENTS]
+        block[w.EVENTS] = 0
+        if events & w.EV_GROW:
             self._grow(conn)
-        if block[life.OWED]:
+        if block[w.OWED]:
             conn.out.settle_debts(conn)
             conn.out.publish()
-        if events & life.EV_CLOSED:
+        if events & w.EV_CLOSED:
             self.remove(conn)
         if events:
             conn.notify()
@@ -184,12 +230,12 @@ class Stack:
 
         The memory is got first; without it the window stays.
         """
-        if life.release_reserve(conn.at):
+        if credit.release_reserve(conn.at):
             return
-        size = conn.block[life.BUF_ALLOC] + life.STEP
+        size = conn.block[w.BUF_ALLOC] + w.STEP
         if size <= self.window_limit and self.store.promise():
             conn.grown += 1
-            life.grow(conn.at)
+            credit.grow(conn.at)
 
     @micropython.native
     def widen(self, conn):
@@ -202,7 +248,7 @@ class Stack:
             self._widened += 1
             conn.widened += 1
             conn.grown += 1
-            life.widen(conn.at)
+            credit.widen(conn.at)
 
     @micropython.native
     def shrink(self, conn):
@@ -216,27 +262,26 @@ class Stack:
         """The program closed it: give the peer a while to end it too."""
         if conn.key is None or conn.deadline is not None:
             return
-        shut = conn.block[life.SHUT]
-        both = life.SHUT_PEER_RCV | life.SHUT_PEER_SEND
-        wait = _FLUSH_MS if shut & both == both else _CLOSE_MS
-        conn.deadline = deadline = time.ticks_add(time.ticks_ms(), wait)
-        if not self.lingering or time.ticks_diff(deadline, self._soonest) < 0:
+        shut = conn.block[w.SHUT]
+        wait = _FLUSH_MS if shut & w.SHUT_PEER == w.SHUT_PEER else _CLOSE_MS
+        conn.deadline = deadline = ticks_add(ticks_ms(), wait)
+        if not self.lingering or ticks_diff(deadline, self._soonest) < 0:
             self._soonest = deadline
         self.lingering.append(conn)
 
     @micropython.native
     def expire(self):
         """Reset closed connections whose peers did not answer in time."""
-        now = time.ticks_ms()
+        now = ticks_ms()
         for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
-            if deadline is not None and time.ticks_diff(deadline, now) <= 0:
-                life.fail(conn.at, 0)
-                self.after(conn, life.EV_CLOSED)
+            if deadline is not None and ticks_diff(deadline, now) <= 0:
+                control.fail(conn.at, 0)
+                self.after(conn, w.EV_CLOSED)
         soonest = None
         for conn in list(self.lingering):
             deadline = conn.deadline
-            if soonest is None or time.ticks_diff(deadline, soonest) < 0:
+            if soonest is None or ticks_diff(deadline, soonest) < 0:
                 soonest = deadline
         self._soonest = soonest
 
@@ -245,94 +290,78 @@ class Stack:
         """Milliseconds until `expire` may have something to do; None if nothing lingers."""
         if not self.lingering:
             return None
-        return max(0, time.ticks_diff(self._soonest, time.ticks_ms()))
+        return max(0, ticks_diff(self._soonest, ticks_ms()))
 
     # -- packets ----------------------------------------------------------------------------------
 
     @micropython.native
     def control(self, header, out):
-        """A packet without data, or for no connection; `header` is our own copy of it."""
-        op = header[wire.W_TYPE_OP] >> 16
-        kind = header[wire.W_TYPE_OP] & 0xFFFF
-        conn = self.find(header)
-        if conn is not None and conn.block[life.TYPE_OP] & 0xFFFF == kind:
-            if op != wire.OP_REQUEST or not self._finished(conn):
-                self.after(
-                    conn,
-                    life.on_control(conn.at, op, header[8], header[9], header[10]),
-                )
+        """A packet without data, or for no connection; `header` is our own copy of it.
+
+        `out` is the way to whoever sent it.
+        """
+        op = header[w.TYPE_OP] >> w.OP_SHIFT
+        packet_type = header[w.TYPE_OP] & w.TYPE_MASK
+        conn = self.find(header, out)
+        if conn is not None and conn.block[w.TYPE_OP] & w.TYPE_MASK == packet_type:
+            if op != w.OP_REQUEST or not self._finished(conn):
+                alloc = header[w.BUF_ALLOC]
+                fwd = header[w.FWD_CNT]
+                self.after(conn, control.on_control(conn.at, op, header[w.FLAGS], alloc, fwd))
                 return
             # A new connection from a port whose last one has ended on that side.
-            life.drop(conn.at, 0)
+            control.drop(conn.at, 0)
             self.remove(conn)
             conn = None
-        if op == wire.OP_RST or op == wire.OP_INVALID:
+        if op == w.OP_RST or op == w.OP_INVALID:
             return
         # A connection that is still here is of the other type: Linux refuses that too.
-        if conn is not None or op != wire.OP_REQUEST or not self._request(header, kind):
-            self._refuse(header, kind, out)
+        if conn is not None or op != w.OP_REQUEST or not self._request(header, packet_type):
+            self._refuse(header, packet_type, out)
 
     @micropython.native
     def _finished(self, conn):
-        both = life.SHUT_PEER_RCV | life.SHUT_PEER_SEND
         block = conn.block
-        return block[life.STATE] >= life.CLOSING or block[life.SHUT] & both == both
+        both = block[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER
+        return block[w.STATE] >= w.CLOSING or both
 
     @micropython.native
-    def _request(self, header, kind):
+    def _request(self, header, packet_type):
         """A peer asks for a connection; False refuses it."""
-        cid = header[wire.W_DST_CID]
-        port = header[wire.W_DST_PORT]
+        cid = header[w.DST_CID]
+        port = header[w.DST_PORT]
         for listener in self.listeners.get(port, ()):
-            if listener.cid == wire.CID_ANY or listener.cid == cid:
+            if listener.cid == w.CID_ANY or listener.cid == cid:
                 break
         else:
             return False
-        if listener.kind != kind or len(listener.pending) > listener.backlog:
+        kind = listener.kind
+        if kind.packet_type != packet_type or len(listener.pending) > listener.backlog:
             return False
-        peer_cid = header[wire.W_SRC_CID]
-        peer_port = header[wire.W_SRC_PORT]
-        conn = self.open(cid, port, peer_cid, peer_port, kind, listener.options.size)
+        peer_cid = header[w.SRC_CID]
+        conn = self.open(cid, port, peer_cid, header[w.SRC_PORT], kind, listener.options.size)
         listener.options.apply(conn)
         listener.pending.append(conn)
-        life.accept(conn.at, header[9], header[10])
+        control.accept(conn.at, header[w.BUF_ALLOC], header[w.FWD_CNT])
         conn.flush()
         listener.notify()
         return True
 
     @micropython.native
-    def _refuse(self, header, kind, out):
+    def _refuse(self, header, packet_type, out):
         """RST to a packet for nobody (5.10.6.6.1), if there is room for it."""
         if not out.free():
             out.reap()
             if not out.free():
                 return
         reset = self._reset
-        reset[0] = header[2]
-        reset[2] = header[0]
-        reset[4] = header[5]
-        reset[5] = header[4]
-        reset[7] = kind | wire.OP_RST << 16
+        reset[w.SRC_CID] = header[w.DST_CID]
+        reset[w.DST_CID] = header[w.SRC_CID]
+        reset[w.SRC_PORT] = header[w.DST_PORT]
+        reset[w.DST_PORT] = header[w.SRC_PORT]
+        reset[w.TYPE_OP] = packet_type | w.OP_RST << w.OP_SHIFT
         out.copy(addressof(reset), 0, 0)
         out.publish()
-
-    @micropython.native
-    def deliver(self, header, payload):
-        """A packet from the loopback."""
-        n = header[wire.W_LEN]
-        conn = None
-        if header[wire.W_TYPE_OP] >> 16 == wire.OP_RW:
-            conn = self.find(header)
-        if conn is None:
-            self.control(header, self.wire)
-            return
-        flags = 0
-        if conn.block[life.TYPE_OP] & 0xFFFF == wire.TYPE_SEQPACKET:
-            flags = header[wire.W_FLAGS]
-        n = life.admit(conn.at, n, flags, header[9], header[10])
-        if n > 0 and self.store.append(conn.at, addressof(payload), n, flags) < 0:
-            life.overflow(conn.at, n, flags)
-        self.after(conn, 0)
 
     @micropython.native
     def starve(self, conn):
@@ -340,7 +369,7 @@ class Stack:
         if conn not in self.starved:
             self.starved.append(conn)
         if self.device is not None and self.device.sending_done():
-            self.out.reap()
+            self.device.reap()
 
     @micropython.native
     def room_again(self):
@@ -350,17 +379,9 @@ class Stack:
         for conn in starved:
             conn.notify()
 
-    @micropython.native
-    def transport_reset(self, cid, error=104):
-        """The device was reset under us (5.10.6.8): connections are gone, listeners stay.
 
-        What was connected gives ECONNRESET, or `error`.
-        """
-        self.cid = cid
-        for conn in list(self.connections.values()):
-            while conn is not None:
-                twin = conn.twin
-                if conn.out is not self.wire:
-                    life.drop(conn.at, error)
-                    self.after(conn, life.EV_READ | life.EV_CLOSED)
-                conn = twin
+@inline
+@micropython.viper
+def _key(local_port: int, peer_port: int, peer_cid: int) -> int:
+    """Where in the table of connections one stands."""
+    return local_port ^ (peer_port << 29) ^ (peer_cid << 15)

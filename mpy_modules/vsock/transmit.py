@@ -11,37 +11,18 @@ that what is owed to peers (RST, credit) always finds one.
 
 from array import array
 
-import micropython
 from inline import inline
-from machine import DMABuffer, copy
+from machine import DMABuffer
+from portable import addressof, const, copy, micropython, ptr32, put_address
 from virtio import queue as ring
 
-from . import connection
-from .layout import addressof, const
+from . import control, receive
+from . import words as w
 from .store import Store
 
-_HEADER_LEN = const(44)
-INLINE = const(4096)  # up to here copying costs less than waiting for the device
-_STRIDE = const(4160 + 64)
-_HEADER_AT = const(20)  # the payload behind the header is aligned to 64
-RESERVE = const(8)
+_STRIDE = const(4160 + 64)  # of slots: a header and INLINE bytes, rounded up and staggered
 _SPARE = const(8)  # so many receive buffers are left for receiving
-_AHEAD = const(8)
-_OWED = const(21)  # connection.py's words
-_LENT = const(25)
-
-# Private words: how many slots are free, how many of them are few, the addresses of the queue's
-# state and of slot 0, where the heads begin, then the stack of free slots, then for each head its
-# slot, in the upper half with what there is to do when the device gives it back: nothing, let go
-# of a program's buffer, or _SEGMENT plus the number of the segment that it read.
-_FREE = const(0)
-_FEW = const(1)
-_RING = const(2)
-_BASE = const(4)
-_HEADS = const(6)
-_STACK = const(7)
-_BUFFER = const(1 << 16)
-_SEGMENT = const(2 << 16)
+_AHEAD = const(8)  # packets that may be under way before it looks which are done
 
 
 class Transmitter:
@@ -53,30 +34,39 @@ class Transmitter:
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE, clear=False)
-        base = self._memory.addr + _HEADER_AT
+        base = self._memory.addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
-        few = max(slots - _AHEAD, RESERVE + 1)
-        words = [slots, few, 0, 0, 0, 0, _STACK + slots] + list(range(slots)) + [0] * queue.size
-        for word, address in ((_RING, queue.state), (_BASE, base)):
-            words[word] = address & 0xFFFFFFFF
-            words[word + 1] = address >> 32
-        self._words = array("I", words)
-        self.at = addressof(self._words)
+        few = max(slots - _AHEAD, w.RESERVE + 1)
+        self._words = words = array("I", bytes(4 * (w.OUT_STACK + slots + queue.size)))
+        words[w.OUT_FREE] = slots
+        words[w.OUT_FEW] = few
+        put_address(words, w.OUT_RING, queue.state)
+        put_address(words, w.OUT_BASE, base)
+        words[w.OUT_HEADS] = w.OUT_STACK + slots
+        for slot in range(slots):
+            words[w.OUT_STACK + slot] = slot
+        self.at = addressof(words)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
 
+    def close(self):
+        """Let go of everything; the device does not reach our memory any more."""
+        self._memory.free()
+        self._lent = self._owner = None
+        self._waiting = []
+
     @micropython.viper
     def free(self) -> int:
         """Packets that fit now."""
-        return ptr32(self.at)[_FREE]
+        return ptr32(self.at)[w.OUT_FREE]
 
     @micropython.viper
     def publish(self):
         """Show the device everything added, with one notification at most."""
-        w = ptr32(self.at)
-        ring.publish(w[_RING] | (w[_RING + 1] << 32))
+        out = ptr32(self.at)
+        ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
 
     @micropython.viper
     def copy(self, at: int, data: int, n: int):
@@ -95,14 +85,14 @@ class Transmitter:
     @micropython.viper
     def small(self, at: int, data: int, n: int, flags: int) -> int:
         """Send a packet of `n` bytes, at most INLINE; 0: the queue is full."""
-        w = ptr32(self.at)
-        if w[_FREE] < w[_FEW]:
+        out = ptr32(self.at)
+        if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if w[_FREE] <= RESERVE:
+            if out[w.OUT_FREE] <= w.RESERVE:
                 return 0
-        connection.send(at, n, flags)
-        _copy(w, at, data, n)
-        ring.publish(w[_RING] | (w[_RING + 1] << 32))
+        control.send(at, n, flags)
+        _copy(out, at, data, n)
+        ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
         return 1
 
     @micropython.viper
@@ -113,29 +103,29 @@ class Transmitter:
         it has, and if it `changes` (is not bytes), the connection's LENT says so. The `last` part
         is rather copied than have the program wait for this, and everything is published with it.
         """
-        w = ptr32(self.at)
-        if w[_FREE] < w[_FEW]:
+        out = ptr32(self.at)
+        if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if w[_FREE] <= RESERVE:
+            if out[w.OUT_FREE] <= w.RESERVE:
                 return 0
         at = int(conn.at)
-        if last and changes and n > INLINE:
+        if last and changes and n > w.INLINE:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
                 return int(self.put_segment(at, seg, n, flags, 1))
-        connection.send(at, n, flags)
-        if n <= INLINE:
+        control.send(at, n, flags)
+        if n <= w.INLINE:
             self.copy(at, data, n)
         else:
-            head = int(_lend(w, at, data, n, _BUFFER))
+            head = int(_lend(out, at, data, n, w.OUT_BUFFER))
             self._lent[head] = buffer
             if changes:
                 c = ptr32(at)
-                c[_LENT] = c[_LENT] + 1
+                c[w.LENT] = c[w.LENT] + 1
                 self._owner[head] = conn
         if last:
-            ring.publish(w[_RING] | (w[_RING + 1] << 32))
+            ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
         return 1
 
     @micropython.viper
@@ -145,43 +135,43 @@ class Transmitter:
         With its last bytes the segment is free once the device has read them. Everything is
         published with the `last` packet.
         """
-        w = ptr32(self.at)
-        if w[_FREE] < w[_FEW]:
+        out = ptr32(self.at)
+        if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if w[_FREE] <= RESERVE:
+            if out[w.OUT_FREE] <= w.RESERVE:
                 return 0
         store = self._store
-        connection.send(at, n, flags)
+        control.send(at, n, flags)
         data = int(Store.lend(store, seg, n))
-        if n <= INLINE:
+        if n <= w.INLINE:
             self.copy(at, data, n)
             store.returned(seg)
         else:
-            _lend(w, at, data, n, _SEGMENT + (seg << 16))
+            _lend(out, at, data, n, w.OUT_SEGMENT + (seg << w.OUT_MARK_SHIFT))
         if last:
-            ring.publish(w[_RING] | (w[_RING + 1] << 32))
+            ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
         return 1
 
     @micropython.viper
     def reap(self) -> int:
         """Take back what the device is done with; returns how many packets that were."""
-        w = ptr32(self.at)
-        heads = w[_HEADS]
-        tx = w[_RING] | (w[_RING + 1] << 32)
+        out = ptr32(self.at)
+        heads = out[w.OUT_HEADS]
+        tx = out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32)
         done = 0
         while True:
             used = int(ring.pop(tx))
             if used < 0:
                 break
             head = used >> 32
-            slot = w[heads + head]
-            if slot >= _SEGMENT:
-                Store.returned(self._store, (slot - _SEGMENT) >> 16)
-            elif slot >= _BUFFER:
+            slot = out[heads + head]
+            if slot >= w.OUT_SEGMENT:
+                Store.returned(self._store, (slot - w.OUT_SEGMENT) >> w.OUT_MARK_SHIFT)
+            elif slot >= w.OUT_BUFFER:
                 self._returned(head)
-            n = w[_FREE]
-            w[_STACK + n] = slot & 0xFFFF
-            w[_FREE] = n + 1
+            n = out[w.OUT_FREE]
+            out[w.OUT_STACK + n] = slot & w.OUT_SLOT_MASK
+            out[w.OUT_FREE] = n + 1
             done += 1
         if done != 0:
             if self._waiting:
@@ -198,21 +188,21 @@ class Transmitter:
         owner = self._owner[head]
         if owner is not None:
             self._owner[head] = None
-            owner.block[_LENT] -= 1
+            owner.block[w.LENT] -= 1
 
     @micropython.viper
     def settle_debts(self, conn):
         """Add the control packets that a connection owes; publish() sends them."""
         at = int(conn.at)
         c = ptr32(at)
-        w = ptr32(self.at)
-        while c[_OWED] != 0:
-            if w[_FREE] == 0:
+        out = ptr32(self.at)
+        while c[w.OWED] != 0:
+            if out[w.OUT_FREE] == 0:
                 self.reap()
-                if w[_FREE] == 0:
+                if out[w.OUT_FREE] == 0:
                     self._wait_for_slot(conn)
                     return
-            connection.next_owed(at)
+            control.next_owed(at)
             self.copy(at, 0, 0)
 
     @micropython.native
@@ -234,45 +224,33 @@ class Transmitter:
 
 @inline
 @micropython.viper
-def _header(w: ptr32, at: int) -> int:
+def _header(out: ptr32, at: int) -> int:
     """Take a slot and copy the header at `at` to it; returns the slot's address."""
-    left = w[_FREE] - 1
-    w[_FREE] = left
-    to = (w[_BASE] | (w[_BASE + 1] << 32)) + w[_STACK + left] * _STRIDE
-    header = ptr32(to)
-    source = ptr32(at)
-    header[0] = source[0]
-    header[1] = source[1]
-    header[2] = source[2]
-    header[3] = source[3]
-    header[4] = source[4]
-    header[5] = source[5]
-    header[6] = source[6]
-    header[7] = source[7]
-    header[8] = source[8]
-    header[9] = source[9]
-    header[10] = source[10]
+    left = out[w.OUT_FREE] - 1
+    out[w.OUT_FREE] = left
+    to = (out[w.OUT_BASE] | (out[w.OUT_BASE + 1] << 32)) + out[w.OUT_STACK + left] * _STRIDE
+    receive.take_header(ptr32(to), ptr32(at))
     return to
 
 
 @inline
 @micropython.viper
-def _copy(w: ptr32, at: int, data: int, n: int):
+def _copy(out: ptr32, at: int, data: int, n: int):
     """Add the header at `at` and a copy of the `n` bytes at `data`."""
-    to = int(_header(w, at))
-    slot = w[_STACK + w[_FREE]]
+    to = int(_header(out, at))
+    slot = out[w.OUT_STACK + out[w.OUT_FREE]]
     if n != 0:
-        copy(to, _HEADER_LEN, data, 0, n)
-    head = int(ring.add1(w[_RING] | (w[_RING + 1] << 32), to, _HEADER_LEN + n, 0))
-    w[w[_HEADS] + head] = slot
+        copy(to, w.HEADER_LEN, data, 0, n)
+    head = int(ring.add1(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32), to, w.HEADER_LEN + n, 0))
+    out[out[w.OUT_HEADS] + head] = slot
 
 
 @inline
 @micropython.viper
-def _lend(w: ptr32, at: int, data: int, n: int, mark: int) -> int:
+def _lend(out: ptr32, at: int, data: int, n: int, mark: int) -> int:
     """Add the header at `at` and the `n` bytes at `data`, read where they lie; the head."""
-    to = int(_header(w, at))
-    slot = w[_STACK + w[_FREE]]
-    head = int(ring.add2(w[_RING] | (w[_RING + 1] << 32), to, _HEADER_LEN, data, n))
-    w[w[_HEADS] + head] = slot | mark
+    to = int(_header(out, at))
+    slot = out[w.OUT_STACK + out[w.OUT_FREE]]
+    head = int(ring.add2(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32), to, w.HEADER_LEN, data, n))
+    out[out[w.OUT_HEADS] + head] = slot | mark
     return head

@@ -7,13 +7,7 @@ This is bytecode, and the only place of the package where Ctrl-C or a scheduled 
 import time
 
 import machine
-
-from .layout import const
-
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
+from portable import const, micropython
 
 _SPIN_MOST = const(300)  # us; an answer from the host takes about 50, waking from hlt 100 more
 _POLL_US = const(1000)  # how often a device without MSI-X is looked at
@@ -75,19 +69,18 @@ class Waiter:
 
     def wait_sent(self, left=-1):
         """The same, also for the device giving back what it was sent."""
-        stack = self._stack
-        if self._reap() or stack.device.sending_done() or stack.device.attend():
+        device = self._stack.device
+        if device is None or self._reap() or device.sending_done() or device.attend():
             return
         self._sleep(left)
 
     @micropython.native
     def _reap(self):
         """Spin until the device gives packets back; True if it did."""
-        out = self._stack.out
         device = self._stack.device
         start = time.ticks_us()
         while True:
-            if out.reap():
+            if device.reap():
                 return True
             if device.poll():
                 return True
@@ -115,7 +108,7 @@ class Waiter:
         if device is not None and not device.interrupts:
             device.poll()
             device.poll_events()
-            self._stack.out.reap()
+            device.reap()
             if left < 0 or left > _POLL_US:
                 left = _POLL_US
         if left < 0 or left > _LOOK_US:

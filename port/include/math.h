@@ -4,24 +4,24 @@
 #ifndef PORT_INCLUDE_MATH_H
 #define PORT_INCLUDE_MATH_H
 
-#define HUGE_VAL        (__builtin_huge_val())
-#define INFINITY        (__builtin_inff())
-#define NAN             (__builtin_nanf(""))
-#define M_E             (2.7182818284590452354)
-#define M_PI            (3.14159265358979323846)
-#define M_LOG2E         (1.4426950408889634074)
+#define HUGE_VAL (__builtin_huge_val())
+#define INFINITY (__builtin_inff())
+#define NAN      (__builtin_nanf(""))
+#define M_E      (2.7182818284590452354)
+#define M_PI     (3.14159265358979323846)
+#define M_LOG2E  (1.4426950408889634074)
 
-#define FP_NAN          (0)
-#define FP_INFINITE     (1)
-#define FP_ZERO         (2)
-#define FP_SUBNORMAL    (3)
-#define FP_NORMAL       (4)
+#define FP_NAN       (0)
+#define FP_INFINITE  (1)
+#define FP_ZERO      (2)
+#define FP_SUBNORMAL (3)
+#define FP_NORMAL    (4)
 
-#define isnan(x)        __builtin_isnan(x)
-#define isinf(x)        __builtin_isinf_sign(x)
-#define isfinite(x)     __builtin_isfinite(x)
-#define signbit(x)      __builtin_signbit(x)
-#define fpclassify(x)   __builtin_fpclassify(FP_NAN, FP_INFINITE, FP_NORMAL, FP_SUBNORMAL, FP_ZERO, x)
+#define isnan(x)      __builtin_isnan(x)
+#define isinf(x)      __builtin_isinf_sign(x)
+#define isfinite(x)   __builtin_isfinite(x)
+#define signbit(x)    __builtin_signbit(x)
+#define fpclassify(x) __builtin_fpclassify(FP_NAN, FP_INFINITE, FP_NORMAL, FP_SUBNORMAL, FP_ZERO, x)
 
 typedef float float_t;
 typedef double double_t;

@@ -50,7 +50,7 @@ def test_help_lists_the_targets():
     printed = subprocess.run(
         ["make", "-C", str(paths.ROOT), "help"], check=True, capture_output=True, text=True
     ).stdout
-    for target in ("image", "run", "test", "lint", "clean", "distclean"):
+    for target in ("image", "run", "check", "test", "clean", "distclean"):
         assert re.search(rf"make {target} +\w", printed), target
 
 

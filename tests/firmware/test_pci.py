@@ -9,8 +9,8 @@ import pytest
 ENTROPY = Path(__file__).with_name("entropy.py").read_text()
 
 # Ways to reach a device: options, and the bus that a device behind them plugs into.
-ROOT_PORT = ("pcie-root-port,id=outer,chassis=1,slot=1",)
-SWITCH = (*ROOT_PORT, "x3130-upstream,id=up,bus=outer")
+ROOT_PORT: tuple[str, ...] = ("pcie-root-port,id=outer,chassis=1,slot=1",)
+SWITCH: tuple[str, ...] = (*ROOT_PORT, "x3130-upstream,id=up,bus=outer")
 SWITCH += ("xio3130-downstream,id=down,bus=up,chassis=2,slot=2",)
 TREES = {
     "root bus": ((), "pcie.0"),
@@ -48,7 +48,7 @@ def test_a_device_works_wherever_it_is(boot, tree):
 
 
 def test_all_trees_in_one_machine(boot):
-    devices = (*SWITCH, "virtio-rng-pci,bus=down")
+    devices: tuple[str, ...] = (*SWITCH, "virtio-rng-pci,bus=down")
     devices += ("pcie-pci-bridge,id=pp,bus=pcie.0", "pci-bridge,id=pb,bus=pp,addr=1,chassis_nr=9")
     devices += ("virtio-rng-pci,bus=pb,addr=2", "virtio-rng-pci,bus=pcie.0")
     devices += (*TREES["extra root bus"][0], "virtio-rng-pci,bus=leaf")
@@ -75,7 +75,7 @@ for function in pci.devices():
 print([(f.address, b.index, b.address, b.size) for f in pci.devices() for b in f.bars if b])
 """
     ours = ast.literal_eval(guest.console.exec(code))
-    theirs = {}
+    theirs: dict = {}
     for root in guest.qmp("query-pci"):
         collect_bars(root["devices"], root["bus"], (), theirs)
     assert {(a, i): (start, size) for a, i, start, size in ours} == {

@@ -28,7 +28,7 @@ def error(function, *arguments):
     try:
         function(*arguments)
     except OSError as e:
-        return errno.errorcode.get(e.errno, e.errno)
+        return errno.errorcode.get(e.errno or 0, e.errno)
     return None
 
 

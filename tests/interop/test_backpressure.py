@@ -63,7 +63,7 @@ def test_host_that_stops_reading_stalls_only_its_own_connection(guest_side, vsoc
         bulk_listener.settimeout(SECONDS)
         chat_listener.settimeout(SECONDS)
         with accept_here(bulk_listener) as bulk, accept_here(chat_listener) as chat:
-            slowest, answers = 0, 0
+            slowest, answers = 0.0, 0
             pause_ends = time.monotonic() + PAUSE
             while time.monotonic() < pause_ends:
                 asked = time.monotonic()

@@ -54,22 +54,24 @@ def test_200_busy_connections_all_get_round(echo, mebibytes):
     for number in range(200):
         connection = echo.vsock.dial(ECHO_PORT)
         connection.settimeout(SECONDS)
-        watch.register(connection, selectors.EVENT_READ, bytes([number]) * size)
+        watch.register(connection, selectors.EVENT_READ, (connection, bytes([number]) * size))
         left[connection] = rounds
     for key in list(watch.get_map().values()):
-        key.fileobj.sendall(key.data)
+        connection, message = key.data
+        connection.sendall(message)
     while left:
         ready = watch.select(timeout=SECONDS)
         assert ready, f"no answer on {len(left)} connections, {sorted(left.values())} rounds left"
         for key, _ in ready:
-            assert receive(key.fileobj, size) == key.data
-            left[key.fileobj] -= 1
-            if left[key.fileobj]:
-                key.fileobj.sendall(key.data)
+            connection, message = key.data
+            assert receive(connection, size) == message
+            left[connection] -= 1
+            if left[connection]:
+                connection.sendall(message)
             else:
-                watch.unregister(key.fileobj)
-                del left[key.fileobj]
-                key.fileobj.close()
+                watch.unregister(connection)
+                del left[connection]
+                connection.close()
 
 
 def test_guest_greets_the_host_and_echoes_and_calls_again(echo):

@@ -3,6 +3,7 @@
 
 import socket
 import time
+from select import POLLIN, POLLOUT
 from threading import Event
 
 import pytest
@@ -163,9 +164,6 @@ def poll_states(port):
     return stages, data, end
 
 
-POLLIN, POLLOUT = 1, 4
-
-
 def test_poll_tells_each_stage(guest_side, vsock):
     console = guest_side.guest.console
     guest_side.start(poll_states, PORT)
@@ -210,9 +208,9 @@ def poll_a_connect(cid, port):
     sock.setblocking(True)
     if not error:
         sock.sendall(b"connected")
-        error = sock.recv(1)
+    answer = error or sock.recv(1)
     sock.close()
-    return first, again, events & select.POLLOUT, error
+    return first, again, events & select.POLLOUT, answer
 
 
 def hear(connection):

@@ -90,7 +90,7 @@ def test_megabytes_pass_both_ways_at_once(guest):
     with guest.listen("vsock", socket.VMADDR_CID_ANY, 4001) as listener:
         near = guest.connect("vsock", LOOPBACK, 4001)
         far, _ = listener.accept()
-        got = {}
+        got: dict[str, bytes] = {}
         threads = [
             threading.Thread(target=_send_and_end, args=(near, data)),
             threading.Thread(target=_send_and_end, args=(far, data)),

@@ -13,6 +13,7 @@ import struct
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 MODULES = Path(__file__).resolve().parents[2] / "mpy_modules"
 GIB = 1 << 30
@@ -259,7 +260,7 @@ def _resource(kind, start, length):
     return struct.pack("<HHI16sIIQQ", 3, 48, 0, bytes(16), kind, 7, start, length)
 
 
-current = None
+current: Any = None
 
 
 def _log(where, message, level="INFO"):
@@ -267,7 +268,7 @@ def _log(where, message, level="INFO"):
 
 
 def _modules():
-    machine = types.ModuleType("machine")
+    machine: Any = types.ModuleType("machine")
     for width in (1, 2, 4, 8):
         setattr(machine, f"mem{8 * width}", Memory(width))
     for width in (1, 2, 4):
@@ -276,15 +277,15 @@ def _modules():
     machine.log = _log
     machine.hobs = lambda: memoryview(current.hobs)
     machine.atreset = lambda function: current.at_reset.append(function)
-    micropython = types.ModuleType("micropython")
+    micropython: Any = types.ModuleType("micropython")
     micropython.const = lambda value: value
     micropython.viper = lambda function: function
-    uctypes = types.ModuleType("uctypes")
+    uctypes: Any = types.ModuleType("uctypes")
     uctypes.addressof = lambda buffer: HOBS
     return {"machine": machine, "micropython": micropython, "uctypes": uctypes}
 
 
-OURS = ("pci", "hob", "fw_cfg", "virtio")
+OURS = ("errnos", "fw_cfg", "hob", "inline", "pci", "portable", "virtio")
 
 
 def _forget():
@@ -301,13 +302,15 @@ def imported(machine, *names):
     saved = dict(sys.modules)
     _forget()
     sys.modules.update(_modules())
-    builtins.ptr8 = lambda buffer: buffer  # viper's pointer, where it only points to a buffer
+    vars(builtins)["ptr8"] = lambda buffer: (
+        buffer
+    )  # viper's pointer, where it only points to a buffer
     sys.path.insert(0, str(MODULES))
     try:
         modules = [importlib.import_module(name) for name in names]
         yield modules[0] if len(modules) == 1 else modules
     finally:
-        del builtins.ptr8
+        del vars(builtins)["ptr8"]
         sys.path.remove(str(MODULES))
         _forget()
         for name, module in saved.items():

@@ -3,14 +3,20 @@
 
 import ast
 import subprocess
+import tempfile
+from errno import EIO
 from pathlib import Path
 
 import pytest
+import vsock_bench
 from pci_machine import MODULES
 
+from mpfw.expand import expand_tree
+from mpfw.guest.programs import pipe
 from mpfw.guest.upstream import build_unix_port, source_tree
 
-EIO, ENOBUFS = 5, 105
+w = vsock_bench.module("virtio.words")
+WORDS = (w.Q_EVENT_IDX, w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_LAST_USED)  # that the server looks at
 
 
 class RemoteError(Exception):
@@ -28,26 +34,31 @@ class Server:
     def __init__(self):
         micropython = build_unix_port(source_tree())
         script = Path(__file__).with_name("queue_server.py")
+        self.modules = tempfile.TemporaryDirectory(prefix="mpfw-queue-")
+        expand_tree(MODULES, Path(self.modules.name))
         self.process = subprocess.Popen(
-            [micropython, script, MODULES],
+            [micropython, script, self.modules.name, *map(str, WORDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
         )
+        self._stdin = pipe(self.process.stdin)
+        self._stdout = pipe(self.process.stdout)
 
     def __call__(self, expression):
-        self.process.stdin.write(expression + "\n")
-        kind, _, value = self.process.stdout.readline().strip().partition(" ")
+        self._stdin.write(expression + "\n")
+        kind, _, value = self._stdout.readline().strip().partition(" ")
         if kind == "=":
             return ast.literal_eval(value)
         name, _, arguments = value.partition(" ")
         raise RemoteError(name, ast.literal_eval(arguments or "()"))
 
     def close(self):
-        self.process.stdin.close()
+        self._stdin.close()
         self.process.wait(10)
-        self.process.stdout.close()
+        self._stdout.close()
+        self.modules.cleanup()
 
 
 def breaks(q, expression="q.pop()"):

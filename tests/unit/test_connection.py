@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: MIT
 """The connection's state and credit: two ends over a link that loses nothing, and by hand."""
 
+from errno import ECONNRESET, ENOBUFS, EPIPE, EPROTO
+
 import pytest
+import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from vsock_modules import connection as life
 
-EPIPE, EPROTO, ECONNRESET, ENOBUFS = 32, 71, 104, 105
+w = vsock_bench.module("vsock.words")
+control = vsock_bench.module("vsock.control")
+credit = vsock_bench.module("vsock.credit")
+STREAM = vsock_bench.module("sockets.types").STREAM
+
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, UPDATE, CREDIT_REQUEST = range(1, 8)
 BOTH = 3
 M32 = 0xFFFFFFFF
 
 
 def block(port=1000, peer=2000, window=262144):
-    return life.control_block(33, port, 2, peer, 1, window)
+    return control.control_block(33, port, 2, peer, STREAM, window)
 
 
 def established(window=262144, peer_window=262144):
     c = block(window=window)
-    life.accept(c, peer_window, 0)
+    control.accept(c, peer_window, 0)
     assert owed(c) == [RESPONSE]
     return c
 
@@ -27,7 +33,7 @@ def established(window=262144, peer_window=262144):
 def owed(c):
     """The ops of the control packets that go out now."""
     ops = []
-    while op := life.next_owed(c):
+    while op := control.next_owed(c):
         ops.append(op)
     return ops
 
@@ -38,10 +44,10 @@ class End:
     def __init__(self, port, peer, window, start, peer_start):
         self.c = block(port, peer, window)
         c = self.c
-        c[life.TX_CNT] = c[life.PEER_FWD] = start
-        c[life.RX_CNT] = c[life.READ_CNT] = peer_start
-        c[life.FWD_CNT] = c[life.FWD_SENT] = peer_start
-        c[life.EDGE] = (peer_start + window) & M32
+        c[w.TX_CNT] = c[w.PEER_FWD] = start
+        c[w.RX_CNT] = c[w.READ_CNT] = peer_start
+        c[w.FWD_CNT] = c[w.FWD_SENT] = peer_start
+        c[w.EDGE] = (peer_start + window) & M32
         self.queue = bytearray()
         self.sent = 0
         self.read = 0
@@ -49,40 +55,40 @@ class End:
         self.dropped = False
 
     def flush(self):
-        while op := life.next_owed(self.c):
+        while op := control.next_owed(self.c):
             self.emit(op)
 
     def emit(self, op, payload=b""):
         c = self.c
-        self.outgoing.append((op, c[8], payload, c[life.BUF_ALLOC], c[life.FWD_CNT]))
+        self.outgoing.append((op, c[8], payload, c[w.BUF_ALLOC], c[w.FWD_CNT]))
 
     def send(self, n):
-        room = life.room(self.c)
+        room = credit.room(self.c)
         n = min(n, room)
         if n <= 0:
             return 0
         data = bytes((self.sent + i) % 251 for i in range(n))
-        life.send(self.c, n, 0)
+        control.send(self.c, n, 0)
         self.sent += n
         self.emit(RW, data)
         return n
 
     def take(self, packet):
         op, flags, payload, alloc, fwd = packet
-        if self.state == life.CLOSED:
+        if self.state == w.CLOSED:
             # As the table does: it is not there any more.
             if op != RST:
                 self.dropped = True
                 self.emit(RST)
         elif op == RW:
-            n = life.admit(self.c, len(payload), 0, alloc, fwd)
+            n = control.admit(self.c, len(payload), 0, alloc, fwd)
             assert n != -1, "the peer kept to its credit, and was found to have broken it"
             if n:
                 self.queue += payload
             else:
                 self.dropped = True
         else:
-            life.on_control(self.c, op, flags, alloc, fwd)
+            control.on_control(self.c, op, flags, alloc, fwd)
         self.flush()
 
     def receive(self, n):
@@ -93,8 +99,8 @@ class End:
         del self.queue[:n]
         assert data == bytes((self.read + i) % 251 for i in range(n))
         self.read += n
-        life.consumed(self.c, n)
-        life.settle(self.c)
+        credit.consumed(self.c, n)
+        control.settle(self.c)
         self.flush()
 
     def discard(self, unread):
@@ -102,11 +108,11 @@ class End:
         self.queue.clear()
         self.dropped = True
         if unread:
-            life.consumed(self.c, unread)
+            credit.consumed(self.c, unread)
 
     @property
     def state(self):
-        return self.c[life.STATE]
+        return self.c[w.STATE]
 
 
 starts = st.sampled_from([0, 1, M32 - 300, M32 - 5, M32, 1 << 31])
@@ -119,18 +125,18 @@ class TwoEnds(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.ends = None
+        self.ends: list[End] = []
 
     @rule(a=windows, b=windows, x=starts, y=starts)
-    @precondition(lambda self: self.ends is None)
+    @precondition(lambda self: not self.ends)
     def connect(self, a, b, x, y):
         self.ends = [End(1000, 2000, a, x, y), End(2000, 1000, b, y, x)]
         client, server = self.ends
-        life.connect(client.c)
+        control.connect(client.c)
         client.flush()
         op, _, _, alloc, fwd = client.outgoing.pop(0)
         assert op == REQUEST
-        life.accept(server.c, alloc, fwd)
+        control.accept(server.c, alloc, fwd)
         server.flush()
 
     @precondition(lambda self: self.ends)
@@ -154,41 +160,41 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(side=st.integers(0, 1), n=windows)
     def resize(self, side, n):
         end = self.ends[side]
-        life.set_window(end.c, n)
+        credit.set_window(end.c, n)
         end.flush()
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1), n=st.integers(1, 1000))
     def set_lowat(self, side, n):
         end = self.ends[side]
-        end.c[life.LOWAT] = min(n, end.c[life.BUF_ALLOC])
-        life.update_due(end.c)
+        end.c[w.LOWAT] = min(n, end.c[w.BUF_ALLOC])
+        credit.update_due(end.c)
         end.flush()
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1))
     def grow(self, side):
         end = self.ends[side]
-        if not life.release_reserve(end.c):
-            life.grow(end.c)
+        if not credit.release_reserve(end.c):
+            credit.grow(end.c)
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1))
     def ask_credit(self, side):
         end = self.ends[side]
-        if end.state == life.ESTABLISHED:
-            end.c[life.OWED] |= life.OWE_CREDIT_REQUEST
+        if end.state == w.ESTABLISHED:
+            end.c[w.OWED] |= w.OWE_CREDIT_REQUEST
             end.flush()
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1), how=st.integers(1, 3))
     def shutdown(self, side, how):
         end = self.ends[side]
-        before = end.c[life.SHUT]
-        unread = life.shutdown(end.c, how)
+        before = end.c[w.SHUT]
+        unread = control.shutdown(end.c, how)
         if how & 1:
             end.discard(unread)
-        assert end.c[life.SHUT] & before == before
+        assert end.c[w.SHUT] & before == before
         end.flush()
 
     @precondition(lambda self: self.ends)
@@ -196,15 +202,15 @@ class TwoEnds(RuleBasedStateMachine):
     def close(self, side):
         end = self.ends[side]
         end.discard(len(end.queue))
-        life.close(end.c)
+        control.close(end.c)
         end.flush()
 
     @invariant()
     def counters_agree_with_what_is_queued(self):
         for end in self.ends or ():
-            assert life.queued(end.c) == len(end.queue)
-            assert life.room(end.c) >= -EPIPE
-            assert life.peer_knows(end.c) <= end.c[life.BUF_ALLOC]
+            assert credit.queued(end.c) == len(end.queue)
+            assert credit.room(end.c) >= -EPIPE
+            assert credit.peer_knows(end.c) <= end.c[w.BUF_ALLOC]
 
     @invariant()
     def only_rsts_follow_an_rst(self):
@@ -218,7 +224,7 @@ class TwoEnds(RuleBasedStateMachine):
         if not self.ends:
             return
         for end in self.ends:
-            end.c[life.LOWAT] = 1
+            end.c[w.LOWAT] = 1
         for _ in range(200):
             moved = False
             for side in (0, 1):
@@ -229,7 +235,7 @@ class TwoEnds(RuleBasedStateMachine):
                 if peer.queue:
                     peer.receive(len(peer.queue))
                     moved = True
-                if life.tell(peer.c):
+                if credit.tell(peer.c):
                     peer.flush()
                     moved = True
             if not moved:
@@ -240,10 +246,10 @@ class TwoEnds(RuleBasedStateMachine):
             end, peer = self.ends[side], self.ends[1 - side]
             if not peer.dropped:
                 assert peer.read == end.sent
-            assert life.room(end.c) != 0, "stalled for want of credit"
+            assert credit.room(end.c) != 0, "stalled for want of credit"
         states = {end.state for end in self.ends}
-        if life.CLOSED in states:
-            assert states <= {life.CLOSED}
+        if w.CLOSED in states:
+            assert states <= {w.CLOSED}
 
 
 TestTwoEnds = TwoEnds.TestCase
@@ -256,9 +262,9 @@ words = st.integers(0, M32)
 @given(words, words, words, words)
 def test_room_is_never_negative_nor_more_than_the_limit(sent, forwarded, alloc, limit):
     c = established()
-    c[life.TX_CNT], c[life.PEER_FWD], c[life.PEER_ALLOC] = sent, forwarded, alloc
-    c[life.SEND_LIMIT] = limit
-    room = life.room(c)
+    c[w.TX_CNT], c[w.PEER_FWD], c[w.PEER_ALLOC] = sent, forwarded, alloc
+    c[w.SEND_LIMIT] = limit
+    room = credit.room(c)
     assert 0 <= room <= min(alloc, limit)
     if forwarded == sent:
         assert room == min(alloc, limit)
@@ -269,21 +275,21 @@ def test_room_is_never_negative_nor_more_than_the_limit(sent, forwarded, alloc, 
 def test_any_packets_from_a_hostile_peer_leave_a_sound_connection(packets, connecting):
     c = block() if connecting else established()
     if connecting:
-        life.connect(c)
+        control.connect(c)
     queued = 0
     for op, flags, alloc, fwd in packets:
-        before = c[life.STATE]
+        before = c[w.STATE]
         if op == RW:
             n = flags % 70000 + 1
-            if life.admit(c, n, 0, alloc, fwd) > 0:
+            if control.admit(c, n, 0, alloc, fwd) > 0:
                 queued += n
         else:
-            life.on_control(c, op, flags, alloc, fwd)
-        assert c[life.STATE] >= before
-        assert life.queued(c) == queued <= 262144
-        assert life.room(c) >= -EPIPE
+            control.on_control(c, op, flags, alloc, fwd)
+        assert c[w.STATE] >= before
+        assert credit.queued(c) == queued <= 262144
+        assert credit.room(c) >= -EPIPE
         assert len(owed(c)) <= 4
-    if c[life.STATE] == life.CLOSED:
+    if c[w.STATE] == w.CLOSED:
         assert not owed(c)
 
 
@@ -292,168 +298,168 @@ def test_any_packets_from_a_hostile_peer_leave_a_sound_connection(packets, conne
 
 def test_refused_connect_is_econnreset():
     c = block()
-    life.connect(c)
+    control.connect(c)
     assert owed(c) == [REQUEST]
-    life.on_control(c, RST, 0, 0, 0)
-    assert (c[life.STATE], c[life.ERROR], owed(c)) == (life.CLOSED, ECONNRESET, [])
+    control.on_control(c, RST, 0, 0, 0)
+    assert (c[w.STATE], c[w.ERROR], owed(c)) == (w.CLOSED, ECONNRESET, [])
 
 
 @pytest.mark.parametrize("op", [REQUEST, SHUTDOWN, UPDATE, CREDIT_REQUEST, 9])
 def test_nonsense_in_answer_to_connect_is_eproto_and_rst(op):
     c = block()
-    life.connect(c)
+    control.connect(c)
     owed(c)
-    life.on_control(c, op, 0, 0, 0)
-    assert (c[life.STATE], c[life.ERROR], owed(c)) == (life.CLOSED, EPROTO, [RST])
+    control.on_control(c, op, 0, 0, 0)
+    assert (c[w.STATE], c[w.ERROR], owed(c)) == (w.CLOSED, EPROTO, [RST])
 
 
 def test_rst_is_never_answered():
     c = established()
-    life.on_control(c, RST, 0, 0, 0)
+    control.on_control(c, RST, 0, 0, 0)
     assert owed(c) == []
-    assert c[life.ERROR] == 0  # Linux: recv sees the end, send EPIPE, SO_ERROR nothing
-    assert life.room(c) == -EPIPE
+    assert c[w.ERROR] == 0  # Linux: recv sees the end, send EPIPE, SO_ERROR nothing
+    assert credit.room(c) == -EPIPE
 
 
 def test_invalid_op_changes_nothing():
     c = established()
     before = bytes(c)
-    life.on_control(c, 0, M32, 5, 5)
+    control.on_control(c, 0, M32, 5, 5)
     assert bytes(c) == before
 
 
 def test_shutdown_flags_add_up():
     c = established()
-    life.on_control(c, SHUTDOWN, 2, 262144, 0)
-    assert c[life.STATE] == life.ESTABLISHED and owed(c) == []
-    life.on_control(c, SHUTDOWN, 1, 262144, 0)
-    assert c[life.STATE] == life.CLOSED and owed(c) == [RST]
+    control.on_control(c, SHUTDOWN, 2, 262144, 0)
+    assert c[w.STATE] == w.ESTABLISHED and owed(c) == []
+    control.on_control(c, SHUTDOWN, 1, 262144, 0)
+    assert c[w.STATE] == w.CLOSED and owed(c) == [RST]
 
 
 def test_rst_waits_until_nothing_is_unread():
     c = established()
-    life.admit(c, 10, 0, 262144, 0)
-    life.on_control(c, SHUTDOWN, BOTH, 262144, 0)
+    control.admit(c, 10, 0, 262144, 0)
+    control.on_control(c, SHUTDOWN, BOTH, 262144, 0)
     assert owed(c) == []
-    life.consumed(c, 10)
-    life.settle(c)
+    credit.consumed(c, 10)
+    control.settle(c)
     assert owed(c) == [RST]
 
 
 def test_rst_waits_until_the_peer_has_our_bytes():
     c = established()
-    life.send(c, 100, 0)
-    life.on_control(c, SHUTDOWN, BOTH, 262144, 40)
+    control.send(c, 100, 0)
+    control.on_control(c, SHUTDOWN, BOTH, 262144, 40)
     assert owed(c) == [CREDIT_REQUEST]
-    life.close(c)
+    control.close(c)
     assert owed(c) == [CREDIT_REQUEST]
-    life.on_control(c, UPDATE, 0, 262144, 100)
+    control.on_control(c, UPDATE, 0, 262144, 100)
     assert owed(c) == [RST]
 
 
 def test_shutdown_is_said_again_when_the_peer_has_everything():
     c = established()
-    life.send(c, 100, 0)
-    life.shutdown(c, BOTH)
+    control.send(c, 100, 0)
+    control.shutdown(c, BOTH)
     assert owed(c) == [SHUTDOWN]
-    life.on_control(c, UPDATE, 0, 262144, 40)
+    control.on_control(c, UPDATE, 0, 262144, 40)
     assert owed(c) == []
-    life.on_control(c, UPDATE, 0, 262144, 100)
+    control.on_control(c, UPDATE, 0, 262144, 100)
     assert owed(c) == [SHUTDOWN]
 
 
 def test_shutdown_is_said_once_to_a_host_that_hears_it_at_any_time():
     c = established()
-    c[life.OPTIONS] = life.OPT_SHUTDOWN_ONCE
-    life.send(c, 100, 0)
-    life.shutdown(c, BOTH)
+    c[w.OPTIONS] = w.OPT_SHUTDOWN_ONCE
+    control.send(c, 100, 0)
+    control.shutdown(c, BOTH)
     assert owed(c) == [SHUTDOWN]
-    life.on_control(c, UPDATE, 0, 262144, 100)
+    control.on_control(c, UPDATE, 0, 262144, 100)
     assert owed(c) == []
 
 
 def test_both_ends_closing_at_once_do_not_wait_for_each_other():
     c = established()
-    life.close(c)
-    assert owed(c) == [SHUTDOWN] and c[life.STATE] == life.CLOSING
-    life.on_control(c, SHUTDOWN, BOTH, 262144, 0)
-    assert owed(c) == [RST] and c[life.STATE] == life.CLOSED
+    control.close(c)
+    assert owed(c) == [SHUTDOWN] and c[w.STATE] == w.CLOSING
+    control.on_control(c, SHUTDOWN, BOTH, 262144, 0)
+    assert owed(c) == [RST] and c[w.STATE] == w.CLOSED
 
 
 def test_late_send_goes_on_after_the_peers_shutdown():
     c = established()
-    c[life.OPTIONS] = life.OPT_LATE_SEND
-    life.on_control(c, SHUTDOWN, BOTH, 262144, 0)
-    assert life.room(c) == 262144 and owed(c) == []
-    life.close(c)
+    c[w.OPTIONS] = w.OPT_LATE_SEND
+    control.on_control(c, SHUTDOWN, BOTH, 262144, 0)
+    assert credit.room(c) == 262144 and owed(c) == []
+    control.close(c)
     assert owed(c) == [RST]
 
 
 def test_peer_beyond_its_credit_is_reset():
     c = established(window=1000)
-    assert life.admit(c, 1001, 0, 0, 0) == -1
-    assert (c[life.STATE], c[life.ERROR], owed(c)) == (life.CLOSED, ENOBUFS, [RST])
+    assert control.admit(c, 1001, 0, 0, 0) == -1
+    assert (c[w.STATE], c[w.ERROR], owed(c)) == (w.CLOSED, ENOBUFS, [RST])
 
 
 def test_shrinking_the_window_takes_no_promise_back():
     c = established(window=1000)
-    life.set_window(c, 10)
+    credit.set_window(c, 10)
     owed(c)
-    assert life.admit(c, 1000, 0, 0, 0) == 1000
-    assert life.peer_knows(c) == 0
+    assert control.admit(c, 1000, 0, 0, 0) == 1000
+    assert credit.peer_knows(c) == 0
 
 
 def full(window):
     c = established(window=window)
-    life.admit(c, window, 0, 0, 0)
+    control.admit(c, window, 0, 0, 0)
     return c
 
 
 def test_credit_request_is_always_answered():
     c = full(100)
     for _ in range(3):
-        life.on_control(c, CREDIT_REQUEST, 0, 0, 0)
+        control.on_control(c, CREDIT_REQUEST, 0, 0, 0)
         assert owed(c) == [UPDATE]
 
 
 def asks(c, peer_fwd=0):
     """Whether a CREDIT_REQUEST makes the window grow."""
-    return bool(life.on_control(c, CREDIT_REQUEST, 0, 262144, peer_fwd) & life.EV_GROW)
+    return bool(control.on_control(c, CREDIT_REQUEST, 0, 262144, peer_fwd) & w.EV_GROW)
 
 
 def test_window_grows_only_when_nothing_moves_between_two_requests():
     c = full(100)
-    life.send(c, 50, 0)
+    control.send(c, 50, 0)
     assert not asks(c)
     assert asks(c)
     assert not asks(c, peer_fwd=20)
     assert asks(c, peer_fwd=20)
-    life.consumed(c, 10)
+    credit.consumed(c, 10)
     owed(c)
-    life.admit(c, 10, 0, 0, 20)
+    control.admit(c, 10, 0, 0, 20)
     assert not asks(c, peer_fwd=20)
 
 
 def test_what_a_window_grew_by_is_kept_for_the_next_time():
     c = full(1000)
-    life.grow(c)
+    credit.grow(c)
     assert owed(c) == [UPDATE]
-    assert life.peer_knows(c) == life.STEP
-    life.consumed(c, 1000)
-    assert c[life.FWD_CNT] == 0 and life.queued(c) == 0
-    life.admit(c, life.STEP, 0, 0, 0)
-    assert life.peer_knows(c) == 0
-    assert life.release_reserve(c) == 1000
-    assert life.release_reserve(c) == 0
-    life.consumed(c, life.STEP)
-    life.tell(c)
+    assert credit.peer_knows(c) == w.STEP
+    credit.consumed(c, 1000)
+    assert c[w.FWD_CNT] == 0 and credit.queued(c) == 0
+    control.admit(c, w.STEP, 0, 0, 0)
+    assert credit.peer_knows(c) == 0
+    assert credit.release_reserve(c) == 1000
+    assert credit.release_reserve(c) == 0
+    credit.consumed(c, w.STEP)
+    credit.tell(c)
     assert owed(c) == [UPDATE]
-    assert life.peer_knows(c) == 1000 + life.STEP
+    assert credit.peer_knows(c) == 1000 + w.STEP
 
 
 def test_window_that_the_program_chose_does_not_grow():
     c = full(100)
-    c[life.OPTIONS] = life.OPT_FIXED_WINDOW
+    c[w.OPTIONS] = w.OPT_FIXED_WINDOW
     assert not asks(c) and not asks(c)
 
 
@@ -461,28 +467,28 @@ def test_small_reads_do_not_cost_an_update_each():
     c = established()
     updates = 0
     for _ in range(2000):
-        life.admit(c, 100, 0, 262144, 0)
-        life.consumed(c, 100)
+        control.admit(c, 100, 0, 262144, 0)
+        credit.consumed(c, 100)
         updates += len(owed(c))
     assert updates == 1  # 200,000 bytes; the first 131,072 are half of the window
 
 
 def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():
     c = established(window=1000)
-    c[life.LOWAT] = 900
-    life.admit(c, 500, 0, 262144, 0)
-    assert not life.readable(c)
-    life.consumed(c, 10)
+    c[w.LOWAT] = 900
+    control.admit(c, 500, 0, 262144, 0)
+    assert not control.readable(c)
+    credit.consumed(c, 10)
     assert owed(c) == [UPDATE]
 
 
 def test_update_rides_on_data():
     c = established()
-    life.admit(c, 150000, 0, 262144, 0)
-    assert life.consumed(c, 150000)
-    life.send(c, 1, 0)
+    control.admit(c, 150000, 0, 262144, 0)
+    assert credit.consumed(c, 150000)
+    control.send(c, 1, 0)
     assert owed(c) == []
-    assert c[life.FWD_SENT] == 150000
+    assert c[w.FWD_SENT] == 150000
 
 
 def read_on(c, n):
@@ -490,10 +496,10 @@ def read_on(c, n):
     asked = 0
     while n > 0:
         part = min(n, 65536)
-        assert life.admit(c, part, 0, 262144, 0) == part
-        if life.consumed(c, part) & life.WIDEN:
+        assert control.admit(c, part, 0, 262144, 0) == part
+        if credit.consumed(c, part) & w.WIDEN:
             asked += 1
-            life.widen(c)
+            credit.widen(c)
         owed(c)
         n -= part
     return asked
@@ -503,21 +509,21 @@ def test_window_grows_for_a_program_that_reads_much_up_to_a_mebibyte():
     c = established()
     assert read_on(c, 900_000) == 0
     assert read_on(c, 16 << 20) == 3
-    assert c[life.BUF_ALLOC] == c[life.BASE] == 1 << 20
-    assert life.peer_knows(c) >= 1 << 19  # all of it is advertised, none held back
+    assert c[w.BUF_ALLOC] == c[w.BASE] == 1 << 20
+    assert credit.peer_knows(c) >= 1 << 19  # all of it is advertised, none held back
 
 
 def test_window_that_the_program_chose_stays():
     c = established()
-    c[life.OPTIONS] |= life.OPT_FIXED_WINDOW
+    c[w.OPTIONS] |= w.OPT_FIXED_WINDOW
     assert read_on(c, 16 << 20) == 0
 
 
 def test_bytes_that_find_no_memory_do_not_count():
     c = established()
-    assert life.admit(c, 1000, 0, 262144, 0) == 1000
-    life.overflow(c, 1000, 0)
-    assert life.queued(c) == 0
-    assert c[life.STATE] == life.CLOSED
-    assert c[life.ERROR] == 105  # ENOBUFS
+    assert control.admit(c, 1000, 0, 262144, 0) == 1000
+    control.overflow(c, 1000, 0)
+    assert credit.queued(c) == 0
+    assert c[w.STATE] == w.CLOSED
+    assert c[w.ERROR] == 105  # ENOBUFS
     assert owed(c) == [RST]

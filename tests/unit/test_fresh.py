@@ -138,7 +138,12 @@ def test_each_command_has_a_root_of_its_own(roots):
 
 def test_tests_and_arguments_of_pytest_are_handed_on(roots, monkeypatch):
     commands = []
-    monkeypatch.setattr(debroot, "enter", lambda *given: commands.append(given[2]) or 0)
+
+    def take(*given):
+        commands.append(given[2])
+        return 0
+
+    monkeypatch.setattr(debroot, "enter", take)
     monkeypatch.setenv("TESTS", "tests/unit")
     invoke("sid", "--pytest-args", "-k 'a b'")
     assert commands == [
@@ -191,7 +196,7 @@ def test_no_mirror_that_makes_a_root_is_an_error(tree, namespaces, programs, mon
 
 
 def test_lines_and_status_come_out(namespaces):
-    lines = []
+    lines: list[str] = []
     assert debroot.contained("echo one; echo two >&2; exit 3", os.environ, lines.append) == 3
     assert lines == ["one", "two"]
 

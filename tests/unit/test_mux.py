@@ -35,7 +35,7 @@ class Pair:
         ours, theirs = socket.socketpair()
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
         stream = self.near.open({"n": len(self.far_ends)})
-        answers = []
+        answers: list[dict] = []
         stream.on_reply = answers.append
         stream.attach(theirs)
         self.pump(lambda: answers)

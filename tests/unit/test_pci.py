@@ -280,7 +280,7 @@ def bars(draw):
 
 @st.composite
 def buses(draw, depth=3):
-    functions = {}
+    functions: dict[tuple[int, int], Bridge | Function] = {}
     for device in draw(st.lists(st.integers(1, 31), max_size=5, unique=True)):
         if depth and draw(st.integers(0, 2)) == 0:
             port = draw(st.sampled_from([None, ROOT_PORT]))

@@ -4,6 +4,8 @@
 import contextlib
 import sys
 import types
+from errno import EINVAL, EIO, ENODEV, ETIMEDOUT
+from typing import Any
 
 import pci_machine
 import pytest
@@ -12,7 +14,6 @@ from hypothesis import strategies as st
 from pci_machine import Machine, imported
 from virtio_device import COMMON, CONFIG, NOTIFY, VERSION_1, VirtioFunction
 
-EIO, EINVAL, ENODEV, ETIMEDOUT = 5, 22, 19, 110
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, FAILED = 1, 2, 4, 8, 0x80
 
 
@@ -21,7 +22,7 @@ class Queue:
 
     desc_address, avail_address, used_address = 0x10000, 0x20000, 1 << 40 | 0x30000
 
-    def __init__(self, index, size, notify_address, event_idx, indirect):
+    def __init__(self, index, size, notify_address, event_idx, indirect, notify_bytes):
         self.index = index
         self.size = size
         self.notify_address = notify_address
@@ -50,16 +51,17 @@ class Time(types.ModuleType):
 
 @contextlib.contextmanager
 def opened(function):
-    """virtio.device, and the pci.Function of `function`."""
+    """virtio.device, and the transport of `function`."""
     with imported(Machine({(2, 0): function}), "pci") as pci:
-        queue = types.ModuleType("virtio.queue")
+        queue: Any = types.ModuleType("virtio.queue")
         queue.Virtqueue = Queue
         sys.modules["virtio.queue"] = queue
         real, sys.modules["time"] = sys.modules["time"], Time("time")
         try:
             from virtio import device
+            from virtio.pci import PCITransport
 
-            yield device, pci.devices()[1]
+            yield device, PCITransport(pci.devices()[1])
         finally:
             sys.modules["time"] = real
 
@@ -71,8 +73,8 @@ def raises(errno, match=None):
 
 def test_status_goes_through_the_steps_of_3_1_1():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         assert device.negotiate() == VERSION_1
         device.driver_ok()
         assert function.statuses == [0, 1, 3, 0xB, 0xF]
@@ -84,23 +86,23 @@ def test_status_goes_through_the_steps_of_3_1_1():
 def test_reset_is_waited_for():
     function = VirtioFunction()
     function.reset_reads = 50
-    with opened(function) as (module, pci_function):
-        module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        module.VirtioDevice(transport)
         assert function.resetting == 0
 
 
 def test_a_device_that_never_resets_times_out():
     function = VirtioFunction()
     function.reset_reads = 10**9
-    with opened(function) as (module, pci_function), raises(ETIMEDOUT):
-        module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport), raises(ETIMEDOUT):
+        module.VirtioDevice(transport)
     assert function.get(4, 2) & 4 == 0
 
 
 def test_without_version_1_the_device_is_failed():
     function = VirtioFunction(offered=0)
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         with raises(ENODEV, "lacks feature bits 0x100000000"):
             device.negotiate()
         assert function.status & FAILED
@@ -109,8 +111,8 @@ def test_without_version_1_the_device_is_failed():
 def test_refused_features_are_an_error_and_the_device_is_failed():
     function = VirtioFunction()
     function.refuse_features = True
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         with raises(ENODEV, "refuses the features"):
             device.negotiate()
         assert function.status & FAILED
@@ -120,15 +122,15 @@ def test_refused_features_are_an_error_and_the_device_is_failed():
 def test_only_offered_and_known_features_are_accepted(offered):
     known = {1, 28, 29, 32, 33, 36}
     function = VirtioFunction(offered=VERSION_1 | 1 << offered | 2)
-    with opened(function) as (module, pci_function):
-        module.VirtioDevice(pci_function).negotiate(wanted=6)
+    with opened(function) as (module, transport):
+        module.VirtioDevice(transport).negotiate(wanted=6)
     assert function.features() == VERSION_1 | 2 | (1 << offered if offered in (*known, 2) else 0)
 
 
 def test_queue_gets_its_size_addresses_features_and_vector():
     function = VirtioFunction(offered=VERSION_1 | 1 << 29)
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         queues = [device.queue(i) for i in range(3)]
         device.driver_ok()
@@ -149,8 +151,8 @@ def test_queue_gets_its_size_addresses_features_and_vector():
 def test_queue_size_is_a_power_of_two_that_both_can(offered, wanted, size):
     function = VirtioFunction()
     function.queue_size = [offered]
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         assert device.queue(0, wanted).size == size
     assert function.queue_size == [size]
@@ -158,8 +160,8 @@ def test_queue_size_is_a_power_of_two_that_both_can(offered, wanted, size):
 
 def test_a_missing_queue_is_an_error():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         with raises(ENODEV, "no queue 3"):
             device.queue(3)
@@ -168,8 +170,8 @@ def test_a_missing_queue_is_an_error():
 def test_a_notification_offset_outside_the_structure_is_an_error():
     function = VirtioFunction()
     function.notify_off[1] = 0x400
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         device.queue(0)
         with raises(ENODEV, "notification offset 0x1000"):
@@ -177,16 +179,16 @@ def test_a_notification_offset_outside_the_structure_is_an_error():
 
 
 def test_a_multiplier_of_0_gives_one_address_for_all_queues():
-    with opened(VirtioFunction(multiplier=0)) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(VirtioFunction(multiplier=0)) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         assert len({device.queue(i).notify_address for i in range(3)}) == 1
 
 
 def test_few_vectors_are_shared():
     function = VirtioFunction(msix=2)
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         queues = [device.queue(i) for i in range(3)]
         device.driver_ok()
@@ -197,8 +199,8 @@ def test_few_vectors_are_shared():
 def test_a_vector_that_the_device_does_not_take_is_an_error():
     function = VirtioFunction()
     function.vectors_left = 1
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         device.queue(0)
         with raises(ENODEV, "takes no interrupt vector"):
@@ -207,8 +209,8 @@ def test_a_vector_that_the_device_does_not_take_is_an_error():
 
 def test_without_msix_there_are_no_vectors_and_check_looks_each_time():
     function = VirtioFunction(msix=0)
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         assert device.queue(0).vector is None
         device.driver_ok()
@@ -220,8 +222,8 @@ def test_without_msix_there_are_no_vectors_and_check_looks_each_time():
 
 def test_check_is_quiet_until_the_configuration_interrupt():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         device.driver_ok()
         function.status |= 0x40
@@ -233,8 +235,8 @@ def test_check_is_quiet_until_the_configuration_interrupt():
 
 def test_configuration_is_read_again_when_it_changes_meanwhile():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         function.restless = 7
         assert device.config(8, 8) == bytes(range(8, 16))
         assert function.restless == 0
@@ -242,8 +244,8 @@ def test_configuration_is_read_again_when_it_changes_meanwhile():
 
 def test_configuration_that_never_stands_still_is_an_error():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         function.restless = 10**9
         with raises(EIO, "changes all the time"):
             device.config(0, 8)
@@ -252,8 +254,8 @@ def test_configuration_that_never_stands_still_is_an_error():
 def test_configuration_beyond_its_structure_is_a_value_error():
     structures = [*VirtioFunction.STRUCTURES]
     structures[2] = (4, 4, CONFIG, 8)
-    with opened(VirtioFunction(structures)) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(VirtioFunction(structures)) as (module, transport):
+        device = module.VirtioDevice(transport)
         assert len(device.config(0, 8)) == 8
         for place in (4, 8), (0, 12), (2, 4):
             with pytest.raises(ValueError, match="configuration has 8 bytes"):
@@ -262,8 +264,8 @@ def test_configuration_beyond_its_structure_is_a_value_error():
 
 def test_queues_are_closed_and_vectors_given_back_at_the_end():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         queue = device.queue(0)
         vector = queue.vector
@@ -276,8 +278,8 @@ def test_queues_are_closed_and_vectors_given_back_at_the_end():
 
 def test_closing_a_device_that_does_not_reset_keeps_its_memory_and_raises_nothing():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        device = module.VirtioDevice(pci_function)
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
         device.negotiate()
         queue = device.queue(0)
         function.reset_reads = 10**9
@@ -290,8 +292,8 @@ def test_closing_a_device_that_does_not_reset_keeps_its_memory_and_raises_nothin
 
 def test_soft_reset_resets_every_open_device():
     function = VirtioFunction()
-    with opened(function) as (module, pci_function):
-        module.VirtioDevice(pci_function).negotiate()
+    with opened(function) as (module, transport):
+        module.VirtioDevice(transport).negotiate()
         for callback in reversed(pci_machine.current.at_reset):
             callback()
         assert function.statuses[-1] == 0
@@ -337,8 +339,8 @@ def test_a_structure_outside_its_bar_is_refused(structures):
 def test_the_first_usable_structure_of_each_type_counts():
     structures = ((1, 7, 0, 0x1000), *GOOD, (1, 4, 0x2000, 0x1000), (2, 1, 0, 16))
     function = VirtioFunction(structures)
-    with opened(function) as (module, pci_function):
-        module.VirtioDevice(pci_function).negotiate()
+    with opened(function) as (module, transport):
+        module.VirtioDevice(transport).negotiate()
     assert function.statuses == [0, 1, 3, 0xB]
 
 
@@ -354,9 +356,9 @@ words = st.sampled_from([0, 1, 4, 55, 56, 0x1000, 0x3FFF, 0x4000, 0xFFFFFFFF]) |
 def test_no_capability_makes_the_driver_touch_what_is_not_the_devices(structures, multiplier):
     function = VirtioFunction(structures, multiplier=multiplier)
     function.registers[4] = lambda offset, value, width: 0
-    with opened(function) as (module, pci_function):
+    with opened(function) as (module, transport):
         try:
-            device = module.VirtioDevice(pci_function)
+            device = module.VirtioDevice(transport)
             device.negotiate()
         except OSError:
             pass

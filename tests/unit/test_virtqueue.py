@@ -3,8 +3,10 @@
 that lie in every way that a used ring allows.
 """
 
+from errno import ENOBUFS
+
 import pytest
-from queue_client import ENOBUFS, RemoteError, Server, breaks
+from queue_client import RemoteError, Server, breaks
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The virtqueue against a model: drivers and devices that do anything in any order."""
 
+from collections.abc import Callable
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,7 +20,7 @@ from queue_client import RemoteError, Server, breaks
 class Model(RuleBasedStateMachine):
     """Chains in flight as the driver should see them, against what the queue and device say."""
 
-    server = None
+    server: Callable[[str], Any]
 
     @initialize(
         bits=st.integers(0, 5),
@@ -180,7 +183,7 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def free_count_is_right(self):
-        if self.server and hasattr(self, "size") and not self.broken:
+        if hasattr(self, "size") and not self.broken:
             assert self.server("q.free") == self.size - self.used()
             assert self.server("q.in_flight") == len(self.flying) + len(self.added)
 

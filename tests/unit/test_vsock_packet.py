@@ -2,9 +2,12 @@
 """The vsock packet: each header field, each way to cut a chain, each malformed shape by name."""
 
 import pytest
+import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vsock_modules import packet as wire
+
+w = vsock_bench.module("vsock.words")
+wire = vsock_bench.module("vsock.packet")
 
 FIELDS = {
     "src_cid": 64,
@@ -39,10 +42,10 @@ def contents(chain):
 @settings(max_examples=1500)
 @given(headers, payloads, cuts, st.integers(0, 60))
 def test_packet_laid_into_any_rx_chain_reads_back_the_same(fields, data, cuts, spare):
-    chain = chain_of(wire.HEADER_LEN + len(data) + spare, cuts, True)
+    chain = chain_of(w.HEADER_LEN + len(data) + spare, cuts, True)
     packet = wire.Packet(data, **fields)
     used = packet.to_rx_chain(chain)
-    assert used == wire.HEADER_LEN + len(data)
+    assert used == w.HEADER_LEN + len(data)
     assert wire.rx_room(chain) == len(data) + spare
     again = wire.Packet.from_used_rx_chain(chain, used)
     assert again.payload() == data
@@ -54,9 +57,9 @@ def test_packet_laid_into_any_rx_chain_reads_back_the_same(fields, data, cuts, s
 @given(headers, payloads, cuts, cuts)
 def test_where_a_tx_chain_is_cut_makes_no_difference(fields, data, cuts, other_cuts):
     packet = wire.Packet(data, **fields)
-    chains = [chain_of(wire.HEADER_LEN + len(data), c, False) for c in (cuts, other_cuts)]
+    chains = [chain_of(w.HEADER_LEN + len(data), c, False) for c in (cuts, other_cuts)]
     for chain in chains:
-        assert packet.to_tx_chain(chain) == wire.HEADER_LEN + len(data)
+        assert packet.to_tx_chain(chain) == w.HEADER_LEN + len(data)
         assert wire.Packet.from_tx_chain(chain).payload() == data
     assert contents(chains[0]) == contents(chains[1])
     assert contents(chains[0])[:44] == bytes(packet.header)
@@ -74,7 +77,7 @@ def test_noise_gives_a_packet_or_a_named_error(noise, cuts, used):
         packet = wire.Packet.from_used_rx_chain(chain, used)
     except wire.PacketError:
         return
-    assert packet.len == len(packet.payload()) <= used - wire.HEADER_LEN
+    assert packet.len == len(packet.payload()) <= used - w.HEADER_LEN
     try:
         packet.check()
     except wire.PacketError:
@@ -142,7 +145,7 @@ def test_len_beyond_what_came():
 
 def test_len_beyond_what_a_packet_may_carry():
     with pytest.raises(wire.DataTooLong):
-        wire.Packet.from_tx_chain(full_chain(False, 44, len=wire.MAX_DATA + 1))
+        wire.Packet.from_tx_chain(full_chain(False, 44, len=w.MAX_DATA + 1))
     with pytest.raises(wire.DataTooLong):
         wire.Packet(bytes(7)).to_rx_chain([(bytearray(50), True)])
 
@@ -154,8 +157,8 @@ def test_check_names_what_is_wrong_with_the_header():
         with pytest.raises(wire.UnknownOp):
             wire.Packet(op=op).check()
     with pytest.raises(wire.UnexpectedData):
-        wire.Packet(b"x", op=wire.OP_SHUTDOWN).check()
-    assert wire.Packet(b"x", op=wire.OP_RW).check().payload() == b"x"
+        wire.Packet(b"x", op=w.OP_SHUTDOWN).check()
+    assert wire.Packet(b"x", op=w.OP_RW).check().payload() == b"x"
 
 
 def test_header_is_a_copy_that_the_device_cannot_change_afterwards():

@@ -4,6 +4,8 @@
 A way out that keeps packets stands in for the device; `Host` is whoever is at its other end.
 """
 
+from array import array
+from errno import EADDRINUSE
 from types import SimpleNamespace
 
 import pytest
@@ -12,16 +14,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-wire = vsock_bench.module("packet")
-life = vsock_bench.module("connection")
-stack_module = vsock_bench.module("stack")
-store_module = vsock_bench.module("store")
-options_module = vsock_bench.module("options")
+w = vsock_bench.module("vsock.words")
+portable = vsock_bench.portable
+control = vsock_bench.module("vsock.control")
+credit = vsock_bench.module("vsock.credit")
+stack_module = vsock_bench.module("vsock.stack")
+store_module = vsock_bench.module("vsock.store")
+types_module = vsock_bench.module("sockets.types")
+receive_module = vsock_bench.module("vsock.receive")
+options_module = vsock_bench.module("sockets.options")
 Clock = vsock_bench.Clock
-ANY = wire.CID_ANY
-STREAM, SEQPACKET = wire.TYPE_STREAM, wire.TYPE_SEQPACKET
-BOTH = wire.SHUTDOWN_RCV | wire.SHUTDOWN_SEND
-EADDRINUSE = 98
+ANY = w.CID_ANY
+STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
+TYPES = {STREAM: types_module.STREAM, SEQPACKET: types_module.SEQPACKET}
+BOTH = w.SHUTDOWN_RCV | w.SHUTDOWN_SEND
 CID = 33
 
 
@@ -30,23 +36,40 @@ class Host:
 
     def __init__(self, slots=1 << 20):
         vsock_bench.memory.clear()
-        self.store = store_module.Store(1, 8 << 20)
+        self.store = store_module.Store(vsock_bench.DMABuffer, 1, 8 << 20)
         self.stack = stack_module.Stack(self.store, 1 << 20, 5000)
-        self.stack.cid = CID
-        self.stack.device = SimpleNamespace(sending_done=lambda: False, seqpacket=True)
-        self.out = self.stack.out = vsock_bench.Wire(self.store, slots)
+        self.out = vsock_bench.Wire(self.store, slots)
+        device = SimpleNamespace(sending_done=lambda: False, seqpacket=True)
+        self.stack.join(device, self.out, CID)
+        self.receiver = receive_module.Receiver(self.stack, self.out, False)
+        self.receiver.serve(CID, CID)
+
+    def have_large_buffers(self, count):
+        """Start anew with a Store that has so many."""
+        self.store = store_module.Store(vsock_bench.DMABuffer, count, 8 << 20)
+        self.stack.store = self.out.store = self.store
 
     def packet(self, op, port, to, kind=STREAM, cid=2, flags=0, alloc=1 << 18, fwd=0, n=0):
-        """A packet without data from the host's port `to` to our `port`; what it is answered."""
+        """A packet from the host's port `to` to our `port`, `n` zeros; what it is answered."""
         header = [cid, 0, CID, 0, to, port, n, kind | op << 16, flags, alloc, fwd]
-        self.stack.control(header, self.out)
+        self.deliver(header, bytes(n))
         return self.answers()
 
     def data(self, port, to, payload, cid=2):
-        """Data, by the way that has no device below it."""
-        kind = STREAM | wire.OP_RW << 16
-        header = [cid, 0, CID, 0, to, port, len(payload), kind, 0, 1 << 18, 0]
-        self.stack.deliver(header, payload)
+        """Data, in memory that is no receive buffer."""
+        kind = STREAM | w.OP_RW << 16
+        self.deliver([cid, 0, CID, 0, to, port, len(payload), kind, 0, 1 << 18, 0], payload)
+
+    def deliver(self, header, payload):
+        """Send a packet down the receive road."""
+        header, payload = array("I", header), array("B", payload)
+        at, data = portable.addressof(header), portable.addressof(payload)
+        self.receiver.packet(at, data, w.HEADER_LEN + len(payload), -1)
+
+    def find(self, cid, to, port):
+        """The connection of the host's port `to` and our `port`, or None."""
+        header = array("I", [cid, 0, CID, 0, to, port] + [0] * 5)
+        return self.stack.find(header, self.out)
 
     def answers(self):
         """What went out since: (op, cid, from our port, to port, type, flags)."""
@@ -59,14 +82,14 @@ class Host:
         return found
 
     def listen(self, port, kind=STREAM, backlog=0, cid=ANY):
-        listener = stack_module.Listener(kind, cid, backlog, options_module.Options())
+        listener = stack_module.Listener(TYPES[kind], cid, backlog, options_module.Options())
         self.stack.listen(listener, port)
         return listener
 
     def connected(self, port=1234, to=5000, kind=STREAM):
         """A connection that the host opened and the guest accepted."""
         listener = self.listen(port, kind)
-        assert [answer[0] for answer in self.packet(wire.OP_REQUEST, port, to, kind)] == [2]
+        assert [answer[0] for answer in self.packet(w.OP_REQUEST, port, to, kind)] == [2]
         return listener.pending.pop(0)
 
 
@@ -77,7 +100,7 @@ def host():
 
 
 def rst(port, to, kind=STREAM, cid=2):
-    return [(wire.OP_RST, cid, port, to, kind, 0)]
+    return [(w.OP_RST, cid, port, to, kind, 0)]
 
 
 # -- any packets to any ports
@@ -120,14 +143,14 @@ class Dispatch(RuleBasedStateMachine):
         for key in doomed:
             conn = self.alive.pop(key)
             del self.shut[key]
-            expected.append((wire.OP_RST, key[0], port, key[1], conn.block[7] & 0xFFFF, 0))
+            expected.append((w.OP_RST, key[0], port, key[1], conn.block[7] & 0xFFFF, 0))
         assert sorted(self.host.answers()) == sorted(expected)
 
     @rule(peer=peers, port=ports, kind=kinds)
     def request(self, peer, port, kind):
         key = (*peer, port)
         conn = self.alive.get(key)
-        answers = self.host.packet(wire.OP_REQUEST, port, peer[1], kind, cid=peer[0])
+        answers = self.host.packet(w.OP_REQUEST, port, peer[1], kind, cid=peer[0])
         refusal = rst(port, peer[1], kind, peer[0])
         if conn is not None:
             # A live connection cannot be fully shut: that ends it. So this is a repetition.
@@ -138,45 +161,45 @@ class Dispatch(RuleBasedStateMachine):
         if entry is None or entry[1] != kind or self.before(entry[0]) > entry[2]:
             assert answers == refusal
             return
-        assert answers == [(wire.OP_RESPONSE, peer[0], port, peer[1], kind, 0)]
+        assert answers == [(w.OP_RESPONSE, peer[0], port, peer[1], kind, 0)]
         self.alive[key] = entry[0].pending[-1]
         self.shut[key] = 0
 
     def before(self, listener):
         """How many were pending before the request that has just been handled."""
         known = set(map(id, self.alive.values()))
-        dead = [c for c in listener.pending if c.block[life.STATE] == life.CLOSED]
+        dead = [c for c in listener.pending if c.block[w.STATE] == w.CLOSED]
         return len([c for c in listener.pending if id(c) in known]) + len(dead)
 
     @rule(peer=peers, port=ports, kind=kinds, op=st.integers(0, 9), flags=st.integers(0, 7))
     def other(self, peer, port, kind, op, flags):
-        if op == wire.OP_REQUEST:
+        if op == w.OP_REQUEST:
             return
         key = (*peer, port)
         conn = self.alive.get(key)
         answers = self.host.packet(op, port, peer[1], kind, cid=peer[0], flags=flags)
         if conn is None or conn.block[7] & 0xFFFF != kind:
-            silent = op in (wire.OP_INVALID, wire.OP_RST)
+            silent = op in (w.OP_INVALID, w.OP_RST)
             assert answers == ([] if silent else rst(port, peer[1], kind, peer[0]))
             return
         expected = []
-        if op == wire.OP_RST:
+        if op == w.OP_RST:
             del self.alive[key], self.shut[key]
-        elif op == wire.OP_SHUTDOWN:
+        elif op == w.OP_SHUTDOWN:
             self.shut[key] |= flags & BOTH
             if self.shut[key] == BOTH:
                 del self.alive[key], self.shut[key]
                 expected = rst(port, peer[1], kind, peer[0])
-        elif op == wire.OP_CREDIT_REQUEST:
-            expected = [(wire.OP_CREDIT_UPDATE, peer[0], port, peer[1], kind, 0)]
+        elif op == w.OP_CREDIT_REQUEST:
+            expected = [(w.OP_CREDIT_UPDATE, peer[0], port, peer[1], kind, 0)]
         assert answers == expected
 
-    @rule(cid=st.integers(3, 1 << 32))
+    @rule(cid=st.integers(3, 1 << 31))
     def the_transport_is_reset(self, cid):
-        self.stack.transport_reset(CID)
+        self.stack.lose(104)
         assert self.host.answers() == []
         for conn in self.alive.values():
-            assert conn.block[life.ERROR] == 104
+            assert conn.block[w.ERROR] == 104
         self.alive.clear()
         self.shut.clear()
 
@@ -189,7 +212,7 @@ class Dispatch(RuleBasedStateMachine):
                 first = first.twin
         assert sorted(map(id, found)) == sorted(map(id, self.alive.values()))
         for (cid, to, port), conn in self.alive.items():
-            assert self.stack.find([cid, 0, CID, 0, to, port]) is conn
+            assert self.host.find(cid, to, port) is conn
 
     @invariant()
     def backlogs_are_kept(self):
@@ -211,7 +234,7 @@ class Ports(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.stack = stack_module.Stack(None, 0, 1024)
+        self.stack = stack_module.Stack(Host().store, 0, 1024)
         self.held = []
 
     @rule(address=addresses)
@@ -264,63 +287,63 @@ def test_port_0_is_a_port_like_others(host):
 
 def test_listen_n_holds_n_plus_one_and_the_next_is_reset(host):
     host.listen(1234, backlog=2)
-    answers = [host.packet(wire.OP_REQUEST, 1234, 5000 + i)[0][0] for i in range(4)]
-    assert answers == [wire.OP_RESPONSE] * 3 + [wire.OP_RST]
+    answers = [host.packet(w.OP_REQUEST, 1234, 5000 + i)[0][0] for i in range(4)]
+    assert answers == [w.OP_RESPONSE] * 3 + [w.OP_RST]
 
 
 def test_a_pending_client_that_leaves_keeps_its_place_until_accepted(host):
     listener = host.listen(1234)
-    host.packet(wire.OP_REQUEST, 1234, 5000)
-    assert host.packet(wire.OP_RST, 1234, 5000) == []
-    assert host.packet(wire.OP_REQUEST, 1234, 5001) == rst(1234, 5001)
+    host.packet(w.OP_REQUEST, 1234, 5000)
+    assert host.packet(w.OP_RST, 1234, 5000) == []
+    assert host.packet(w.OP_REQUEST, 1234, 5001) == rst(1234, 5001)
     listener.pending.pop(0)
-    assert host.packet(wire.OP_REQUEST, 1234, 5001)[0][0] == wire.OP_RESPONSE
+    assert host.packet(w.OP_REQUEST, 1234, 5001)[0][0] == w.OP_RESPONSE
 
 
 def test_a_listener_on_one_cid_takes_no_connections_to_another(host):
     host.listen(1234, cid=1)
-    assert host.packet(wire.OP_REQUEST, 1234, 5000) == rst(1234, 5000)
+    assert host.packet(w.OP_REQUEST, 1234, 5000) == rst(1234, 5000)
     host.listen(1234, cid=CID)
-    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
+    assert host.packet(w.OP_REQUEST, 1234, 5000)[0][0] == w.OP_RESPONSE
 
 
 def test_the_same_port_pair_is_free_again_after_an_orderly_close(host):
     conn = host.connected()
-    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == rst(1234, 5000)
+    assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == rst(1234, 5000)
     assert conn.key is None
-    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
+    assert host.packet(w.OP_REQUEST, 1234, 5000)[0][0] == w.OP_RESPONSE
 
 
 def test_a_request_after_a_full_shutdown_is_accepted_while_the_old_socket_still_holds_bytes(host):
     conn = host.connected()
     host.data(1234, 5000, b"nobody read this")
-    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
-    assert host.packet(wire.OP_REQUEST, 1234, 5000)[0][0] == wire.OP_RESPONSE
-    assert conn.block[life.STATE] == life.CLOSED
-    assert host.stack.find([2, 0, CID, 0, 5000, 1234]) is not conn
+    assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
+    assert host.packet(w.OP_REQUEST, 1234, 5000)[0][0] == w.OP_RESPONSE
+    assert conn.block[w.STATE] == w.CLOSED
+    assert host.find(2, 5000, 1234) is not conn
 
 
 def test_data_before_the_response_is_eproto(host):
     """Linux: a connecting socket takes RESPONSE and RST, anything else is a protocol error."""
-    conn = host.stack.open(CID, 1024, 2, 99, STREAM, 1 << 18)
-    life.connect(conn.at)
+    conn = host.stack.open(CID, 1024, 2, 99, TYPES[STREAM], 1 << 18)
+    control.connect(conn.at)
     conn.flush()
-    assert [answer[0] for answer in host.answers()] == [wire.OP_REQUEST]
-    assert host.packet(wire.OP_RW, 1024, 99, n=5) == rst(1024, 99)
-    assert conn.block[life.ERROR] == 71
+    assert [answer[0] for answer in host.answers()] == [w.OP_REQUEST]
+    assert host.packet(w.OP_RW, 1024, 99, n=5) == rst(1024, 99)
+    assert conn.block[w.ERROR] == 71
     assert conn.key is None
 
 
 def test_a_zero_length_packet_brings_credit(host):
     conn = host.connected()
-    assert host.packet(wire.OP_RW, 1234, 5000, alloc=1000) == []
+    assert host.packet(w.OP_RW, 1234, 5000, alloc=1000) == []
     assert conn.room() == 1000
 
 
 def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(host):
     conn = host.connected()
     conn.close()
-    assert [(a[0], a[5]) for a in host.answers()] == [(wire.OP_SHUTDOWN, BOTH)]
+    assert [(a[0], a[5]) for a in host.answers()] == [(w.OP_SHUTDOWN, BOTH)]
     assert host.stack.next_expiry() == 8000
     Clock.now = 7999
     host.stack.expire()
@@ -337,47 +360,48 @@ def test_a_closed_connections_port_stays_taken_until_the_peer_ends_it(host):
     conn.close()
     with pytest.raises(OSError):
         host.stack.bind(ANY, 4000)
-    host.packet(wire.OP_RST, 1234, 5000)
+    host.packet(w.OP_RST, 1234, 5000)
     assert host.stack.bind(ANY, 4000) == 4000
 
 
 def test_refusals_without_room_are_left_out(host):
     host.out.slots = 2
     for i in range(5):
-        header = [2, 0, CID, 0, 5000 + i, 9, 0, STREAM | wire.OP_RW << 16, 0, 0, 0]
-        host.stack.control(header, host.out)
+        header = [2, 0, CID, 0, 5000 + i, 9, 0, STREAM | w.OP_RW << 16, 0, 0, 0]
+        host.deliver(header, b"")
     assert len(host.answers()) == 2
 
 
 def test_a_refusal_goes_back_with_the_type_that_came(host):
     for kind in (0, 1, 2, 3, 0xFFFF):
-        assert host.packet(wire.OP_REQUEST, 9, 5000, kind) == rst(9, 5000, kind)
+        assert host.packet(w.OP_REQUEST, 9, 5000, kind) == rst(9, 5000, kind)
 
 
 def test_a_stuck_peer_gets_a_larger_window_up_to_the_limit(host):
     conn = host.connected()
-    size = conn.block[life.BUF_ALLOC]
+    size = conn.block[w.BUF_ALLOC]
     for step in range(1, 8):
-        while life.peer_knows(conn.at):
-            host.data(1234, 5000, bytes(min(65536, life.peer_knows(conn.at))))
+        while credit.peer_knows(conn.at):
+            host.data(1234, 5000, bytes(min(65536, credit.peer_knows(conn.at))))
         for _ in range(2):  # stuck is who asks again and nothing has moved
-            answers = host.packet(wire.OP_CREDIT_REQUEST, 1234, 5000)
-            assert [answer[0] for answer in answers] == [wire.OP_CREDIT_UPDATE]
-        assert conn.block[life.BUF_ALLOC] == min(size + step * 262144, 1 << 20)
+            answers = host.packet(w.OP_CREDIT_REQUEST, 1234, 5000)
+            assert [answer[0] for answer in answers] == [w.OP_CREDIT_UPDATE]
+        assert conn.block[w.BUF_ALLOC] == min(size + step * 262144, 1 << 20)
 
 
 def test_a_request_of_the_other_type_on_a_live_connection_is_refused(host):
     conn = host.connected()
     host.stack.unlisten(host.stack.listeners[1234][0], 1234)
     host.listen(1234, SEQPACKET)
-    assert host.packet(wire.OP_REQUEST, 1234, 5000, SEQPACKET) == rst(1234, 5000, SEQPACKET)
-    assert host.stack.find([2, 0, CID, 0, 5000, 1234]) is conn
+    assert host.packet(w.OP_REQUEST, 1234, 5000, SEQPACKET) == rst(1234, 5000, SEQPACKET)
+    assert host.find(2, 5000, 1234) is conn
 
 
 def test_transport_reset_breaks_connections_and_keeps_listeners(host):
     conn = host.connected()
-    host.stack.transport_reset(44)
-    assert (conn.block[life.STATE], conn.block[life.ERROR]) == (life.CLOSED, 104)
+    host.stack.lose(104)
+    host.stack.rename(44)
+    assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
     assert host.answers() == [] and not host.stack.connections
     assert host.stack.cid == 44 and 1234 in host.stack.listeners
 
@@ -385,8 +409,8 @@ def test_transport_reset_breaks_connections_and_keeps_listeners(host):
 def test_shutdown_of_reading_ends_a_connection_that_only_waited_for_its_reader(host):
     conn = host.connected()
     host.data(1234, 5000, b"nobody read this")
-    assert host.packet(wire.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
-    conn.shutdown(life.SHUT_LOCAL_RCV)
+    assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
+    conn.shutdown(w.SHUT_LOCAL_RCV)
     assert host.answers() == rst(1234, 5000)
     assert conn.key is None
 
@@ -397,13 +421,13 @@ def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host
     names = [(2, 1234), (3, 1234 ^ 0x8000), (4, 1234 ^ 0x30000)]
     for cid, port in names:
         host.listen(port)
-        host.packet(wire.OP_REQUEST, port, 5000, cid=cid)
+        host.packet(w.OP_REQUEST, port, 5000, cid=cid)
     assert len(host.stack.connections) == 1
     cid, port = names.pop(gone)
-    host.packet(wire.OP_RST, port, 5000, cid=cid)
-    assert host.stack.find([cid, 0, CID, 0, 5000, port]) is None
+    host.packet(w.OP_RST, port, 5000, cid=cid)
+    assert host.find(cid, 5000, port) is None
     for cid, port in names:
-        conn = host.stack.find([cid, 0, CID, 0, 5000, port])
+        conn = host.find(cid, 5000, port)
         assert (conn.block[2], conn.block[4]) == (cid, port)
 
 
@@ -413,10 +437,10 @@ def sent(host):
 
 
 def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
-    host.store = host.stack.store = host.out.store = store_module.Store(10, 8 << 20)
+    host.have_large_buffers(10)
     conn = host.connected()
     spare = host.store.spare
-    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
     data = bytes(range(256)) * 40
     memory_at = vsock_bench.memory.addressof(data)
     assert conn.send(memory_at, len(data), data, 0) == 100
@@ -426,7 +450,7 @@ def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
     fwd = 0
     for room in (1, 5000, 100, 1 << 17):
         fwd = len(got)
-        host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=room, fwd=fwd)
+        host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=room, fwd=fwd)
         n = conn.send_staged()
         assert n == min(room, len(data) - fwd)
         got += sent(host)
@@ -447,21 +471,21 @@ def short_splice(conn):
 @pytest.mark.parametrize("ask", [short_send, short_splice, lambda conn: conn.room()])
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     conn = host.connected()
-    woken = []
+    woken: list[object] = []
     conn.watch = SimpleNamespace(add=woken.append)
     host.data(1234, 5000, bytes(500))
     assert woken == [conn]
-    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
     assert woken == [conn]
     ask(conn)
-    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
     assert woken == [conn, conn]
-    host.packet(wire.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
     assert woken == [conn, conn]
 
 
 def test_what_is_staged_is_forgotten_with_its_connection(host):
-    host.store = host.stack.store = host.out.store = store_module.Store(10, 8 << 20)
+    host.have_large_buffers(10)
     conn = host.connected()
     spare = host.store.spare
     data = bytes(10_000)

@@ -6,21 +6,25 @@ them may be left: no connection, no port, no segment of memory.
 """
 
 import random
+from typing import Any
 
 import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-wire = vsock_bench.module("packet")
-life = vsock_bench.module("connection")
-stack_module = vsock_bench.module("stack")
-store_module = vsock_bench.module("store")
-options_module = vsock_bench.module("options")
+w = vsock_bench.module("vsock.words")
+control = vsock_bench.module("vsock.control")
+credit = vsock_bench.module("vsock.credit")
+stack_module = vsock_bench.module("vsock.stack")
+store_module = vsock_bench.module("vsock.store")
+types = vsock_bench.module("sockets.types")
+options_module = vsock_bench.module("sockets.options")
 memory = vsock_bench.memory
 Clock = vsock_bench.Clock
-ANY, LOCAL = wire.CID_ANY, wire.CID_LOCAL
-STREAM, SEQPACKET = wire.TYPE_STREAM, wire.TYPE_SEQPACKET
+ANY, LOCAL = w.CID_ANY, w.CID_LOCAL
+STREAM, SEQPACKET = types.STREAM, types.SEQPACKET
+TYPES = {kind.packet_type: kind for kind in (STREAM, SEQPACKET)}
 PORT = 1234
 NOISE = random.Random(5).randbytes(1 << 20)
 
@@ -28,7 +32,7 @@ NOISE = random.Random(5).randbytes(1 << 20)
 def new_stack(chunks=32):
     memory.clear()
     Clock.now = 0
-    store = store_module.Store(1, chunks << 18)
+    store = store_module.Store(vsock_bench.DMABuffer, 1, chunks << 18)
     return stack_module.Stack(store, 1 << 20, 5000)
 
 
@@ -47,7 +51,7 @@ class Side:
 
     @property
     def kind(self):
-        return self.conn.block[life.TYPE_OP] & 0xFFFF
+        return TYPES[self.conn.block[w.TYPE_OP] & w.TYPE_MASK]
 
     def send(self, n, flags=0):
         n = min(n, len(self.stream) - self.sent)
@@ -76,7 +80,7 @@ class Side:
         n, length, flags = self.conn.receive_message(into.addr, want, peek)
         assert length == peer.messages[0]  # a message is never cut nor joined
         assert n == min(want, length)
-        assert flags & wire.SEQ_EOM
+        assert flags & w.SEQ_EOM
         assert bytes(memory.find(into.addr, n)) == peer.stream[self.read : self.read + n]
         into.free()
         if not peek:
@@ -99,9 +103,9 @@ def connect(stack, listener, kind=STREAM, window=262144, start=0):
     """A connection through the loopback: (client, server)."""
     port = stack.bind(ANY, ANY)
     conn = stack.open(LOCAL, port, LOCAL, PORT, kind, window)
-    life.connect(conn.at)
+    control.connect(conn.at)
     conn.flush()
-    assert conn.block[life.STATE] == life.ESTABLISHED
+    assert conn.block[w.STATE] == w.ESTABLISHED
     client, server = Side(conn, start), Side(listener.pending.pop(0), start + 4096)
     client.holder = ANY, port
     return client, server
@@ -117,10 +121,10 @@ def assert_nothing_is_left(stack):
     assert not stack.connections
     assert not stack.ports
     assert not stack.lingering
-    assert stack.wire.free() == stack_module.Loopback(stack).free()
+    assert stack.loopback.free() == stack_module.Loopback(stack).free()
     store = stack.store
-    total = len(store._segments) // store_module._SEGMENT
-    assert store.spare + store._words[store_module._BLOCKS_FREE] == total
+    total = len(store._segments) // w.SEG_WORDS
+    assert store.spare + store._words[w.STORE_BLOCKS] == total
     assert store._promised == 0
 
 
@@ -154,7 +158,7 @@ class Transfers(RuleBasedStateMachine):
         return None if pair[side].closed else (pair[side], pair[1 - side])
 
     sizes = st.one_of(st.integers(1, 200), st.sampled_from([4096, 4097, 65536, 65537, 300000]))
-    pick_one = {"which": st.integers(0, 5), "side": st.integers(0, 1)}
+    pick_one: Any = {"which": st.integers(0, 5), "side": st.integers(0, 1)}
 
     @rule(**pick_one, n=sizes)
     def send(self, which, side, n):
@@ -165,7 +169,7 @@ class Transfers(RuleBasedStateMachine):
         if me.kind == SEQPACKET:
             # All of it or nothing, and at most as many as a receiver keeps of tiny ones.
             if 0 < n <= room and len(me.messages) < 60:
-                assert me.send(n, wire.SEQ_EOM) == n
+                assert me.send(n, w.SEQ_EOM) == n
                 me.messages.append(n)
             return
         done = me.send(n)
@@ -179,7 +183,7 @@ class Transfers(RuleBasedStateMachine):
         if me is None:
             return
         if me.kind == SEQPACKET:
-            if me.conn.block[life.MESSAGES]:
+            if me.conn.block[w.MESSAGES]:
                 me.receive_message(peer, want, peek)
             return
         me.receive(peer, want, peek)
@@ -187,14 +191,14 @@ class Transfers(RuleBasedStateMachine):
     @rule(**pick_one, how=st.integers(1, 3))
     def shutdown(self, which, side, how):
         me, peer = self.pick(which, side) or (None, None)
-        if me is not None and me.conn.block[life.STATE] == life.ESTABLISHED:
+        if me is not None and me.conn.block[w.STATE] == w.ESTABLISHED:
             me.conn.shutdown(how)
-            me.deaf |= bool(how & life.SHUT_LOCAL_RCV)
+            me.deaf |= bool(how & w.SHUT_LOCAL_RCV)
 
     @rule(**pick_one)
     def close(self, which, side):
         me, peer = self.pick(which, side) or (None, None)
-        if me is not None:
+        if me is not None and peer is not None:
             me.close(self.stack)
             if peer.closed:
                 self.pairs = [pair for pair in self.pairs if me not in pair]
@@ -209,8 +213,8 @@ class Transfers(RuleBasedStateMachine):
         for pair in self.pairs:
             for me, peer in (pair, pair[::-1]):
                 if not me.closed and not me.deaf:
-                    assert life.queued(me.conn.at) == peer.sent - me.read
-                    assert me.conn.block[life.ERROR] == 0
+                    assert credit.queued(me.conn.at) == peer.sent - me.read
+                    assert me.conn.block[w.ERROR] == 0
 
     def teardown(self):
         if not hasattr(self, "stack"):
@@ -264,8 +268,8 @@ def test_an_echo_of_everything_sent_comes_back(window, writes, reads):
             client.conn.tell()
             server.conn.tell()
             assert client.conn.room() > 0 or server.conn.room() > 0, "everybody waits"
-    client.conn.shutdown(life.SHUT_LOCAL_SEND)
-    assert server.conn.block[life.SHUT] & life.SHUT_PEER_SEND
+    client.conn.shutdown(w.SHUT_LOCAL_SEND)
+    assert server.conn.block[w.SHUT] & w.SHUT_PEER_SEND
     server.close(stack)
     client.close(stack)
     stack.unlisten(listener, PORT)
@@ -275,9 +279,9 @@ def test_an_echo_of_everything_sent_comes_back(window, writes, reads):
 def test_a_connection_to_oneself_is_eproto():
     stack = new_stack()
     conn = stack.open(LOCAL, PORT, LOCAL, PORT, STREAM, 1000)
-    life.connect(conn.at)
+    control.connect(conn.at)
     conn.flush()
-    assert (conn.block[life.STATE], conn.block[life.ERROR]) == (life.CLOSED, 71)
+    assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 71)
     assert not stack.connections
 
 
@@ -285,9 +289,9 @@ def test_a_connection_that_nobody_takes_is_econnreset():
     stack = new_stack()
     for kind in (STREAM, SEQPACKET):
         conn = stack.open(LOCAL, 5000, LOCAL, PORT, kind, 1000)
-        life.connect(conn.at)
+        control.connect(conn.at)
         conn.flush()
-        assert (conn.block[life.STATE], conn.block[life.ERROR]) == (life.CLOSED, 104)
+        assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
         assert not stack.connections
         listen(stack, STREAM)  # the second try is of the other type
 
@@ -302,7 +306,7 @@ def test_ten_thousand_connections_leave_nothing_behind():
         for side in (client, server) if i & 1 else (server, client):
             side.close(stack)
     stack.unlisten(listener, PORT)
-    assert memory.allocated == store_module.LARGE_STRIDE + (1 << 18)
+    assert memory.allocated == w.LARGE_STRIDE + (1 << 18)
     assert_nothing_is_left(stack)
 
 
@@ -312,10 +316,10 @@ def test_connections_that_were_never_accepted_are_reset_with_their_listener():
     conns = []
     for port in (5000, 5001):
         conn = stack.open(LOCAL, port, LOCAL, PORT, STREAM, 1000)
-        life.connect(conn.at)
+        control.connect(conn.at)
         conn.flush()
         conns.append(Side(conn, 0))
     conns[0].send(500)  # bytes that nobody will read
     stack.unlisten(listener, PORT)
-    assert [side.conn.block[life.STATE] for side in conns] == [life.CLOSED] * 2
+    assert [side.conn.block[w.STATE] for side in conns] == [w.CLOSED] * 2
     assert_nothing_is_left(stack)

@@ -7,16 +7,19 @@ model beside it in plain integers; every action is followed by a comparison of t
 """
 
 import bisect
+import importlib
 import importlib.util
+import struct
 import sys
 import types
 from array import array
 from collections import deque
 from pathlib import Path
+from typing import Any
 
-VSOCK = Path(__file__).resolve().parents[2] / "mpy_modules" / "vsock"
+MODULES = Path(__file__).resolve().parents[2] / "mpy_modules"
+OURS = ("errnos", "inline", "portable", "sockets", "virtio", "vsock")
 M32 = 0xFFFFFFFF
-RESERVE = 8  # transmit.py's
 
 
 class Memory:
@@ -28,7 +31,7 @@ class Memory:
     def clear(self):
         self._starts = []
         self._buffers = []
-        self._pinned = deque(maxlen=8)
+        self._pinned: deque[tuple[int, memoryview]] = deque(maxlen=8)
         self._next = 0x1_4000_0000
         self.allocated = 0
         self.limit = None  # bytes of DMA memory; more is a MemoryError
@@ -60,6 +63,14 @@ class Memory:
         self._pinned.append((at, memoryview(buffer).cast("B")))
         return at
 
+    def view(self, at, width):
+        """What a pointer to items of that width is: see portable.py."""
+        return View(at, width)
+
+    def span(self, at, n):
+        """As `find`, under the name that portable.py has for it."""
+        return self.find(at, n)
+
     def find(self, at, n):
         """The memory of `n` bytes at an address."""
         i = bisect.bisect_right(self._starts, at) - 1
@@ -75,6 +86,26 @@ class Memory:
         return buffer[at - start : at - start + n]
 
 
+class View:
+    """A pointer: items of `width` bytes from an address on, each access within one buffer.
+
+    What is stored is cut to the item's width, as the CPU does.
+    """
+
+    def __init__(self, at, width):
+        self.at = at
+        self.width = width
+        self.form = {1: "<B", 2: "<H", 4: "<I"}[width]
+
+    def __getitem__(self, index):
+        at = self.at + self.width * index
+        return struct.unpack(self.form, memory.find(at, self.width))[0]
+
+    def __setitem__(self, index, value):
+        value &= (1 << 8 * self.width) - 1
+        memory.find(self.at + self.width * index, self.width)[:] = struct.pack(self.form, value)
+
+
 memory = Memory()
 
 
@@ -88,30 +119,6 @@ class DMABuffer:
 
     def free(self):
         memory.free(self.addr)
-
-
-def _span(where, offset, n):
-    if isinstance(where, DMABuffer):
-        where = where.addr
-    if isinstance(where, int):
-        found = sys.modules["vsock.portable"].array_at(where)
-        if found is None:
-            return memory.find(where + offset, n)
-        where = found
-    view = memoryview(where).cast("B")
-    assert offset >= 0 and offset + n <= len(view), "copy passes the buffer's end"
-    return view[offset : offset + n]
-
-
-def copy(dst, dst_off, src, src_off, n):
-    """machine.copy: `n` bytes between buffers or addresses."""
-    assert n >= 0
-    _span(dst, dst_off, n)[:] = bytes(_span(src, src_off, n))
-
-
-def _words(at):
-    """A pointer to 32-bit words: as far as a packet's header reaches."""
-    return memory.find(at, 44).cast("I")
 
 
 class Clock:
@@ -133,36 +140,49 @@ class Clock:
 
 
 def _machine():
-    machine = types.ModuleType("machine")
+    machine: Any = types.ModuleType("machine")
     machine.DMABuffer = DMABuffer
-    machine.copy = copy
-    machine.nbytes = lambda buffer, write=False: memoryview(buffer).nbytes
-    machine.addressof = memory.addressof
-    machine.view32 = _words
+    machine.fence = lambda: None
     machine.log = lambda where, message, level="INFO": None
     return machine
 
 
-def _load(name, path, places=None):
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
+class _Finder:
+    """Finds the firmware's modules under their own names, but for those that CPython has too."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        parts = name.split(".")
+        if parts[0] not in OURS:
+            return None
+        place = MODULES.joinpath(*parts)
+        if place.is_dir():
+            return importlib.util.spec_from_file_location(
+                name, place / "__init__.py", submodule_search_locations=[str(place)]
+            )
+        return importlib.util.spec_from_file_location(name, place.with_suffix(".py"))
 
 
 def module(name):
-    """A module of the vsock package, as the firmware freezes it, on this bench's machine.
+    """A firmware module, such as "vsock.stack", its source run by CPython on this bench's memory.
 
     The folder of the frozen modules does not get onto the path: it has a `socket`, too.
     """
+    if not any(isinstance(each, _Finder) for each in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
     sys.modules["machine"] = _machine()
-    if "inline" not in sys.modules:
-        _load("inline", VSOCK.parent / "inline.py")
-    if "vsock" not in sys.modules:
-        _load("vsock", VSOCK / "__init__.py", [str(VSOCK)])
-    found = importlib.import_module("vsock." + name)
-    if hasattr(found, "time"):
-        found.time = Clock
+    portable: Any = importlib.import_module("portable")
+    portable.memory = memory
+    found: Any = importlib.import_module(name)
+    for clock in ("ticks_ms", "ticks_add", "ticks_diff"):
+        if hasattr(found, clock):
+            setattr(found, clock, getattr(Clock, clock))
     return found
+
+
+portable = module("portable")
+w = module("vsock.words")
+control = module("vsock.control")
 
 
 class Wire(list):
@@ -177,16 +197,16 @@ class Wire(list):
 
     @property
     def at(self):
-        self._words[0] = min(self.free(), 0xFFFFFFFF)
-        return sys.modules["vsock.portable"].addressof(self._words)
+        self._words[w.OUT_FREE] = min(self.free(), M32)
+        return portable.addressof(self._words)
 
     def free(self):
         return max(0, self.slots - len(self))
 
-    def copy(self, at, data, n):
+    def copy(self, at, data, n):  # type: ignore[override]
         assert self.free(), "a packet was added to a full queue"
-        payload = bytes(_span(data, 0, n)) if n else b""
-        header = _span(at, 0, 44).cast("I")
+        payload = bytes(portable._span(data, 0, n)) if n else b""
+        header = portable._span(at, 0, w.HEADER_LEN).cast("I")
         self.append((list(header), payload))
 
     def spare(self):
@@ -199,16 +219,16 @@ class Wire(list):
         return self._put(conn.at, data, n, flags, last)
 
     def _put(self, at, data, n, flags, last):
-        if self.free() <= RESERVE:
+        if self.free() <= w.RESERVE:
             return 0
-        sys.modules["vsock.connection"].send(at, n, flags)
+        control.send(at, n, flags)
         self.copy(at, data, n)
         if last:
             self.publish()
         return 1
 
     def put_segment(self, at, seg, n, flags, last):
-        done = self.free() > RESERVE and self._put(at, self.store.lend(seg, n), n, flags, last)
+        done = self.free() > w.RESERVE and self._put(at, self.store.lend(seg, n), n, flags, last)
         if done:
             self.store.returned(seg)
         return int(done)
@@ -217,9 +237,8 @@ class Wire(list):
         return 0
 
     def settle_debts(self, conn):
-        life = sys.modules["vsock.connection"]
-        while conn.block[life.OWED] and self.free():
-            life.next_owed(conn.at)
+        while conn.block[w.OWED] and self.free():
+            control.next_owed(conn.at)
             self.copy(conn.at, 0, 0)
 
     def publish(self):

@@ -9,13 +9,18 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
+    "check-house": "mpfw.check.cli:check_house",
+    "compare": "mpfw.bench.compare:compare",
     "expand": "mpfw.expand:expand",
+    "frozen-names": "mpfw.image.frozen:frozen_names",
     "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",
+    "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }
 
@@ -23,16 +28,17 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group that imports a subcommand's module only when it is used."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
-    def get_command(self, ctx, name):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def main():
+def main() -> None:
     """MicroPython as firmware: build, inspect, boot and test the flash image."""

@@ -7,10 +7,10 @@
 #include "floor.h"
 #include "../wire.h"
 
-#define WINDOW              (256 << 10) // what a peer may send ahead; grows while echo is held up
-#define WINDOW_MAX          (4 << 20)
-#define CONNECTIONS         (2048)
-#define CHAINS              (4096)
+#define WINDOW      (256 << 10) // what a peer may send ahead; grows while echo is held up
+#define WINDOW_MAX  (4 << 20)
+#define CONNECTIONS (2048)
+#define CHAINS      (4096)
 
 struct connection {
     struct connection *next;        // in its hash chain or the free list
@@ -52,7 +52,11 @@ static struct connection *create(const struct header *h) {
     }
     struct connection **chain = chain_of(h->dst_port, h->src_port);
     *c = (struct connection) {
-        .next = *chain, .peer_cid = h->src_cid, .peer_port = h->src_port, .port = h->dst_port, .window = WINDOW,
+        .next = *chain,
+        .peer_cid = h->src_cid,
+        .peer_port = h->src_port,
+        .port = h->dst_port,
+        .window = WINDOW,
     };
     return *chain = c;
 }
@@ -63,7 +67,7 @@ static void destroy(struct connection *c) {
         at = &(*at)->next;
     }
     *at = c->next;
-    for (at = &sources; c->in_sources && *at; ) {
+    for (at = &sources; c->in_sources && *at;) {
         if (*at == c) {
             *at = c->next_source;
             break;
@@ -84,8 +88,16 @@ static void destroy(struct connection *c) {
 // Sends `packet` on a connection: its payload, if any, is in place, its header is written here, once.
 static void transmit(struct connection *c, struct packet *packet, uint16_t op, uint32_t length, uint32_t flags) {
     *packet->header = (struct header) {
-        .src_cid = device_cid, .dst_cid = c->peer_cid, .src_port = c->port, .dst_port = c->peer_port, .len = length,
-        .type = TYPE_STREAM, .op = op, .flags = flags, .buf_alloc = c->window, .fwd_cnt = c->forwarded,
+        .src_cid = device_cid,
+        .dst_cid = c->peer_cid,
+        .src_port = c->port,
+        .dst_port = c->peer_port,
+        .len = length,
+        .type = TYPE_STREAM,
+        .op = op,
+        .flags = flags,
+        .buf_alloc = c->window,
+        .fwd_cnt = c->forwarded,
     };
     c->told = c->forwarded;
     c->sent += length;
@@ -93,7 +105,7 @@ static void transmit(struct connection *c, struct packet *packet, uint16_t op, u
 }
 
 static void reset(const struct header *h, struct packet *packet) {
-    struct connection nobody = {.peer_cid = h->src_cid, .peer_port = h->src_port, .port = h->dst_port};
+    struct connection nobody = { .peer_cid = h->src_cid, .peer_port = h->src_port, .port = h->dst_port };
     transmit(&nobody, packet, OP_RST, 0, 0);
 }
 

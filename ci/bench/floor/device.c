@@ -3,24 +3,24 @@
 
 #include "floor.h"
 
-#define RX              (0)
-#define TX              (1)
-#define EVENT           (2)
-#define POSTED          (16)  // receive buffers; more only cost the host's cache
-#define PACKETS         (256)
-#define STRIDE          (69632 + 64) // not a multiple of what QEMU's soft TLB hashes pages by
-#define HEADER_AT       (20)         // so that the payload behind the header is aligned
+#define RX        (0)
+#define TX        (1)
+#define EVENT     (2)
+#define POSTED    (16)  // receive buffers; more only cost the host's cache
+#define PACKETS   (256)
+#define STRIDE    (69632 + 64) // not a multiple of what QEMU's soft TLB hashes pages by
+#define HEADER_AT (20)         // so that the payload behind the header is aligned
 
 // Common configuration, 4.1.4.3, and device status, 2.1.
-#define FEATURE_SELECT  (0x08)
-#define FEATURES        (0x0c)
-#define STATUS          (0x14)
-#define ACKNOWLEDGE     (1)
-#define DRIVER          (2)
-#define DRIVER_OK       (4)
-#define FEATURES_OK     (8)
-#define F_EVENT_IDX     (1u << 29)
-#define F_VERSION_1     (1u << 0) // of the second word
+#define FEATURE_SELECT (0x08)
+#define FEATURES       (0x0c)
+#define STATUS         (0x14)
+#define ACKNOWLEDGE    (1)
+#define DRIVER         (2)
+#define DRIVER_OK      (4)
+#define FEATURES_OK    (8)
+#define F_EVENT_IDX    (1u << 29)
+#define F_VERSION_1    (1u << 0) // of the second word
 
 uint64_t device_cid;
 
@@ -65,7 +65,7 @@ void device_send(struct packet *packet) {
 static void await_device(void) {
     struct packet *packet = packet_take();
     uint32_t length;
-    *packet->header = (struct header) {.src_cid = device_cid, .dst_cid = HOST_CID, .type = TYPE_STREAM, .op = OP_RST};
+    *packet->header = (struct header) { .src_cid = device_cid, .dst_cid = HOST_CID, .type = TYPE_STREAM, .op = OP_RST };
     device_send(packet);
     queue_publish(&tx);
     while (!queue_pop(&tx, &length)) {

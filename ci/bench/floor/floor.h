@@ -10,7 +10,7 @@
 
 #include "../../../firmware/x86.h"
 
-#define barrier() __asm__ volatile ("" : : : "memory") // x86 keeps loads and stores in order; so must the compiler
+#define barrier() __asm__ volatile("" : : : "memory") // x86 keeps loads and stores in order; so must the compiler
 
 // main.c
 void __attribute__((noreturn)) fatal(const char *text);
@@ -36,15 +36,15 @@ struct header { // virtio 1.2, 5.10.6
     uint32_t flags, buf_alloc, fwd_cnt;
 } __attribute__((packed));
 
-#define TYPE_STREAM         (1)
-#define HOST_CID            (2)
-#define OP_REQUEST          (1)
-#define OP_RESPONSE         (2)
-#define OP_RST              (3)
-#define OP_SHUTDOWN         (4)
-#define OP_RW               (5)
-#define OP_CREDIT_UPDATE    (6)
-#define OP_CREDIT_REQUEST   (7)
+#define TYPE_STREAM       (1)
+#define HOST_CID          (2)
+#define OP_REQUEST        (1)
+#define OP_RESPONSE       (2)
+#define OP_RST            (3)
+#define OP_SHUTDOWN       (4)
+#define OP_RW             (5)
+#define OP_CREDIT_UPDATE  (6)
+#define OP_CREDIT_REQUEST (7)
 
 struct packet {
     struct header *header;

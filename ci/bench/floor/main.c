@@ -25,7 +25,7 @@ void fatal(const char *text) {
     print(SERIAL, text);
     print(SERIAL, "\r\n");
     for (;;) {
-        __asm__ volatile ("cli; hlt");
+        __asm__ volatile("cli; hlt");
     }
 }
 

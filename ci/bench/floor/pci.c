@@ -4,21 +4,21 @@
 #include "floor.h"
 #include "layout.h"
 
-#define CONFIG_ADDRESS  (0xcf8)
-#define CONFIG_DATA     (0xcfc)
-#define VIRTIO_VENDOR   (0x1af4)
-#define VSOCK_MODERN    (0x1053)
+#define CONFIG_ADDRESS     (0xcf8)
+#define CONFIG_DATA        (0xcfc)
+#define VIRTIO_VENDOR      (0x1af4)
+#define VSOCK_MODERN       (0x1053)
 #define VSOCK_TRANSITIONAL (0x1012)
 
-#define REG_COMMAND     (0x04)
+#define REG_COMMAND               (0x04)
 #define COMMAND_MEMORY_AND_MASTER (0x6)
-#define REG_BAR0        (0x10)
-#define BARS            (6)
-#define REG_CAPABILITIES (0x34)
-#define CAP_VENDOR      (0x09)
-#define CAP_COMMON      (1)
-#define CAP_NOTIFY      (2)
-#define CAP_DEVICE      (4)
+#define REG_BAR0                  (0x10)
+#define BARS                      (6)
+#define REG_CAPABILITIES          (0x34)
+#define CAP_VENDOR                (0x09)
+#define CAP_COMMON                (1)
+#define CAP_NOTIFY                (2)
+#define CAP_DEVICE                (4)
 
 static uint32_t slot;
 static uint64_t bars[BARS];

@@ -3,7 +3,7 @@
 
 #include "floor.h"
 
-#define DEVICE_WRITES   (2)
+#define DEVICE_WRITES (2)
 
 struct descriptor {
     uint64_t address;

@@ -102,7 +102,8 @@ class Seen:
 
     def hobs(self):
         """The HOB list that the payload was given, without its end."""
-        at, found = self.registers()["RDI"], []
+        at = self.registers()["RDI"]
+        found: list[Hob] = []
         memory = self.memory(at, 0x2000)
         offset = 0
         while True:
@@ -156,7 +157,7 @@ class Seen:
 @pytest.fixture
 def start(tmp_path):
     """start(image bytes, **machine_fields): a machine that boots the image, as a Seen."""
-    guests = []
+    guests: list[Guest] = []
 
     def start(image, **machine):
         path = tmp_path / f"{len(guests)}.bin"

@@ -173,8 +173,8 @@ def test_page_permissions(reached, layout, cpu):
         assert not found.uncached
     for address in (0xB0000000, 0xC0000000, 0xFEC00000, 0xFEE00000, 0xFED00000, FOUR_GIB):
         assert at(mappings, address).uncached and at(mappings, address).writable, hex(address)
-    executable = sum(m.size for m in mappings if m.executable)
-    assert executable == layout.volumes["boot"].size + 0x1000
+    executable_bytes = sum(m.size for m in mappings if m.executable)
+    assert executable_bytes == layout.volumes["boot"].size + 0x1000
 
 
 def test_the_page_below_the_stack_is_not_mapped(reached, layout):

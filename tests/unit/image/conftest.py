@@ -109,6 +109,7 @@ def factories():
 def ipl(tmp_path_factory):
     """The IPL's readers, compiled for this machine."""
     spec = importlib.util.spec_from_file_location("ipl_library", HERE / "ipl_library.py")
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.IplLibrary(tmp_path_factory.mktemp("ipl"))

@@ -92,8 +92,9 @@ class IplLibrary:
         ipl = paths.ROOT / "firmware" / "ipl"
         ports = directory / "ports.c"
         ports.write_text("struct host_ports host_ports;\n")
-        command = ["gcc", "-std=gnu11", "-O1", "-Wall", "-Werror", "-shared", "-fPIC"]
-        command += ["-include", HERE / "host_cpu.h", "-I", directory, "-o", library]
+        command: list[str | Path] = ["gcc", "-std=gnu11", "-O1", "-Wall", "-Werror"]
+        command += ["-shared", "-fPIC", "-o", library]
+        command += ["-include", HERE / "host_cpu.h", "-I", directory]
         command += [ports, *(ipl / name for name in SOURCES)]
         subprocess.run(command, check=True)
         self._code = ctypes.CDLL(str(library))

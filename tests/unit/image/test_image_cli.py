@@ -42,13 +42,17 @@ def run(tmp_path, make_parts):
 def app_data(layout, path):
     """The app volume's ROMFS image."""
     volume = parse(layout, path.read_bytes())["app"]
-    return volume.file(layout.volumes["app"].file).section(ffs.SECTION_RAW).data
+    file = volume.file(layout.volumes["app"].file)
+    assert file is not None
+    section = file.section(ffs.SECTION_RAW)
+    assert section is not None
+    return section.data
 
 
 def test_build_then_verify_then_inspect(run, tmp_path):
     result = run("build")
     assert result.exit_code == 0
-    assert re.search(r"payload \d+ of 700000 bytes; .*boot volume \d+ of 65536", result.stdout)
+    assert re.search(r"payload \d+ of 900000 bytes; .*boot volume \d+ of 65536", result.stdout)
     result = run("verify", tmp_path / "flash.bin")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'flash.bin'}: whole\n")
     report = json.loads(run("inspect", "--json", tmp_path / "flash.bin").stdout)

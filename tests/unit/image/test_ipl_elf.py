@@ -63,9 +63,9 @@ def test_it_agrees_with_the_builder_on_any_header(ipl, factories, changes, cut):
     data = bytearray(factories["payload"](text=bytes(100)))
     for offset, value in changes:
         data[offset] = value
-    data = bytes(data[: len(data) - cut] if cut < 20 else data)
-    problem, _ = ipl.elf_check(data)
-    assert bool(problem) == bool(builders_word(data)), (problem, builders_word(data))
+    file = bytes(data[: len(data) - cut] if cut < 20 else data)
+    problem, _ = ipl.elf_check(file)
+    assert bool(problem) == bool(builders_word(file)), (problem, builders_word(file))
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,6 +2,7 @@
 """The IPL's memory map, from the firmware's source: fw_cfg's e820 table, else the CMOS."""
 
 import struct
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ class Machine:
     def __init__(self, files=None, cmos=()):
         self.cmos = dict(cmos)
         self.index = 0
-        self.stream = iter(())
+        self.stream: Iterator[int] = iter(())
         self.items = {}
         if files is None:
             return

@@ -8,13 +8,15 @@ spoken to by the same program. Knows nothing of what is measured, but for the ti
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 
 from mpfw import paths
 from mpfw.bench import linux
-from mpfw.bench.client import Client, MeasurementError
+from mpfw.bench.client import Client, MeasurementError, Result
 from mpfw.guest.boottime import EXIT_DEVICE, floor_image
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
@@ -65,15 +67,27 @@ def build(accel: str, image: Path = paths.IMAGE, peer: bool = True) -> Parts:
     nothing = place / "nothing.bin"
     nothing.write_bytes(floor_image(image.stat().st_size))
     guest = linux.provide(place / "peer") if peer else None
-    kinds = [_linux(machine, guest)] if peer else []
+    kinds = [_linux(machine, guest)] if guest else []
     kinds += [_floor(machine, place), _script(machine), _echo(machine)]
     return Parts(
         place / "client",
         {kind.name: kind for kind in kinds},
         machine.with_options(image=nothing, devices=(EXIT_DEVICE,)),
-        guest.version if peer else "",
+        guest.version if guest else "",
         (paths.BUILD / "port" / "micropython.elf").stat().st_size,
     )
+
+
+def variants(parts: Parts, images: dict[str, Path]) -> Parts:
+    """The same sitting with nothing but the script and the echo of several images, by label."""
+    kinds = {}
+    for label, image in images.items():
+        for name in ("script", "echo"):
+            kind = parts.kinds[name]
+            machine = kind.machine.with_options(image=image)
+            title = f"{label}, {name}"
+            kinds[title] = replace(kind, name=title, label=title, machine=machine)
+    return replace(parts, kinds=kinds)
 
 
 def _linux(machine: Machine, guest: linux.LinuxGuest) -> Kind:
@@ -142,17 +156,22 @@ class BenchGuest:
         if not re.match(self.kind.ready, said.group()):
             raise MeasurementError(f"{self.kind.label}: does not get ready")
 
-    def __exit__(self, kind, error, _) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if isinstance(error, Exception):
             error.add_note(self.guest.report())
         self.guest.close()
 
-    def run(self, *arguments, seconds: float = 0.0) -> dict:
+    def run(self, *arguments: str | float, seconds: float = 0.0) -> Result:
         """One measurement (client.c says what and how)."""
         return self.client.run(*arguments, seconds=seconds)
 
     @contextmanager
-    def holding(self, count: int):
+    def holding(self, count: int) -> Iterator[None]:
         """While `count` further connections are open and idle."""
         port = HOLD_PORT if "hold" in self.kind.services else PORT
         with self.client.start("hold", port, count) as held:

@@ -5,16 +5,21 @@ Guests take turns within each round, so that what else the machine does meets al
 nothing of what the numbers should be.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from mpfw.bench.client import MeasurementError
+from mpfw.bench.client import MeasurementError, Result
 from mpfw.bench.guests import PORT, BenchGuest, Kind, Parts, time_nothing
+from mpfw.bench.results import Curve, Measured
 from mpfw.guest.console import ConsoleError
 from mpfw.guest.guest import GuestError
 
+Answer = TypeVar("Answer")
+
 SMALL = 64  # bytes of a round trip
-LARGE = 65536  # bytes of a bulk write
+BULK = 65536  # bytes of a bulk write
 AHEAD = 131072  # bytes of a bulk echo that may be under way: the daemon must not have to store any
 ATTEMPTS = 3
 WHOLE = 8 << 20  # bytes that are written before the first is read
@@ -68,9 +73,9 @@ QUICK = Effort(
 )
 
 
-def megabytes(result: dict) -> float:
+def megabytes(result: Result) -> float:
     """MB/s (10^6) of a bulk transfer."""
-    return result["bytes"] / result["seconds"] / 1e6
+    return float(result["bytes"] / result["seconds"] / 1e6)
 
 
 class Sitting:
@@ -80,10 +85,10 @@ class Sitting:
     {x: value}. `tell(text)` is called before each step.
     """
 
-    def __init__(self, parts: Parts, effort: Effort, tell):
+    def __init__(self, parts: Parts, effort: Effort, tell: Callable[[str], None]):
         self.parts = parts
         self.effort = effort
-        self.measured: dict[str, dict[str, list]] = {name: {} for name in parts.kinds}
+        self.measured: Measured = {name: {} for name in parts.kinds}
         self.nothing_ms: list[float] = []
         self.samples: dict[str, list[int]] = {name: [] for name in parts.kinds}  # ns, all rounds
         self.boot_log = ""  # the firmware's debugcon, of its last boot
@@ -106,14 +111,14 @@ class Sitting:
             turn = number % len(kinds)
             for kind in kinds[turn:] + kinds[:turn]:
                 self._tell(f"round {number + 1}: {kind.label}")
-                self._again(kind, lambda kind=kind, curves=curves: self._round(kind, curves))
+                self._again(kind, partial(self._round, kind, curves))
         for name, extra in (("script", self._script_extra), ("echo", self._echo_extra)):
             if name in self.parts.kinds:
                 kind = self.parts.kinds[name]
                 self._tell(f"{kind.label}: endurance")
-                self.extra |= self._again(kind, lambda kind=kind, extra=extra: extra(kind))
+                self.extra |= self._again(kind, partial(extra, kind))
 
-    def _again(self, kind: Kind, measure):
+    def _again(self, kind: Kind, measure: Callable[[], Answer]) -> Answer:
         """A guest that fails is booted anew, and the report says why; the last failure counts."""
         for _ in range(ATTEMPTS - 1):
             try:
@@ -136,28 +141,30 @@ class Sitting:
             self.measured[kind.name].setdefault(metric, []).append(value)
 
     def _trips(self, guest: BenchGuest, count: int) -> list[int]:
-        return guest.run("rtt", PORT, SMALL, count, seconds=count / 500)["samples_ns"]
+        run = guest.run("rtt", PORT, SMALL, count, seconds=count / 500)
+        samples: list[int] = run["samples_ns"]
+        return samples
 
     def _trips_beside(self, guest: BenchGuest, idle: int, count: int) -> list[int]:
         """Round trips while `idle` other connections are open."""
         with guest.holding(idle):
             return self._trips(guest, count)
 
-    def _core(self, guest: BenchGuest) -> dict:
+    def _core(self, guest: BenchGuest) -> dict[str, float]:
         seconds = self.effort.bulk_seconds
         found = {}
         if "bulk" in guest.kind.services:
             for service in ("sink", "source"):
-                run = guest.run(service, LARGE, seconds, seconds=seconds)
+                run = guest.run(service, BULK, seconds, seconds=seconds)
                 found[f"{service}_mbs"] = megabytes(run)
-        run = guest.run("echo", PORT, LARGE, AHEAD, seconds, seconds=seconds)
+        run = guest.run("echo", PORT, BULK, AHEAD, seconds, seconds=seconds)
         found["echo_mbs"] = megabytes(run)
         count = self.effort.connections
         run = guest.run("connect", PORT, count, seconds=count / 100)
         found["connections_s"] = run["connections"] / run["seconds"]
         return found
 
-    def _curves(self, guest: BenchGuest) -> dict:
+    def _curves(self, guest: BenchGuest) -> dict[str, Curve]:
         found = {}
         seconds = self.effort.curve_seconds
         if "bulk" in guest.kind.services:
@@ -182,7 +189,7 @@ class Sitting:
                 found[f"fairness_{size}"] = {n: fairness(run) for n, run in runs.items()}
         return found
 
-    def _script_extra(self, kind: Kind) -> dict:
+    def _script_extra(self, kind: Kind) -> dict[str, float]:
         """A script's memory: what round trips leave on the heap, what connections cost."""
         with BenchGuest(self.parts, kind) as guest:
             self._trips(guest, 1000)
@@ -198,7 +205,7 @@ class Sitting:
             "idle_connection_bytes": (sum(holding) - sum(after)) / 1000,
         }
 
-    def _echo_extra(self, kind: Kind) -> dict:
+    def _echo_extra(self, kind: Kind) -> dict[str, float]:
         """The built-in echo: worst round trip, everything written before it is read, at rest."""
         effort = self.effort
         with BenchGuest(self.parts, kind) as guest:
@@ -209,7 +216,7 @@ class Sitting:
                 share = guest.idle_share(effort.quiet_seconds)
         small = kind.machine.with_options(memory="16M")
         with BenchGuest(self.parts, Kind("16m", "firmware, 16 MiB", small, kind.ready)) as guest:
-            guest.run("echo", PORT, LARGE, AHEAD, 0.2)
+            guest.run("echo", PORT, BULK, AHEAD, 0.2)
         return {
             "steady_p50_us": steady["p50_us"],
             "steady_max_us": steady["max_us"],
@@ -227,11 +234,12 @@ def trip_figures(samples: list[int]) -> dict[str, float]:
     return {"p50_us": p50 / 1e3, "p99_us": p99 / 1e3, "max_us": ordered[-1] / 1e3}
 
 
-def rate(run: dict) -> float:
+def rate(run: Result) -> float:
     """Round trips per second of all busy connections together."""
-    return sum(run["trips"]) / run["seconds"]
+    return float(sum(run["trips"]) / run["seconds"])
 
 
-def fairness(run: dict) -> float:
+def fairness(run: Result) -> float:
     """The slowest connection's round trips against the mean of all."""
-    return min(run["trips"]) * len(run["trips"]) / max(1, sum(run["trips"]))
+    trips: list[int] = run["trips"]
+    return min(trips) * len(trips) / max(1, sum(trips))

@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: MIT
 """A sitting as pictures: boot time line, round trips, throughput, connections."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from mpfw.bench.results import log_events
+from mpfw.bench.results import Judge, log_events
+
+Labels = dict[str, str]  # guest -> what it is called
+Distributions = dict[str, dict[float, float]]  # guest -> percentile -> µs
 
 COLOURS = {"linux": "#888888", "floor": "#2a7f62", "script": "#1f5fa8", "echo": "#d1495b"}
 
 
-def draw(directory: Path, labels: dict, judge, distributions: dict, boot_log: str) -> None:
+def draw(
+    directory: Path, labels: Labels, judge: Judge, distributions: Distributions, boot_log: str
+) -> None:
     """Write all plots as PNG files."""
     _save(directory / "boot.png", lambda figure: _boot(figure, labels, judge, boot_log))
     _save(directory / "round_trips.png", lambda figure: _trips(figure, labels, distributions))
@@ -21,14 +29,14 @@ def draw(directory: Path, labels: dict, judge, distributions: dict, boot_log: st
     _save(directory / "connections.png", lambda figure: _connections(figure, labels, judge))
 
 
-def _save(path: Path, paint) -> None:
+def _save(path: Path, paint: Callable[[Figure], None]) -> None:
     figure = plt.figure(figsize=(10, 4.5), layout="constrained")
     paint(figure)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _boot(figure, labels, judge, boot_log) -> None:
+def _boot(figure: Figure, labels: Labels, judge: Judge, boot_log: str) -> None:
     """All guests on a logarithmic axis, and the firmware's own log on a linear one."""
     left, right = figure.subplots(1, 2)
     names = list(labels)
@@ -53,7 +61,7 @@ def _boot(figure, labels, judge, boot_log) -> None:
     right.set_xlabel("ms since reset: the firmware's log")
 
 
-def _trips(figure, labels, distributions) -> None:
+def _trips(figure: Figure, labels: Labels, distributions: Distributions) -> None:
     axes = figure.subplots()
     for name, points in distributions.items():
         tail = [max(100 - p, 0.005) for p in points]
@@ -69,7 +77,7 @@ def _trips(figure, labels, distributions) -> None:
     axes.legend()
 
 
-def _curve(axes, labels, judge, curve, xlabel, ylabel, log_y=True) -> None:
+def _curve(axes: Axes, labels: Labels, judge: Judge, curve: str, xlabel: str, ylabel: str) -> None:
     for name in labels:
         points = judge.curves[name].get(curve)
         if points:
@@ -78,13 +86,12 @@ def _curve(axes, labels, judge, curve, xlabel, ylabel, log_y=True) -> None:
             )
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    if log_y:
-        axes.set_yscale("log")
+    axes.set_yscale("log")
     axes.grid(True, which="both", alpha=0.2)
     axes.legend(fontsize=8)
 
 
-def _sizes(figure, labels, judge) -> None:
+def _sizes(figure: Figure, labels: Labels, judge: Judge) -> None:
     for axes, curve, title in zip(
         figure.subplots(1, 2, sharey=True),
         ("sink_by_size", "source_by_size"),
@@ -96,7 +103,7 @@ def _sizes(figure, labels, judge) -> None:
         axes.set_title(title)
 
 
-def _connections(figure, labels, judge) -> None:
+def _connections(figure: Figure, labels: Labels, judge: Judge) -> None:
     idle, busy = figure.subplots(1, 2)
     _curve(idle, labels, judge, "idle_p50_us", "idle connections beside it", "round trip, µs")
     idle.set_xscale("symlog", linthresh=1)

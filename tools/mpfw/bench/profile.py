@@ -8,59 +8,40 @@ viper and native functions have symbols of their own; for bytecode, the function
 that a saved instruction pointer on the stack lies in.
 """
 
-import bisect
 import os
 import re
-import subprocess
 import threading
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from mpfw import paths
 from mpfw.bench import guests, plan
+from mpfw.guest.guest import Guest
 from mpfw.guest.machine import pick_accelerator
+from mpfw.guest.symbolise import Symbols
+from mpfw.image.frozen import PREFIX
 
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
-FROZEN = "fun_data_"
-LOADS = {
+LOADS: dict[str, tuple[str | float, ...]] = {
     "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
-    "sink": ("sink", plan.LARGE, 5),
-    "source": ("source", plan.LARGE, 5),
-    "echo": ("echo", guests.PORT, plan.LARGE, plan.AHEAD, 5),
+    "sink": ("sink", plan.BULK, 5),
+    "source": ("source", plan.BULK, 5),
+    "echo": ("echo", guests.PORT, plan.BULK, plan.AHEAD, 5),
     "connect": ("connect", guests.PORT, 3000),
     "busy": ("busy", guests.PORT, 200, plan.SMALL, 5),
 }
 
 
-class Symbols:
-    """The functions of an ELF file by address."""
-
-    def __init__(self, elf: Path):
-        listing = subprocess.run(
-            ["nm", "-S", "--defined-only", elf], capture_output=True, text=True, check=True
-        ).stdout
-        found = re.findall(r"^(\w+) (\w+) [tTrRdD] (\S+)$", listing, re.MULTILINE)
-        self._table = sorted((int(at, 16), int(size, 16), name) for at, size, name in found)
-        self._starts = [at for at, _, _ in self._table]
-
-    def name(self, address: int) -> str | None:
-        """The symbol that `address` lies in."""
-        i = bisect.bisect_right(self._starts, address) - 1
-        if i < 0:
-            return None
-        start, size, name = self._table[i]
-        return name if address < start + size else None
-
-
 class Sampler:
     """Takes samples of a guest until stopped."""
 
-    def __init__(self, guest, symbols: Symbols):
-        self._monitor = lambda line: guest.qmp("human-monitor-command", **{"command-line": line})
+    def __init__(self, guest: Guest, symbols: Symbols):
+        self._guest = guest
         self._symbols = symbols
         self.where: Counter[str] = Counter()  # the function itself
         self.python: Counter[str] = Counter()  # the Python function on whose behalf
@@ -72,27 +53,37 @@ class Sampler:
             self._sample()
             time.sleep(0.001)
 
+    def _monitor(self, line: str) -> str:
+        """What QEMU's monitor says to a command."""
+        return str(self._guest.qmp("human-monitor-command", 10, **{"command-line": line}))
+
     def _sample(self) -> None:
         registers = self._monitor("info registers")
-        rip = int(re.search(r"RIP=(\w+)", registers).group(1), 16)
-        rsp = int(re.search(r"RSP=(\w+)", registers).group(1), 16)
+        rip, rsp = _register("RIP", registers), _register("RSP", registers)
         here = self._symbols.name(rip) or "?"
         halted = "HLT=1" in registers
         self.where["(halted)" if halted else here] += 1
         stack = self._monitor(f"x /{STACK_WORDS}gx {rsp:#x}")
         words = [int(word, 16) for word in re.findall(r" 0x(\w{16})", stack)]
         names = [here, *filter(None, map(self._symbols.name, words))]
-        frozen = [name.removeprefix(FROZEN) for name in names if name.startswith(FROZEN)]
+        frozen = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
         if not halted:
             function = frozen[0] if frozen else "(none)"
             self.python[function] += 1
-            self.callers[(here.removeprefix(FROZEN), function)] += 1
+            self.callers[(here.removeprefix(PREFIX), function)] += 1
 
 
-def _print(title: str, counter: Counter, top: int) -> None:
+def _register(name: str, registers: str) -> int:
+    found = re.search(rf"{name}=(\w+)", registers)
+    if found is None:
+        raise click.ClickException(f"QEMU's monitor shows no {name}: {registers[:200]}")
+    return int(found.group(1), 16)
+
+
+def _print(title: str, counter: Mapping[Any, int], top: int) -> None:
     total = sum(counter.values())
     click.echo(f"\n{title} ({total} samples)")
-    for name, count in counter.most_common(top):
+    for name, count in Counter(counter).most_common(top):
         text = name if isinstance(name, str) else f"{name[0]}  <-  {name[1]}"
         click.echo(f"  {100 * count / total:5.1f} %  {text}")
 
@@ -102,7 +93,7 @@ def _print(title: str, counter: Counter, top: int) -> None:
 @click.option("--kind", default="script", show_default=True, help="script, echo or floor.")
 @click.option("--top", default=25, show_default=True)
 @click.option("--accel", default="auto", show_default=True)
-def profile(load, kind, top, accel):
+def profile(load: str, kind: str, top: int, accel: str) -> None:
     """Sample a guest while one measurement of the benchmark, LOAD, runs against it."""
     os.environ.setdefault("RUST_LOG", "error")
     accel = pick_accelerator() if accel == "auto" else accel

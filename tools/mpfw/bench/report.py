@@ -13,7 +13,7 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _figure(entry: dict | None) -> str:
+def _figure(entry: dict[str, float] | None) -> str:
     if entry is None:
         return "—"
     low, high = number(entry["min"]), number(entry["max"])
@@ -52,8 +52,9 @@ def curves(judge: Judge, labels: dict[str, str]) -> str:
     }
     parts = []
     for curve, title in titles.items():
-        found = {name: judge.curves[name].get(curve) for name in labels}
-        found = {name: points for name, points in found.items() if points}
+        found = {
+            name: judge.curves[name][curve] for name in labels if judge.curves[name].get(curve)
+        }
         if not found:
             continue
         xs = list(next(iter(found.values())))
@@ -66,7 +67,9 @@ def curves(judge: Judge, labels: dict[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def markdown(judge: Judge, labels: dict[str, str], about: dict, retries: list[str]) -> str:
+def markdown(
+    judge: Judge, labels: dict[str, str], about: dict[str, str], retries: list[str]
+) -> str:
     """The whole page; the plots lie beside it."""
     rounds = len(next(iter(judge.summary.values()))["boot_ms"]["rounds"])
     about_lines = "\n".join(f"- {key}: {value}" for key, value in about.items())

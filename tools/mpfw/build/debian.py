@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -142,7 +143,7 @@ class Suite:
         return _run(["apt-get", "-qq", "-c", str(self.config), *command], cwd=cwd)
 
     @contextmanager
-    def _locked(self):
+    def _locked(self) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
         with open(self.directory / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -12,6 +12,7 @@ import tarfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpfw import paths
 from mpfw.build import debian
@@ -45,7 +46,7 @@ class Dependency:
         return f"{kind} package {self.package} {self.version}, suite {self.suite}"
 
 
-def manifest() -> dict:
+def manifest() -> dict[str, Any]:
     """deps.toml as a dictionary."""
     return tomllib.loads(MANIFEST.read_text())
 
@@ -137,10 +138,11 @@ def _unpack(dep: Dependency, archive: Path, target: Path) -> None:
         subprocess.run(["dpkg-deb", "-x", str(archive), str(partial)], check=True)
         top = partial
     else:
-        # Python 3.11.2 has no filters yet; the digest vouches for what is unpacked.
-        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         with tarfile.open(archive) as tar:
-            tar.extractall(partial, **safely)
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(partial, filter="data")
+            else:  # Python 3.11.2 has no filters yet; the digest vouches for what is unpacked
+                tar.extractall(partial)
         (top,) = partial.iterdir()
     shutil.rmtree(target, ignore_errors=True)
     top.rename(target)

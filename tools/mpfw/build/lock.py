@@ -34,7 +34,7 @@ def make_lock(compiler: Path, name: str, *options: str) -> None:
     """Write one lock: what it holds already stays, unless pyproject.toml says otherwise."""
     output, lock = paths.BUILD / name, paths.ROOT / name
     output.write_text(lock.read_text() if lock.exists() else "")
-    command = [compiler, *OPTIONS, *options, "-o", output, "pyproject.toml"]
+    command = [str(compiler), *OPTIONS, *options, "-o", str(output), "pyproject.toml"]
     subprocess.run(command, cwd=paths.ROOT, check=True)
     lines = output.read_text().splitlines(keepends=True)
     unsafe = "# The following packages are considered to be unsafe"

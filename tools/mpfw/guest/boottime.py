@@ -50,7 +50,10 @@ def measure(image: Path = paths.IMAGE, rounds: int = 10, accel: str = "auto") ->
     with tempfile.TemporaryDirectory(prefix="mpfw-") as directory:
         nothing = Path(directory) / "floor.bin"
         nothing.write_bytes(floor_image(image.stat().st_size))
-        floors, floor_exits, prompts, log = [], [], [], ""
+        floors: list[float] = []
+        floor_exits: list[float] = []
+        prompts: list[float] = []
+        log = ""
         for _ in range(rounds):
             first, end = _time_floor(nothing, accel)
             floors.append(first)
@@ -58,8 +61,8 @@ def measure(image: Path = paths.IMAGE, rounds: int = 10, accel: str = "auto") ->
             elapsed, log = _time_to_prompt(image, accel)
             prompts.append(elapsed)
     floor, end, prompt = map(statistics.median, (floors, floor_exits, prompts))
-    rounds = (floors, floor_exits, prompts)
-    return BootTime(floor, end, prompt, prompt - floor, *rounds, _parse_log(log))
+    all_rounds = (floors, floor_exits, prompts)
+    return BootTime(floor, end, prompt, prompt - floor, *all_rounds, _parse_log(log))
 
 
 def _time_floor(image: Path, accel: str) -> tuple[float, float]:
@@ -86,7 +89,7 @@ def _parse_log(log: str) -> list[tuple[float, str]]:
 @click.option("--rounds", default=10, show_default=True)
 @click.option("--accel", default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Everything measured, for machines.")
-def boot_time(image, rounds, accel, as_json):
+def boot_time(image: Path, rounds: int, accel: str, as_json: bool) -> None:
     """Measure power-on to the first prompt against QEMU's own floor."""
     result = measure(image, rounds, accel)
     if as_json:

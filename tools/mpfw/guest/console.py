@@ -10,10 +10,14 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 RAW_PROMPT = rb"raw REPL; CTRL-B to exit\r\n>"
 CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
 TAIL = 2000  # bytes of console shown in errors
+
+Found = TypeVar("Found")
 
 
 class ConsoleError(Exception):
@@ -83,7 +87,7 @@ class Console:
         """Type `data`."""
         self._stream.sendall(data.encode() if isinstance(data, str) else data)
 
-    def expect(self, pattern: bytes | str, timeout: float = 10) -> re.Match:
+    def expect(self, pattern: bytes | str, timeout: float = 10) -> re.Match[bytes]:
         """Wait until the regular expression occurs in what has not been read; read up to its end.
 
         Raises ConsoleTimeout after `timeout` seconds, ConsoleClosed if the line went down.
@@ -100,7 +104,7 @@ class Console:
         """Everything up to and including `ending`; for long output. Raises as expect()."""
         searched = 0
 
-        def find():
+        def find() -> int | None:
             nonlocal searched
             at = self._unread.find(ending, max(0, searched - len(ending)))
             searched = len(self._unread)
@@ -112,7 +116,7 @@ class Console:
             del self._unread[:end]
             return data
 
-    def _await(self, find, wanted: bytes, timeout: float):
+    def _await(self, find: Callable[[], Found | None], wanted: bytes, timeout: float) -> Found:
         """Call find() after every arrival until it gives something; the lock is held."""
         deadline = time.monotonic() + timeout
         while True:
@@ -182,7 +186,7 @@ class Console:
         self.start(code, timeout)
         return self.finish(timeout)
 
-    def eval(self, expression: str, timeout: float = 30):
+    def eval(self, expression: str, timeout: float = 30) -> Any:
         """The value of an expression of plain literals (numbers, strings, tuples, ...)."""
         return ast.literal_eval(self.exec(f"print(repr({expression}))", timeout))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A conversation between the guest's echo payload and socat on the host, both ways, and its cost.
 
-Knows the echo payload's contract (DESIGN.md section 6) and nothing of what carries the bytes.
+Knows the echo payload's contract (the README's table) and nothing of what carries the bytes.
 """
 
 import os
@@ -9,14 +9,18 @@ import select
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpfw.guest.guest import Guest
+from mpfw.guest.programs import pipe
 
 PORT = 1234
 GREETING = b"hello from micropython\n"
 READY = rb"READY vsock cid=(\d+) port=(\d+)\r?\n"
 PROMPT = rb">>> "
+
+Say = Callable[[str], object]  # what takes each line of a conversation
 
 
 class ConversationFailed(Exception):
@@ -35,32 +39,35 @@ class Socat:
             stderr=subprocess.PIPE,
             bufsize=0,
         )
+        self._stdin = pipe(self.process.stdin)
+        self._stdout = pipe(self.process.stdout)
+        self._stderr = pipe(self.process.stderr)
         self._buffer = b""
 
     def __enter__(self) -> "Socat":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            pipe.close()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            stream.close()
 
     def send(self, data: bytes) -> None:
         """Have socat send `data`."""
-        self.process.stdin.write(data)
+        self._stdin.write(data)
 
     def readline(self, timeout: float = 10) -> bytes:
         """The next line that socat received; raises ConversationFailed if there is none."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = max(0, deadline - time.monotonic())
-            if not select.select([self.process.stdout], [], [], left)[0]:
+            if not select.select([self._stdout], [], [], left)[0]:
                 raise ConversationFailed(f"socat - {self.address}: no line in {timeout} s")
-            data = os.read(self.process.stdout.fileno(), 65536)
+            data = os.read(self._stdout.fileno(), 65536)
             if not data:
-                error = self.process.stderr.read().decode(errors="backslashreplace").strip()
+                error = self._stderr.read().decode(errors="backslashreplace").strip()
                 raise ConversationFailed(f"socat - {self.address}: closed. {error}")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
@@ -75,7 +82,7 @@ class Cost:
     round_trips: list[float]  # one line there and back, through socat
 
 
-def _echo(socat: Socat, line: bytes, say) -> float:
+def _echo(socat: Socat, line: bytes, say: Say) -> float:
     started = time.perf_counter()
     socat.send(line)
     answer = socat.readline()
@@ -97,7 +104,7 @@ def wait_ready(guest: Guest, timeout: float = 30) -> float:
     return elapsed
 
 
-def guest_calls_host(guest: Guest, say) -> list[float]:
+def guest_calls_host(guest: Guest, say: Say) -> list[float]:
     """The guest dials the host's port; a socat that listens there is greeted and echoed."""
     address = guest.vsock.socat_listen(PORT)
     say(f"  guest to host: socat - {address}")
@@ -109,7 +116,7 @@ def guest_calls_host(guest: Guest, say) -> list[float]:
         return [_echo(socat, b"line %d to the guest that called\n" % n, say) for n in (1, 2, 3)]
 
 
-def host_calls_guest(guest: Guest, say) -> list[float]:
+def host_calls_guest(guest: Guest, say: Say) -> list[float]:
     """A socat on the host connects to the guest's port and is echoed."""
     address, first = guest.vsock.socat_dial(PORT)
     say(f"  host to guest: socat - {address}")
@@ -123,7 +130,7 @@ def host_calls_guest(guest: Guest, say) -> list[float]:
         return [_echo(socat, b"line %d to the guest's port\n" % n, say) for n in (1, 2, 3)]
 
 
-def converse(guest: Guest, say=print) -> Cost:
+def converse(guest: Guest, say: Say = print) -> Cost:
     """Hold the whole conversation; `say` gets each line of it. Raises ConversationFailed."""
     ready = wait_ready(guest)
     say(f"  {ready:.0f} ms after power-on: the guest listens on port {PORT}")

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from mpfw.guest.console import Console
 from mpfw.guest.machine import Machine
+from mpfw.guest.programs import Process
 from mpfw.guest.qmp import Qmp
+from mpfw.guest.symbolise import explanation
 from mpfw.guest.vsockhost import VsockHost
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
@@ -37,13 +39,18 @@ class Guest:
     """
 
     def __init__(
-        self, machine: Machine | None = None, vsock: VsockHost | None = None, console="socket"
+        self,
+        machine: Machine | None = None,
+        vsock: VsockHost | None = None,
+        console: str = "socket",
     ):
         self.machine = machine or Machine()
-        self.vsock = vsock
+        self.flash = self.machine.image  # where this machine has it
+        self._vsock = vsock
         self._console_kind = console
-        self.console: Console | None = None
-        self.process: subprocess.Popen | None = None
+        self._console: Console | None = None
+        self._qmp: Qmp | None = None
+        self._process: Process | None = None
         self._passed: dict[int, socket.socket] = {}  # number in QEMU -> its end of a channel
         self.started_at = 0.0  # time.perf_counter() just before QEMU was started
 
@@ -57,17 +64,17 @@ class Guest:
             raise
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _start(self) -> None:
         machine = self.machine
-        if self.vsock is not None:
-            self.vsock.start(self.directory)
+        if self._vsock is not None:
+            self._vsock.start(self.directory)
             machine = machine.with_options(
-                devices=(*machine.devices, *self.vsock.devices),
-                extra=(*self.vsock.options, *machine.extra),
-                share_memory=machine.share_memory or self.vsock.shares_memory,
+                devices=(*machine.devices, *self._vsock.devices),
+                extra=(*self._vsock.options, *machine.extra),
+                share_memory=machine.share_memory or self._vsock.shares_memory,
             )
         qmp, number = self._channel()
         options = ["-chardev", f"socket,id=qmp,fd={number}", "-mon", "chardev=qmp,mode=control"]
@@ -82,12 +89,12 @@ class Guest:
             self.directory,
         )
         self.started_at = time.perf_counter()
-        self._launch()
+        self._process = self._launch()
         for end in self._passed.values():
             end.close()
-        self.qmp = Qmp(qmp)
+        self._qmp = Qmp(qmp)
         if self._console_kind == "socket":
-            self.console = Console(console)
+            self._console = Console(console)
 
     def _channel(self) -> tuple[socket.socket, int]:
         """Our end of a stream to QEMU, and the number that QEMU will know its end by."""
@@ -95,10 +102,10 @@ class Guest:
         self._passed[theirs.fileno()] = theirs
         return ours, theirs.fileno()
 
-    def _launch(self) -> None:
+    def _launch(self) -> Process:
         """Start self.command with the channels' ends."""
         with open(self.directory / "qemu.log", "wb") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,11 +116,40 @@ class Guest:
     # -- what tests ask ---------------------------------------------------------------------------
 
     @property
+    def console(self) -> Console:
+        """COM1; GuestError if it is a terminal."""
+        if self._console is None:
+            raise GuestError("the guest has no console here: it was not started, or has a pty")
+        return self._console
+
+    @property
+    def vsock(self) -> VsockHost:
+        """The host's side of its vsock device; GuestError for a machine without."""
+        if self._vsock is None:
+            raise GuestError("the guest has no vsock device")
+        return self._vsock
+
+    @property
+    def qmp(self) -> Qmp:
+        """QEMU's machine protocol."""
+        if self._qmp is None:
+            raise GuestError("the guest was not started")
+        return self._qmp
+
+    @property
+    def process(self) -> Process:
+        """The QEMU process."""
+        if self._process is None:
+            raise GuestError("the guest was not started")
+        return self._process
+
+    @property
     def pty(self) -> str:
         """Path of the terminal that COM1 is connected to."""
         for chardev in self.qmp("query-chardev"):
             if chardev["label"] == "console":
-                return chardev["filename"].removeprefix("pty:")
+                filename: str = chardev["filename"]
+                return filename.removeprefix("pty:")
         raise GuestError("QEMU has no console")
 
     @property
@@ -154,12 +190,15 @@ class Guest:
     def report(self, lines: int = 30) -> str:
         """The tails of everything the guest said, for a failure's message."""
         parts = [("command", " ".join(self.command)), ("qemu", self.qemu_log())]
-        if self.console is not None:
-            text = bytes(self.console.transcript).decode(errors="backslashreplace")
+        if self._console is not None:
+            text = bytes(self._console.transcript).decode(errors="backslashreplace")
             parts.append(("console", text.replace("\r\n", "\n")))
         parts.append(("debugcon", self.debugcon()))
-        if self.vsock is not None:
-            parts.append(("vsock host", self.vsock.log()))
+        if self._vsock is not None:
+            parts.append(("vsock host", self._vsock.log()))
+        if self.flash is not None:
+            said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
+            parts.append(("CPU exceptions", explanation(said, self.flash)))
         return "\n".join(
             f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
             for name, text in parts
@@ -171,25 +210,28 @@ class Guest:
     def close(self) -> None:
         """End QEMU and what belongs to it; does nothing the second time."""
         running.discard(self)
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
             try:
-                self.process.wait(5)
+                self._process.wait(5)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        for part in ("qmp", "console"):
-            if getattr(self, part, None) is not None:
-                getattr(self, part).close()
-        if self.vsock is not None:
-            self.vsock.stop()
+                self._process.kill()
+                self._process.wait()
+        for part in (self._qmp, self._console):
+            if part is not None:
+                part.close()
+        if self._vsock is not None:
+            self._vsock.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
     """QEMU's version, such as (7, 2, 18)."""
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
-    return tuple(int(part) for part in re.search(r"version ([\d.]+)", text).group(1).split("."))
+    found = re.search(r"version ([\d.]+)", text)
+    if found is None:
+        raise GuestError(f"{qemu} --version: {text.strip()!r}")
+    return tuple(int(part) for part in found.group(1).split("."))
 
 
 @atexit.register

@@ -5,6 +5,8 @@ Both run programs beside the guests. The guests' vsock devices differ from host 
 ask guest.vsock and need not know.
 """
 
+from typing import Any
+
 from mpfw.guest import vsockhost
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
@@ -18,7 +20,9 @@ class LocalHost(LocalPrograms):
         """`kind`: a name in vsockhost.KINDS."""
         self.kind = kind
 
-    def guest(self, machine: Machine, vsock: bool = True, console: str = "socket", **options):
+    def guest(
+        self, machine: Machine, vsock: bool = True, console: str = "socket", **options: Any
+    ) -> Guest:
         """A Guest, not yet started; `options` are those of the kind's VsockHost."""
         device = vsockhost.pick(self.kind, **options) if vsock else None
         return Guest(machine, device, console)

@@ -6,12 +6,16 @@ mpfw.guest.guest for that.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mpfw import paths
 
 DEBUGCON_PORT = 0x402
+# fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
+COMMON_FW_CFG: dict[str, str | bytes] = {}
 
 
 def kvm_is_real() -> bool:
@@ -34,7 +38,7 @@ def pick_accelerator() -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a guest is made of. Everything has the contract's default (DESIGN.md section 6)."""
+    """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
     machine: str = "q35"
@@ -44,12 +48,12 @@ class Machine:
     accel: str = "auto"  # "auto", "tcg" or "kvm"
     display: tuple[str, ...] = ("-display", "none")
     devices: tuple[str, ...] = ()  # values of -device, in this order, before the vsock device
-    fw_cfg: dict[str, str | bytes] = field(default_factory=dict)  # name -> content
+    fw_cfg: Mapping[str, str | bytes] = field(default_factory=dict)  # name -> content
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
     qemu: str = "qemu-system-x86_64"
 
-    def with_options(self, **changes) -> "Machine":
+    def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
@@ -72,10 +76,8 @@ class Machine:
         options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]
         options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
-        for number, (name, content) in enumerate(self.fw_cfg.items()):
-            path = fw_cfg_dir / f"fw_cfg.{number}"
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-            options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+        common = COMMON_FW_CFG if self.image is not None else {}
+        options += _fw_cfg_options({**common, **self.fw_cfg}, fw_cfg_dir)
         for device in self.devices:
             options += ["-device", device]
         return [self.qemu, *options, *self.extra]
@@ -84,6 +86,17 @@ class Machine:
         if self.share_memory:
             return f"memory-backend-memfd,id=ram,size={self.memory},share=on,reserve=off"
         return f"memory-backend-ram,id=ram,size={self.memory},reserve=off"
+
+
+def _fw_cfg_options(entries: dict[str, str | bytes], directory: Path | None) -> list[str]:
+    options = []
+    for number, (name, content) in enumerate(entries.items()):
+        if directory is None:
+            raise ValueError("fw_cfg entries need a directory for their files")
+        path = directory / f"fw_cfg.{number}"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+    return options
 
 
 def _escape(path: Path) -> str:

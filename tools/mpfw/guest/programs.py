@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, AnyStr, Protocol
 
 
 class ProgramError(Exception):
@@ -22,12 +23,36 @@ class Result:
     err: bytes
 
 
+class Process(Protocol):
+    """A running program, on this machine or elsewhere: what subprocess.Popen has of it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Program(Process, Protocol):
+    """A process to talk to: `stdio` (its stdin and stdout) and `stderr` are sockets here."""
+
+    stdio: socket.socket
+    stderr: socket.socket
+
+    def close(self) -> None:
+        """Kill it if it runs, and give its sockets back."""
+
+
 class Programs:
     """What can be done with programs where they can be spawned; hosts inherit it."""
 
-    def spawn(self, argv: list[str]):
-        """Start a program: like subprocess.Popen, but `stdio` (both of them) and `stderr` are
-        sockets here, and close() ends it if it runs."""
+    def spawn(self, argv: list[str]) -> Program:
+        """Start a program."""
         raise NotImplementedError
 
     def run(
@@ -35,7 +60,7 @@ class Programs:
     ) -> Result:
         """Run a program to its end; ProgramError if it fails and `check` is set."""
         process = self.spawn(argv)
-        errors = []
+        errors: list[bytes] = []
         workers = [
             threading.Thread(target=_feed, args=(process.stdio, stdin), daemon=True),
             threading.Thread(target=lambda: errors.append(drain(process.stderr)), daemon=True),
@@ -74,16 +99,21 @@ class Programs:
         return self.run(["cat", path]).out
 
 
-class LocalProgram(subprocess.Popen):
-    """A program on this machine, whose stdio and stderr are sockets here."""
+class LocalProgram:
+    """A Program on this machine."""
 
     def __init__(self, argv: list[str]):
-        stdio, stdio_inside = socket.socketpair()
-        stderr, stderr_inside = socket.socketpair()
-        with stdio_inside as both, stderr_inside as errors:
-            super().__init__(argv, stdin=both, stdout=both, stderr=errors)
-        self.stdio = stdio
-        self.stderr = stderr
+        self.stdio, stdio_inside = socket.socketpair()
+        self.stderr, stderr_inside = socket.socketpair()
+        with stdio_inside, stderr_inside:
+            both, errors = stdio_inside.fileno(), stderr_inside.fileno()
+            self._process = subprocess.Popen(argv, stdin=both, stdout=both, stderr=errors)
+        self.pid = self._process.pid
+        self.poll = self._process.poll
+        self.wait = self._process.wait
+        self.send_signal = self._process.send_signal
+        self.terminate = self._process.terminate
+        self.kill = self._process.kill
 
     def close(self) -> None:
         """Kill it if it runs, and give its sockets back."""
@@ -107,6 +137,12 @@ class LocalPrograms(Programs):
 
     def get(self, path: str) -> bytes:
         return Path(path).read_bytes()
+
+
+def pipe(stream: IO[AnyStr] | None) -> IO[AnyStr]:
+    """A pipe that Popen was asked for, which its type cannot say."""
+    assert stream is not None
+    return stream
 
 
 def drain(sock: socket.socket) -> bytes:

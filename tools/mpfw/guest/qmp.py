@@ -4,8 +4,25 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from qemu.qmp import QMPClient
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A client and the thread whose loop it lives in."""
+
+    client: QMPClient
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+
+    def run(self, coroutine: Coroutine[Any, Any, Answer], timeout: float) -> Answer:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
 
 
 class Qmp:
@@ -13,39 +30,36 @@ class Qmp:
 
     def __init__(self, stream: socket.socket):
         self._stream = stream
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: QMPClient | None = None
+        self._session: _Session | None = None
 
-    def __call__(self, command: str, timeout: float = 10, **arguments):
+    def __call__(self, command: str, timeout: float = 10, **arguments: object) -> Any:
         """Execute a command (underscores for hyphens are not translated); its return value.
 
         Raises qemu.qmp.ExecuteError with QEMU's message, TimeoutError.
         """
-        if self._client is None:
-            self._connect(timeout)
-        return self._run(self._client.execute(command, arguments or None), timeout)
+        if self._session is None:
+            self._session = self._connect(timeout)
+        client = self._session.client
+        return self._session.run(client.execute(command, arguments or None), timeout)
 
     def close(self) -> None:
         """End the session, if there is one."""
-        if self._client is None:
+        session, self._session = self._session, None
+        if session is None:
             self._stream.close()
             return
         try:
-            self._run(self._client.disconnect(), 5)
+            session.run(session.client.disconnect(), 5)
         except Exception:
             pass  # QEMU is going away as well, and which of its deaths this is does not matter
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._client = None
+        session.loop.call_soon_threadsafe(session.loop.stop)
+        session.thread.join()
+        session.loop.close()
 
-    def _connect(self, timeout: float) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="qmp")
-        self._thread.start()
-        client = QMPClient("mpfw")
-        self._run(client.connect(self._stream), timeout)
-        self._client = client
-
-    def _run(self, coroutine, timeout: float):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+    def _connect(self, timeout: float) -> _Session:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True, name="qmp")
+        thread.start()
+        session = _Session(QMPClient("mpfw"), loop, thread)
+        session.run(session.client.connect(self._stream), timeout)
+        return session

@@ -2,6 +2,7 @@
 """`mpfw smoke`: boot a ready image, wait for READY, have one connection echoed. For other CIs."""
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ SIZE = 1 << 20
 @click.argument("image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for READY.")
-def smoke(image, kind, timeout):
+def smoke(image: Path, kind: str, timeout: float) -> None:
     """Boot IMAGE and have a mebibyte echoed; exit 0 if it came back as it was sent."""
     with local_host(kind).guest(Machine(image=image)) as guest:
         try:
@@ -34,7 +35,7 @@ def smoke(image, kind, timeout):
         print(f"READY after {ready:.0f} ms; {SIZE} bytes echoed in {elapsed * 1000:.0f} ms")
 
 
-def echo(connection, data: bytes, chunk: int = 16384) -> bool:
+def echo(connection: socket.socket, data: bytes, chunk: int = 16384) -> bool:
     """Send `data` in chunks, read each back; whether all of it came back unchanged."""
     with connection:
         connection.settimeout(10)

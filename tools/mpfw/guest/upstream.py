@@ -5,6 +5,7 @@ The firmware is tested over a terminal that is its serial port; the unix port fr
 gives the numbers to compare with.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from mpfw.guest.machine import Machine
 
 DIRECTORIES = "basics extmod float import io micropython misc stress unicode inlineasm".split()
 # Upstream sends native code to a target only as .mpy.
-MODES = {
+MODES: dict[str, list[str]] = {
     "plain": [],
     "via-mpy": ["--via-mpy"],
     "native": ["--via-mpy", "--emit", "native"],
@@ -125,7 +126,7 @@ def run_suite(
         return _parse(log.read(), results / "_results.json")
 
 
-def outdated(version: tuple[int, ...] = sys.version_info) -> list[str]:
+def outdated(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> list[str]:
     """Patterns of the tests whose expected output this version of CPython no longer gives."""
     return [
         pattern
@@ -164,16 +165,19 @@ def differences(results: Path, lines: int = 60) -> str:
 
 
 def build_unix_port(source: Path) -> Path:
-    """The unix port of `source`, built under build/; returns the program."""
-    build = paths.BUILD / "upstream/unix"
+    """The unix port of `source`, built under build/ by one caller at a time; the program."""
+    place = paths.BUILD / "upstream/unix"
     manifest = paths.ROOT / "tests/upstream/unix_manifest.py"
     without = [f"MICROPY_PY_{name}=0" for name in ("FFI", "SSL", "BTREE")]
     command = ["make", "-s", "-C", str(source / "ports/unix"), f"-j{os.cpu_count()}"]
-    command += [f"BUILD={build}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
+    command += [f"BUILD={place}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
     # -w: upstream makes errors of warnings, and newer compilers know more of them.
     command += [f"MICROPY_MPYCROSS={MPY_CROSS}", "CFLAGS_EXTRA=-w"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return build / "micropython"
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return place / "micropython"
 
 
 def run_unix(source: Path, mode: str) -> Totals:
@@ -219,14 +223,20 @@ def source_tree() -> Path:
 
 
 @click.group()
-def upstream():
+def upstream() -> None:
     """Run MicroPython's own test suite."""
+
+
+@upstream.command()
+def build() -> None:
+    """Build the unix port, which unit tests run as well; print where it is."""
+    print(build_unix_port(source_tree()))
 
 
 @upstream.command()
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--mode", type=click.Choice(sorted(MODES)), default="plain", show_default=True)
-def run(image, mode):
+def run(image: Path, mode: str) -> None:
     """Run it on the firmware in one mode; show what failed."""
     results = RESULTS / f"firmware-{mode}"
     with Guest(Machine(image=image), console="pty") as guest:
@@ -238,12 +248,12 @@ def run(image, mode):
 
 @upstream.command()
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
-def totals(image):
+def totals(image: Path) -> None:
     """Run it on the firmware and on the unix port in every mode; print a Markdown table."""
     source = source_tree()
     build_unix_port(source)
 
-    def on_firmware(mode):
+    def on_firmware(mode: str) -> Totals:
         with Guest(Machine(image=image), console="pty") as guest:
             return run_firmware(source, mode, guest, RESULTS / f"firmware-{mode}")
 

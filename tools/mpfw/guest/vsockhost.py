@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The host's side of a guest's vsock device, whichever carries it (DESIGN.md section 5).
+"""The host's side of a guest's vsock device, whichever carries it.
 
 `dial` and `listen` hide the device: the kernel's AF_VSOCK, or the vhost-device-vsock daemon, whose
 host programs use Unix sockets. Each gives ordinary connected sockets.
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from mpfw.build import deps
 
@@ -120,10 +121,12 @@ class VhostUserVsock(VsockHost):
     kind = "vhost-user"
     shares_memory = True
 
-    def __init__(self, cid=GUEST_CID, device_options="", tx_buffer_size: int | None = None):
+    def __init__(
+        self, cid: int = GUEST_CID, device_options: str = "", tx_buffer_size: int | None = None
+    ):
         super().__init__(cid, device_options)
         self.tx_buffer_size = tx_buffer_size
-        self._daemon: subprocess.Popen | None = None
+        self._daemon: subprocess.Popen[bytes] | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -196,7 +199,7 @@ class VhostUserVsock(VsockHost):
         return f"UNIX-LISTEN:{self._path}_{port},unlink-early"
 
 
-KINDS = {host.kind: host for host in (KernelVsock, VhostUserVsock)}
+KINDS: dict[str, type[VsockHost]] = {host.kind: host for host in (KernelVsock, VhostUserVsock)}
 
 
 def kernel_device_usable() -> bool:
@@ -217,7 +220,7 @@ def pick_kind(kind: str = "auto") -> str:
     return kind
 
 
-def pick(kind: str = "auto", **options) -> VsockHost:
+def pick(kind: str = "auto", **options: Any) -> VsockHost:
     """The host's side of a vsock device of the kind named."""
     return KINDS[pick_kind(kind)](**options)
 
@@ -228,7 +231,7 @@ def daemon_program() -> str:
     return str(place if place.is_file() else place / "usr/bin/vhost-device-vsock")
 
 
-def _listener(family: int, address, backlog: int) -> socket.socket:
+def _listener(family: int, address: str | tuple[int, int], backlog: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.bind(address)

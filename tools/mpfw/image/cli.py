@@ -39,12 +39,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @click.group()
-def image():
+def image() -> None:
     """Build, inspect and verify the flash image."""
 
 
-def _path(**kwargs):
-    return click.Path(path_type=Path, dir_okay=False, **kwargs)
+def _path() -> click.Path:
+    return click.Path(path_type=Path, dir_okay=False)
 
 
 @image.command()
@@ -57,7 +57,7 @@ def _path(**kwargs):
     help="Your own Python: a directory, or a ROMFS image. Without it the app volume is empty.",
 )
 @click.option("-o", "--output", type=_path(), default=IMAGE, help="The image to write.")
-def build(reset_vector, ipl, payload, app, output):
+def build(reset_vector: Path, ipl: Path, payload: Path, app: Path | None, output: Path) -> None:
     """Build an image from its parts (by default those that `make` has built)."""
     try:
         parts = image_build.Parts(
@@ -79,7 +79,7 @@ def build(reset_vector, ipl, payload, app, output):
 @image.command()
 @click.argument("path", type=_path(), default=IMAGE)
 @click.option("--json", "as_json", is_flag=True, help="The same for machines.")
-def inspect(path, as_json):
+def inspect(path: Path, as_json: bool) -> None:
     """Show an image's volumes, files, sections, sizes and free space."""
     try:
         report = image_inspect.inspect(layout.load(), _read(path, "image"))
@@ -90,7 +90,7 @@ def inspect(path, as_json):
 
 @image.command()
 @click.argument("path", type=_path(), default=IMAGE)
-def verify(path):
+def verify(path: Path) -> None:
     """Check every byte of an image; exits with 1 and a line per finding if it is damaged."""
     findings = image_verify.verify(layout.load(), _read(path, "image"))
     for name, finding in findings:

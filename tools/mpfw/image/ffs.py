@@ -103,7 +103,7 @@ def file(kind: int, name: uuid.UUID, body: bytes) -> bytes:
     header.Checksum = -sum8(header.serialize()) & 0xFF
     header.Checksum |= (-sum8(body) & 0xFF) << 8
     header.State = FILE_STATE_VALID
-    return header.serialize() + body
+    return bytes(header.serialize()) + body
 
 
 def pad_file(size: int) -> bytes:
@@ -127,7 +127,7 @@ def volume_header(file_system: uuid.UUID, size: int, block_size: int) -> bytes:
     header.Blockmap0 = size // block_size | block_size << 32
     header.Blockmap1 = 0
     header.Checksum = -sum16(header.serialize()) & 0xFFFF
-    return header.serialize()
+    return bytes(header.serialize())
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 """What is in an image: volumes, files, sections, segments, and how much room is left."""
 
+from typing import Any
+
 from mpfw.image import ImageError, elf, ffs
 from mpfw.image.layout import Layout
-from mpfw.image.parse import File, Volume
+from mpfw.image.parse import File, Section, Volume
 from mpfw.image.verify import parse, verify
 
+Report = dict[str, Any]  # plain values, as JSON has them
 
-def _section(layout: Layout, section) -> dict:
+
+def _section(layout: Layout, section: Section) -> Report:
     return {
         "type": ffs.SECTION_TYPES.get(section.kind, f"{section.kind:#04x}"),
         "offset": section.offset,
@@ -16,7 +20,7 @@ def _section(layout: Layout, section) -> dict:
     }
 
 
-def _file(layout: Layout, file: File) -> dict:
+def _file(layout: Layout, file: File) -> Report:
     return {
         "guid": str(file.name),
         "name": file.label,
@@ -33,7 +37,7 @@ def _used(volume: Volume) -> int:
     return volume.size - volume.free - pads
 
 
-def _volume(layout: Layout, name: str, volume: Volume) -> dict:
+def _volume(layout: Layout, name: str, volume: Volume) -> Report:
     return {
         "name": name,
         "offset": volume.offset,
@@ -45,14 +49,14 @@ def _volume(layout: Layout, name: str, volume: Volume) -> dict:
     }
 
 
-def _payload(layout: Layout, main: Volume) -> dict | None:
+def _payload(layout: Layout, main: Volume) -> Report | None:
     file = main.file(layout.volumes["main"].file)
     section = file and file.section(ffs.SECTION_RAW)
     if not section:
         return None
     limit = layout.payload["file_limit"]
     size = len(section.data)
-    report = {"size": size, "limit": limit, "free": limit - size}
+    report: Report = {"size": size, "limit": limit, "free": limit - size}
     try:
         program = elf.read(section.data)
     except ImageError:
@@ -65,7 +69,7 @@ def _payload(layout: Layout, main: Volume) -> dict | None:
     return report
 
 
-def inspect(layout: Layout, image: bytes) -> dict:
+def inspect(layout: Layout, image: bytes) -> Report:
     """The image as a dictionary of plain values; sizes, offsets and addresses in bytes."""
     volumes = parse(layout, image)
     return {
@@ -77,14 +81,14 @@ def inspect(layout: Layout, image: bytes) -> dict:
     }
 
 
-def summary(report: dict) -> str:
+def summary(report: Report) -> str:
     """One line: how full the payload's budget and the volumes are."""
     volumes = [f"{v['name']} volume {v['used']} of {v['size']}" for v in report["volumes"]]
     payload = report["payload"]
     return f"payload {payload['size']} of {payload['limit']} bytes; " + ", ".join(volumes)
 
 
-def as_text(report: dict) -> str:
+def as_text(report: Report) -> str:
     """The dictionary of inspect() for people."""
     lines = [f"image: {report['size']} bytes at {report['address']:#x}"]
     for volume in report["volumes"]:

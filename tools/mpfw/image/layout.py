@@ -11,8 +11,10 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpfw import paths
+
 FOUR_GIB = 1 << 32
-LAYOUT_FILE = Path(__file__).resolve().parents[3] / "firmware" / "layout.toml"
+LAYOUT_FILE = paths.ROOT / "firmware" / "layout.toml"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def load(path: Path = LAYOUT_FILE) -> Layout:
     with open(path, "rb") as file:
         data = tomllib.load(file)
     flash_size, block_size = data["flash"]["size"], data["flash"]["block_size"]
-    volumes, offset = {}, 0
+    volumes: dict[str, Volume] = {}
+    offset = 0
     for name, entry in data["volumes"].items():
         if entry["size"] % block_size:
             raise ValueError(f"{path}: volume {name} is not a whole number of blocks")

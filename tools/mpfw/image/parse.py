@@ -25,7 +25,7 @@ class Finding:
     part: str
     message: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.offset:#08x}: {self.part}: {self.message}"
 
 

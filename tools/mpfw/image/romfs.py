@@ -7,7 +7,7 @@ from mpremote.romfs import VfsRomWriter
 
 from mpfw.image import ImageError
 
-MAGIC = VfsRomWriter.ROMFS_HEADER
+MAGIC: bytes = VfsRomWriter.ROMFS_HEADER
 
 
 def _add_directory(writer: VfsRomWriter, directory: Path) -> None:
@@ -31,7 +31,7 @@ def load(source: Path) -> bytes:
     if source.is_dir():
         writer = VfsRomWriter()
         _add_directory(writer, source)
-        return writer.finalise()
+        return bytes(writer.finalise())
     data = source.read_bytes()
     if not data.startswith(MAGIC):
         raise ImageError(f"{source}: neither a directory nor a ROMFS image")

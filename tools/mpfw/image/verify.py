@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Is an image whole? Every byte is either covered by a checksum or has only one right value."""
 
+import uuid
+
 from mpfw.image import ImageError, elf, ffs, romfs, te
 from mpfw.image.layout import FOUR_GIB, Layout
-from mpfw.image.parse import File, Finding, Volume, parse_volume
+from mpfw.image.parse import File, Finding, Section, Volume, parse_volume
 
 RESET_OFFSET_FROM_END = 16
 JMP_NEAR = 0xE9
@@ -21,59 +23,58 @@ def parse(layout: Layout, image: bytes) -> dict[str, Volume]:
     }
 
 
-def _expect_file(layout: Layout, name: str, volume: Volume, kind: int) -> File | None:
-    guid = layout.volumes[name].file
+def _expect(
+    guid: uuid.UUID, volume: Volume, kind: int, inside: int
+) -> tuple[File, Section] | None:
+    """The volume's file and that file's section of the kind `inside`, or a finding."""
     file = volume.file(guid)
     if file is None or file.kind != kind:
         volume.findings.append(
             Finding(volume.offset, "files", f"no {ffs.FILE_TYPES[kind]} file {guid}")
         )
         return None
-    return file
-
-
-def _expect_section(volume: Volume, file: File, kind: int) -> bytes | None:
-    section = file.section(kind)
+    section = file.section(inside)
     if section is None:
-        what = f"file {file.label} has no {ffs.SECTION_TYPES[kind]} section"
+        what = f"file {file.label} has no {ffs.SECTION_TYPES[inside]} section"
         volume.findings.append(Finding(file.offset, "file sections", what))
         return None
-    return section.data
+    return file, section
 
 
 def _check_app(layout: Layout, volume: Volume) -> None:
     if not volume.files:
         return
-    file = _expect_file(layout, "app", volume, ffs.FILE_FREEFORM)
-    data = file and _expect_section(volume, file, ffs.SECTION_RAW)
-    if data is not None and not data.startswith(romfs.MAGIC):
+    found = _expect(layout.volumes["app"].file, volume, ffs.FILE_FREEFORM, ffs.SECTION_RAW)
+    if found is None:
+        return
+    file, section = found
+    if not section.data.startswith(romfs.MAGIC):
         volume.findings.append(Finding(file.offset, "app file", "not a ROMFS image"))
 
 
 def _check_main(layout: Layout, volume: Volume) -> None:
-    file = _expect_file(layout, "main", volume, ffs.FILE_FREEFORM)
-    data = file and _expect_section(volume, file, ffs.SECTION_RAW)
-    if data is None:
+    found = _expect(layout.volumes["main"].file, volume, ffs.FILE_FREEFORM, ffs.SECTION_RAW)
+    if found is None:
         return
+    file, section = found
     try:
-        elf.check_payload(data, layout.payload["base"])
+        elf.check_payload(section.data, layout.payload["base"])
     except ImageError as error:
         part, _, message = str(error).partition(": ")
         volume.findings.append(Finding(file.offset, part, message))
 
 
 def _check_ipl(layout: Layout, volume: Volume) -> None:
-    file = _expect_file(layout, "boot", volume, ffs.FILE_SECURITY_CORE)
-    data = file and _expect_section(volume, file, ffs.SECTION_TE)
-    if data is None:
+    found = _expect(layout.volumes["boot"].file, volume, ffs.FILE_SECURITY_CORE, ffs.SECTION_TE)
+    if found is None:
         return
+    file, section = found
     try:
-        code = te.read(data)
+        code = te.read(section.data)
     except ImageError as error:
         part, _, message = str(error).partition(": ")
         volume.findings.append(Finding(file.offset, part, message))
         return
-    section = file.section(ffs.SECTION_TE)
     lies_at = layout.flash_base + section.offset + ffs.SECTION_HEADER_SIZE + code.code_offset
     if not code.entry == code.code_address == lies_at == layout.ipl_entry:
         message = f"code at {lies_at:#x}, linked at {code.code_address:#x}, entry {code.entry:#x}"

@@ -10,11 +10,13 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.programs import ProgramError, Programs
 from mpfw.guest.vsockhost import KernelVsock
+from mpfw.lab.image import LabImage
 from mpfw.lab.lab import Lab, LabError, Process
 
 _SILENCE = 30  # seconds that a booting guest may say nothing
@@ -26,7 +28,7 @@ class LabHost(Programs):
 
     kind = "lab"
 
-    def __init__(self, accel: str = "kvm", image=None):
+    def __init__(self, accel: str = "kvm", image: LabImage | None = None):
         """`accel`: what guests run under, "kvm" (with -cpu host) or "tcg", unless they say."""
         self.accel = accel
         self.notes: list[str] = []  # what the lab is, then retries: for a report at the end
@@ -46,12 +48,18 @@ class LabHost(Programs):
             self.notes += [f"the lab did not boot at once: {why}" for why in self._lab.retries]
         return self._lab
 
-    def guest(self, machine: Machine, vsock: bool = True, console: str = "socket", **options):
+    def guest(
+        self, machine: Machine, vsock: bool = True, console: str = "socket", **options: Any
+    ) -> "LabGuest":
         """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=self._bring(machine.image))
-        return LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        flash = machine.image
+        inside = flash and self._bring(flash)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
+        guest = LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        guest.flash = flash
+        return guest
 
     def spawn(self, argv: list[str]) -> Process:
         return self.lab.spawn(argv)
@@ -76,7 +84,7 @@ class LabHost(Programs):
     def __enter__(self) -> "LabHost":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -85,7 +93,7 @@ class LabVsock(KernelVsock):
 
     kind = "lab"
 
-    def __init__(self, lab: Lab, **options):
+    def __init__(self, lab: Lab, **options: Any):
         super().__init__(**options)
         self.lab = lab
 
@@ -105,6 +113,7 @@ class LabGuest(Guest):
         super().__init__(machine, vsock)
         self.host = host
         self.lab = host.lab
+        self._program: Process | None = None
 
     def __enter__(self) -> "LabGuest":
         """Start it; once more if its serial port stays silent, as nested ones rarely do."""
@@ -130,13 +139,14 @@ class LabGuest(Guest):
         self._passed[number] = theirs
         return ours, number
 
-    def _launch(self) -> None:
+    def _launch(self) -> Process:
         self.lab.run(["mkdir", str(self.directory)])
         for path in self.directory.iterdir():
             self.lab.put(str(path), path.read_bytes())
         log = ["sh", "-c", f'exec "$0" "$@" >{self.directory}/qemu.log 2>&1']
-        self.process = self.lab.spawn([*log, *self.command], fds=self._passed)
+        self._program = self.lab.spawn([*log, *self.command], fds=self._passed)
         self._passed.clear()  # the lab has them now
+        return self._program
 
     def debugcon(self) -> str:
         return self._text("debugcon.log")
@@ -156,8 +166,8 @@ class LabGuest(Guest):
 
     def close(self) -> None:
         super().close()
-        if self.process is not None:
-            self.process.close()
+        if self._program is not None:
+            self._program.close()
         if self.lab.failure is None:
             self.lab.run(["rm", "-rf", str(self.directory)])
 

@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
+from typing import IO
 
 # Where /bin and so on lead: packages of older suites still have files there.
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
@@ -26,7 +27,7 @@ def unpack(archives: list[Path], root: Path) -> None:
             ["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE
         ) as reader:
             # --keep-directory-symlink: a package's own /lib must not replace the link.
-            command = ["tar", "-x", "-C", root, "--keep-directory-symlink", "--no-same-owner"]
+            command = ["tar", "-x", "-C", str(root), "--keep-directory-symlink", "--no-same-owner"]
             subprocess.run(command, stdin=reader.stdout, check=True)
         if reader.returncode != 0:
             raise subprocess.CalledProcessError(reader.returncode, reader.args)
@@ -51,7 +52,7 @@ def add_modules(root: Path, wanted: list[str], cpio: "Cpio", place: str) -> None
     """
     files = root.glob("usr/lib/modules/*/**/*.ko*")
     by_name = {path.name.split(".ko")[0].replace("-", "_"): path for path in files}
-    order = []
+    order: list[str] = []
 
     def add(name: str) -> None:
         name = name.replace("-", "_")
@@ -74,10 +75,10 @@ def add_modules(root: Path, wanted: list[str], cpio: "Cpio", place: str) -> None
 class Cpio:
     """Writes a cpio archive in the "newc" form (Linux, initramfs buffer format)."""
 
-    def __init__(self, file):
+    def __init__(self, file: IO[bytes]):
         self._file = file
         self._inode = 0
-        self._made = set()
+        self._made: set[str] = set()
 
     def directory(self, name: str) -> None:
         self._entry(name, stat.S_IFDIR | 0o755)
@@ -102,7 +103,9 @@ class Cpio:
         """Close the archive; another one may follow it in the same file."""
         self._entry("TRAILER!!!", 0)
 
-    def _entry(self, name: str, mode: int, data: bytes = b"", device=(0, 0)) -> None:
+    def _entry(
+        self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)
+    ) -> None:
         for parent in reversed(Path(name).parents[:-1]):
             if str(parent) not in self._made:
                 self._made.add(str(parent))

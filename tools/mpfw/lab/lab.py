@@ -16,7 +16,10 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 from mpfw.guest.programs import Programs
 from mpfw.lab import image as lab_image
@@ -35,6 +38,9 @@ _APPEND = (
 )
 
 
+Answer = tuple[mux.Stream, dict[str, Any]]  # a stream inside, what the agent answered
+
+
 class LabError(Exception):
     """The lab guest did not do what was asked; the message has its console's last lines."""
 
@@ -49,13 +55,13 @@ class Process:
         self._lab = lab
         self.args = argv
         self.pid = 0
-        self._stream = None
+        self._stream: mux.Stream | None = None
         self._ended = threading.Event()
-        self._code = None
+        self._code: int | None = None
         self.stdio = stdio
         self.stderr = stderr
 
-    def event(self, what: dict) -> None:
+    def event(self, what: dict[str, Any]) -> None:
         """What the agent tells of it: that it has ended."""
         self._code = what["exit"]
         self._ended.set()
@@ -72,18 +78,22 @@ class Process:
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code once it has ended; subprocess.TimeoutExpired after `timeout` seconds."""
-        if not self._ended.wait(timeout):
-            raise subprocess.TimeoutExpired(self.args, timeout)
+        self._ended.wait(timeout)
+        if self._code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         return self._code
 
     def send_signal(self, number: int) -> None:
         """Send it a signal; nothing happens if it has ended."""
-        self._lab.post(lambda: self._stream.event(signal=int(number)))
+        if self._stream is not None:
+            self._lab.post(partial(self._stream.event, signal=int(number)))
 
     def terminate(self) -> None:
+        """Send it SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """Send it SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
@@ -100,7 +110,7 @@ class Listener(socket.socket):
     def __init__(self, path: Path, backlog: int):
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
         self._path = path
-        self.on_close = None
+        self.on_close: Callable[[], object] | None = None
         self.bind(str(path))
         self.listen(backlog)
 
@@ -116,6 +126,7 @@ class Listener(socket.socket):
         return sock
 
     def close(self) -> None:
+        """Stop listening, inside as well."""
         if self.fileno() >= 0:
             self._path.unlink(missing_ok=True)
             if self.on_close is not None:
@@ -129,14 +140,17 @@ class Lab(Programs):
     def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
         """`memory` in MiB: what guests inside get, their files and about 300 MiB of its own."""
         self.image = image or lab_image.provide()
-        self.retries = []  # why earlier attempts to boot failed: for reports
+        self.retries: list[str] = []  # why earlier attempts to boot failed: for reports
         self._cpu = cpu
         self._memory = memory
         self._directory = Path(tempfile.mkdtemp(prefix="mpfw-lab-"))
         self._listeners = 0
-        self._posted = deque()
+        self._posted: deque[Callable[[], object]] = deque()
         self._wake, self._woken = socket.socketpair()
-        self._qemu = self._thread = self.mux = self.failure = None
+        self._qemu: subprocess.Popen[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self.mux: mux.Mux  # from _start() on
+        self.failure: Exception | None = None  # why the lab has ended
         try:
             self._boot()
         except BaseException:
@@ -146,7 +160,7 @@ class Lab(Programs):
     def __enter__(self) -> "Lab":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # Programs (files come with them)
@@ -162,12 +176,12 @@ class Lab(Programs):
         stderr, stderr_inside = socket.socketpair()
         process = Process(self, argv, stdio, stderr)
 
-        def bridge(sock):
+        def bridge(sock: socket.socket) -> int:
             number = self.mux.reserve()
             self.mux.add(number).attach(sock)
             return number
 
-        def request():
+        def request() -> mux.Stream:
             asked = {"op": "exec", "argv": argv, "env": env, "stdio": bridge(stdio_inside)}
             others = {number: bridge(sock) for number, sock in (fds or {}).items()}
             return self.mux.open({**asked, "stderr": bridge(stderr_inside), "fds": others})
@@ -189,7 +203,7 @@ class Lab(Programs):
         sock.connect(str(self._directory / "console"))
         return sock
 
-    def connect(self, *where) -> socket.socket:
+    def connect(self, *where: str | int) -> socket.socket:
         """A socket joined to ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
         ours, theirs = socket.socketpair()
         try:
@@ -199,12 +213,12 @@ class Lab(Programs):
             raise
         return ours
 
-    def listen(self, *where, backlog: int = 128) -> Listener:
+    def listen(self, *where: str | int, backlog: int = 128) -> Listener:
         """Listen on ("vsock", cid, port) or ("unix", path) inside; OSError as there."""
         self._listeners += 1
         listener = Listener(self._directory / f"listen-{self._listeners}", backlog)
 
-        def arrived(event):
+        def arrived(event: dict[str, Any]) -> None:
             stream = self.mux.add(event["stream"])
             connection = listener.connection()
             if connection is None:
@@ -221,19 +235,25 @@ class Lab(Programs):
         listener.on_close = lambda: self.post(stream.close)
         return listener
 
-    def post(self, function) -> None:
+    def post(self, function: Callable[[], object]) -> None:
         """Have the mux's thread call function()."""
         self._posted.append(function)
         self._wake.send(b"x")
 
-    def _ask(self, opening, on_event=None, bridge: socket.socket | None = None, on_close=None):
+    def _ask(
+        self,
+        opening: Callable[[], mux.Stream],
+        on_event: Callable[[dict[str, Any]], object] | None = None,
+        bridge: socket.socket | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> Answer:
         """Open a stream on the mux's thread and wait: (stream, the agent's answer)."""
-        answers = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
 
-        def opened():
+        def opened() -> None:
             stream = opening()
 
-            def answered(answer):
+            def answered(answer: dict[str, Any]) -> None:
                 if bridge is not None and "errno" not in answer:
                     stream.attach(bridge)
                 answers.put((stream, answer))
@@ -250,7 +270,7 @@ class Lab(Programs):
             raise OSError(answer["errno"], answer["error"])
         return stream, answer
 
-    def _await(self, answers: queue.SimpleQueue, timeout: float = 60):
+    def _await(self, answers: "queue.SimpleQueue[Answer]", timeout: float = 60) -> Answer:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
@@ -320,7 +340,7 @@ class Lab(Programs):
         for stream in list(self.mux.streams.values()):
             stream.abandon()
 
-    def _run_posted(self, _events) -> None:
+    def _run_posted(self, _events: int) -> None:
         self._woken.recv(4096)
         while self._posted:
             self._posted.popleft()()
@@ -348,7 +368,7 @@ class Lab(Programs):
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _add_ours(file) -> None:
+def _add_ours(file: IO[bytes]) -> None:
     """Append the archive of our own files."""
     cpio = Cpio(file)
     cpio.file("init", (LAB / "init").read_bytes(), 0o755)

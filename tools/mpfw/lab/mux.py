@@ -10,6 +10,8 @@ request -> REPLY; then DATA and WINDOW both ways; EOF ends one direction, CLOSE 
 JSON that belongs to no direction (an exit code, a new connection).
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -17,6 +19,16 @@ import select
 import selectors
 import socket
 import struct
+
+# What only the checker needs is not imported: in the lab each import costs.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Message: TypeAlias = dict[str, Any]  # JSON of CALL, REPLY and EVENT
+    Local: TypeAlias = int | socket.socket  # what a selector watches
+    Ready: TypeAlias = Callable[[int], object]  # called with the selector's events
 
 CALL, REPLY, DATA, WINDOW, EOF, CLOSE, EVENT = range(1, 8)
 
@@ -30,11 +42,13 @@ _FATAL_WRITE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 class Stream:
     """One stream and its local end, a non-blocking socket (None: nothing to bridge yet)."""
 
-    def __init__(self, mux, number):
+    def __init__(self, mux: Mux, number: int):
         self.mux = mux
         self.number = number
-        self.sock = None
-        self.on_reply = self.on_event = self.on_close = None
+        self.sock: socket.socket | None = None
+        self.on_reply: Callable[[Message], object] | None = None
+        self.on_event: Callable[[Message], object] | None = None
+        self.on_close: Callable[[], object] | None = None
         self._credit = _CREDIT  # what the peer lets us send
         self._owed = 0  # what we took from the peer and have not told it
         self._out = bytearray()  # from the peer, not yet written to sock
@@ -43,33 +57,33 @@ class Stream:
         self._closing = False  # the peer sent CLOSE: close once _out is empty
         self._interest = 0
 
-    def attach(self, sock):
+    def attach(self, sock: socket.socket) -> None:
         """Bridge the stream to `sock`, which now belongs to the stream."""
         sock.setblocking(False)
         self.sock = sock
         self._flush()
         self.update()
 
-    def send(self, kind, payload=b""):
+    def send(self, kind: int, payload: bytes = b"") -> None:
         self.mux.send(kind, self.number, payload)
 
-    def reply(self, **answer):
+    def reply(self, **answer: Any) -> None:
         self.send(REPLY, json.dumps(answer).encode())
 
-    def event(self, **what):
+    def event(self, **what: Any) -> None:
         self.send(EVENT, json.dumps(what).encode())
 
-    def close(self):
+    def close(self) -> None:
         """End both directions here and at the peer."""
         if self.number in self.mux.streams:
             self.send(CLOSE)
             self._drop()
 
-    def abandon(self):
+    def abandon(self) -> None:
         """The link has gone: end here without a word to the peer."""
         self._drop()
 
-    def update(self):
+    def update(self) -> None:
         """Ask the selector for just what can make progress now."""
         if self.sock is None:
             return
@@ -82,16 +96,16 @@ class Stream:
             self.mux.watch(self.sock, self._interest, want, self._ready)
             self._interest = want
 
-    def _ready(self, events):
+    def _ready(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:  # an earlier callback may have ended us: sock is None
             self._flush()
         if events & selectors.EVENT_READ and self.sock is not None:
-            self._read()
+            self._read(self.sock)
         self.update()
 
-    def _read(self):
+    def _read(self, sock: socket.socket) -> None:
         try:
-            chunk = self.sock.recv(min(_CHUNK, self._credit))
+            chunk = sock.recv(min(_CHUNK, self._credit))
         except BlockingIOError:
             return
         except OSError:
@@ -102,19 +116,13 @@ class Stream:
             self.send(DATA, chunk)
             return
         self._reading = False
-        if self._hung_up():
+        if _hung_up(sock):
             self.close()
         else:
             self.send(EOF)
             self._flush()
 
-    def _hung_up(self):
-        """True if the local peer has closed altogether, not only its sending direction."""
-        poll = select.poll()
-        poll.register(self.sock, 0)
-        return any(events & select.POLLHUP for _, events in poll.poll(0))
-
-    def _flush(self):
+    def _flush(self) -> None:
         while self._out and self.sock is not None:
             try:
                 count = self.sock.send(memoryview(self._out)[:_CHUNK])
@@ -140,7 +148,7 @@ class Stream:
             if not self._reading:  # both directions have ended, and the peer sees the same
                 self._drop()
 
-    def received(self, kind, payload):
+    def received(self, kind: int, payload: bytes) -> None:
         """A frame of this stream has arrived."""
         if kind == DATA:
             self._out += payload
@@ -161,7 +169,7 @@ class Stream:
             self.on_event(json.loads(payload))
         self.update()
 
-    def _drop(self):
+    def _drop(self) -> None:
         if self.mux.streams.pop(self.number, None) is None:
             return
         if self.sock is not None:
@@ -172,6 +180,13 @@ class Stream:
             self.on_close()
 
 
+def _hung_up(sock: socket.socket) -> bool:
+    """True if the local peer has closed altogether, not only its sending direction."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 class Mux:
     """The link: frames in, frames out, and the loop that moves them.
 
@@ -179,8 +194,13 @@ class Mux:
     can number new streams; on_call(stream, request) serves the peer's requests.
     """
 
-    def __init__(self, link, first, on_call=None):
-        self.streams = {}
+    def __init__(
+        self,
+        link: int,
+        first: int,
+        on_call: Callable[[Stream, Message], object] | None = None,
+    ):
+        self.streams: dict[int, Stream] = {}
         self.selector = selectors.DefaultSelector()
         self._link = link
         self._next = first
@@ -191,31 +211,34 @@ class Mux:
         self._interest = selectors.EVENT_READ
         self.selector.register(link, selectors.EVENT_READ, self._link_ready)
 
-    def open(self, request):
+    def open(self, request: Message) -> Stream:
         """A new stream, asked for by `request` (JSON-able); the answer comes to on_reply."""
         stream = self.add(self.reserve())
         stream.send(CALL, json.dumps(request).encode())
         return stream
 
-    def reserve(self):
+    def reserve(self) -> int:
         """A stream number that no one else will use."""
         number = self._next
         self._next += 2
         return number
 
-    def add(self, number):
+    def add(self, number: int) -> Stream:
+        """The stream of that number, which begins here."""
         stream = self.streams[number] = Stream(self, number)
         return stream
 
-    def send(self, kind, number, payload):
+    def send(self, kind: int, number: int, payload: bytes) -> None:
+        """Queue one frame for the peer."""
         self._out += _HEADER.pack(kind, number, len(payload))
         self._out += payload
         self._write()
 
-    def has_room(self):
+    def has_room(self) -> bool:
+        """Whether local descriptors may be read: the link does not hold too much already."""
         return len(self._out) < _LINK_HIGH
 
-    def watch(self, fileobj, before, after, callback):
+    def watch(self, fileobj: Local, before: int, after: int, callback: Ready | None) -> None:
         """Change what the selector watches for on fileobj from the events before to after."""
         if not after:
             if before:
@@ -225,12 +248,12 @@ class Mux:
         else:
             self.selector.register(fileobj, after, callback)
 
-    def step(self, timeout=None):
+    def step(self, timeout: float | None = None) -> None:
         """Wait for something to happen (seconds; None: for ever) and move what can move."""
         for key, events in self.selector.select(timeout):
             key.data(events)
 
-    def _write(self):
+    def _write(self) -> None:
         while self._out:
             try:
                 count = os.write(self._link, memoryview(self._out)[: 16 * _CHUNK])
@@ -246,7 +269,7 @@ class Mux:
             for stream in list(self.streams.values()):
                 stream.update()
 
-    def _link_ready(self, events):
+    def _link_ready(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._write()
         if not events & selectors.EVENT_READ:
@@ -262,7 +285,7 @@ class Mux:
             start = end
         del self._in[:start]
 
-    def _fill(self):
+    def _fill(self) -> None:
         """Read the link: a virtio-serial port gives a page at a time, so ask it often."""
         for _ in range(32):
             try:
@@ -273,8 +296,8 @@ class Mux:
                 raise EOFError("the other end of the link has gone")
             self._in += data
 
-    def _dispatch(self, kind, number, payload):
-        if kind == CALL:
+    def _dispatch(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == CALL and self._on_call is not None:
             self._on_call(self.add(number), json.loads(payload))
         elif number in self.streams:  # frames cross a CLOSE on the way: they are for nobody
             self.streams[number].received(kind, payload)

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from mpfw import paths
+from mpfw.guest.programs import Process
 from mpfw.lab import image as lab_image
 from mpfw.lab.lab import Lab
 
@@ -34,11 +35,16 @@ def lab(suite: str, image: Path) -> None:
         console = guest.console()
         shell = guest.spawn(["sh", "-c", _SHELL, "shell", *arguments])
         ended, wake = socket.socketpair()
-        threading.Thread(target=lambda: (shell.wait(), wake.close()), daemon=True).start()
+
+        def watch() -> None:
+            shell.wait()
+            wake.close()
+
+        threading.Thread(target=watch, daemon=True).start()
         sys.exit(_join_terminal(console, ended, shell))
 
 
-def _join_terminal(console: socket.socket, ended: socket.socket, shell) -> int:
+def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process) -> int:
     """Pass keys and text on until the shell has ended; its exit code."""
     keyboard = sys.stdin.fileno()
     saved = termios.tcgetattr(keyboard) if sys.stdin.isatty() else None

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A view of received bytes where the device put them: for programs that want no copy at all."""
 
-try:
-    import micropython
-    from uctypes import bytearray_at
-except ImportError:
-    from machine import bytearray_at
-
-    from .portable import micropython
+from portable import micropython
+from uctypes import bytearray_at
 
 
 class View:

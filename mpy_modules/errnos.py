@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Linux's errno numbers (asm-generic) that AF_VSOCK sockets give; `errno` lacks some of them."""
 
-from .layout import const
+from portable import const
 
 EPERM = const(1)
 EIO = const(5)

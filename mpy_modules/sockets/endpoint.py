@@ -1,58 +1,24 @@
 # SPDX-License-Identifier: MIT
 """The life of a socket: names, listening, connecting, ending; errors as Linux's AF_VSOCK gives.
 
-`socket.socket` derives from this and adds the moving of bytes.
+`data.socket` derives from this and adds the moving of bytes.
 """
 
 import io
 
+import errnos
 import machine
-import micropython
+from portable import const, micropython
+from vsock import control
+from vsock import words as w
+from vsock.stack import Listener
+from vsock.wait import deadline, left
 
-from . import connection as life
-from . import packet as wire
-from .errnos import (
-    EADDRNOTAVAIL,
-    EAFNOSUPPORT,
-    EAGAIN,
-    EALREADY,
-    EBADF,
-    EINPROGRESS,
-    EINVAL,
-    EISCONN,
-    ENETUNREACH,
-    ENODEV,
-    ENOTCONN,
-    ESOCKTNOSUPPORT,
-    ETIMEDOUT,
-)
-from .layout import const
-from .options import AF_VSOCK, Options, get_option, set_option
-from .stack import Listener
-from .wait import deadline, left
+from . import numbers as num
+from .options import Options, get_option, set_option
+from .types import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, STREAM, of
 
-SOCK_STREAM = const(1)
-SOCK_DGRAM = const(2)
-SOCK_SEQPACKET = const(5)
-SOCK_NONBLOCK = const(0x800)
-SOCK_CLOEXEC = const(0x80000)
-
-_ANY = const(0xFFFFFFFF)  # VMADDR_CID_ANY and VMADDR_PORT_ANY
-
-POLLIN = const(0x001)
-POLLOUT = const(0x004)
-POLLERR = const(0x008)
-POLLHUP = const(0x010)
-POLLNVAL = const(0x020)
-POLLRDHUP = const(0x2000)
-
-# What a socket is. CONNECTING stays after a failed non-blocking connect, as on Linux.
-_UNCONNECTED = const(0)
-_LISTENING = const(1)
-_CONNECTING = const(2)
-_CONNECTED = const(3)
-
-_IOCTL_FLUSH = const(1)
+_IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
 _IOCTL_POLL = const(3)
 _IOCTL_CLOSE = const(4)
 
@@ -62,14 +28,15 @@ class timeout(OSError):
 
 
 def timed_out():
-    return timeout(ETIMEDOUT, "timed out")
+    return timeout(errnos.ETIMEDOUT, "timed out")
 
 
 class Endpoint(io.IOBase):
     """A socket without its data."""
 
     # What most sockets never change stands here: an object's own attribute costs 1 us to make.
-    family = AF_VSOCK
+    family = num.AF_VSOCK
+    kind = STREAM  # its SocketType
     proto = 0
     _name = None  # (cid, port) once bound
     _holds = False  # our close gives the port back
@@ -80,27 +47,25 @@ class Endpoint(io.IOBase):
 
     @micropython.native
     def __init__(self, stack, family, kind, timeout):
-        if family != AF_VSOCK:
-            raise OSError(EAFNOSUPPORT)
+        if family != num.AF_VSOCK:
+            raise OSError(errnos.EAFNOSUPPORT)
         if kind != SOCK_STREAM:
             if kind & SOCK_NONBLOCK:
                 timeout = 0
-            kind = _known(kind)
-        self.type = kind
+            self.kind = of(kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+        self.type = self.kind.number
         self.options = Options()
         self.endpoint = None  # Connection or Listener
         self.connection = None  # the Connection, or None
         self._stack = stack
         self._timeout = timeout
-        self._state = _UNCONNECTED
+        self._state = num.IS_UNCONNECTED
 
     def __getattr__(self, name):
         # Not properties: with a single one in a class, MicroPython looks for a setter in it and in
         # all of its bases whenever an attribute is stored.
         if name == "timeout":
             return self.gettimeout()
-        if name == "_wire_type":
-            return wire.TYPE_STREAM if self.type == SOCK_STREAM else wire.TYPE_SEQPACKET
         raise AttributeError(name)
 
     def __repr__(self):
@@ -140,7 +105,7 @@ class Endpoint(io.IOBase):
         return get_option(self, level, name, buflen)
 
     def is_listening(self):
-        return self._state == _LISTENING
+        return self._state == num.IS_LISTENING
 
     def take_error(self):
         """SO_ERROR: the pending error, once."""
@@ -148,38 +113,38 @@ class Endpoint(io.IOBase):
         if self.connection is None:
             error, self._error = self._error, 0
         else:
-            error = self.connection.block[life.ERROR]
-            self.connection.block[life.ERROR] = 0
+            error = self.connection.block[w.ERROR]
+            self.connection.block[w.ERROR] = 0
         return error
 
     # -- names ------------------------------------------------------------------------------------
 
     def getsockname(self):
         self._open()
-        return self._named() or (_ANY, _ANY)
+        return self._named() or (w.CID_ANY, w.PORT_ANY)
 
     def _named(self):
         """(cid, port), or None if it has no name yet."""
         conn = self.connection
         if self._name is None and conn is not None:
-            return conn.block[0], conn.block[4]  # accepted
+            return conn.block[w.SRC_CID], conn.block[w.SRC_PORT]  # accepted
         return self._name
 
     def getpeername(self):
         self._open()
         conn = self.connection
-        if self._state != _CONNECTED or conn.block[life.SHUT] & 3:
-            raise OSError(ENOTCONN)
-        return conn.block[2], conn.block[5]
+        if self._state != num.IS_CONNECTED or conn.block[w.SHUT] & (w.SHUT_LOCAL | w.SHUT_LOST):
+            raise OSError(errnos.ENOTCONN)
+        return conn.block[w.DST_CID], conn.block[w.DST_PORT]
 
     def bind(self, address):
         """Take a local address (cid, port); PORT_ANY takes a free port from 1024 up."""
         self._open()
         cid, port = _address(address)
         if self._named() is not None:
-            raise OSError(EINVAL)
-        if cid != _ANY and not self._stack.is_local(cid):
-            raise OSError(EADDRNOTAVAIL)
+            raise OSError(errnos.EINVAL)
+        if cid != w.CID_ANY and not self._stack.is_local(cid):
+            raise OSError(errnos.EADDRNOTAVAIL)
         self._bind(cid, port)
 
     def _bind(self, cid, port):
@@ -192,38 +157,38 @@ class Endpoint(io.IOBase):
         """Take connections; `backlog` + 1 may wait for accept, more are reset."""
         self._open()
         backlog = max(0, backlog)
-        if self._state == _LISTENING:
+        if self._state == num.IS_LISTENING:
             self.endpoint.backlog = backlog
             return
-        if self._state != _UNCONNECTED or self._name is None:
-            raise OSError(EINVAL)
+        if self._state != num.IS_UNCONNECTED or self._name is None:
+            raise OSError(errnos.EINVAL)
         cid, port = self._name
-        listener = Listener(self._wire_type, cid, backlog, self.options)
+        listener = Listener(self.kind, cid, backlog, self.options)
         self._stack.listen(listener, port)
         self.endpoint = listener
-        self._state = _LISTENING
+        self._state = num.IS_LISTENING
 
     @micropython.native
     def accept(self):
         """Wait for a connection; (socket, (peer's cid, peer's port))."""
         self._open()
-        if self._state != _LISTENING:
-            raise OSError(EINVAL)
+        if self._state != num.IS_LISTENING:
+            raise OSError(errnos.EINVAL)
         pending = self.endpoint.pending
         if not pending:
             self._until_pending()
         conn = pending.pop(0)
         sock = self._accepted()
         sock.endpoint = sock.connection = conn
-        sock._state = _CONNECTED
+        sock._state = num.IS_CONNECTED
         block = conn.block
-        return sock, (block[2], block[5])
+        return sock, (block[w.DST_CID], block[w.DST_PORT])
 
     def _until_pending(self):
         """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
-        self._until(lambda: self._state != _LISTENING or self.endpoint.pending)
-        if self._state != _LISTENING:
-            raise OSError(EINVAL)
+        self._until(lambda: self._state != num.IS_LISTENING or self.endpoint.pending)
+        if self._state != num.IS_LISTENING:
+            raise OSError(errnos.EINVAL)
 
     # -- connecting -------------------------------------------------------------------------------
 
@@ -232,45 +197,47 @@ class Endpoint(io.IOBase):
         self._open()
         peer = _address(address)
         self._check_connect()
-        if self._state == _CONNECTED:
-            raise OSError(EISCONN)
-        if self._state == _LISTENING:
-            raise OSError(EINVAL)
-        if self._state == _CONNECTING:
+        if self._state == num.IS_CONNECTED:
+            raise OSError(errnos.EISCONN)
+        if self._state == num.IS_LISTENING:
+            raise OSError(errnos.EINVAL)
+        if self._state == num.IS_CONNECTING:
             if self._timeout == 0:
-                raise OSError(EALREADY)
+                raise OSError(errnos.EALREADY)
         else:
             self._start_connect(*peer)
             if self._timeout == 0:
-                raise OSError(EINPROGRESS)
+                raise OSError(errnos.EINPROGRESS)
         self._finish_connect()
 
     def _start_connect(self, cid, port):
         stack = self._stack
-        if cid == _ANY or cid == wire.CID_HYPERVISOR or port == _ANY:
-            raise OSError(ENETUNREACH if port != _ANY and cid != _ANY else EINVAL)
+        if cid == w.CID_ANY or port == w.PORT_ANY:
+            raise OSError(errnos.EINVAL)
+        if cid == w.CID_HYPERVISOR:
+            raise OSError(errnos.ENETUNREACH)
         local = stack.is_local(cid)
         if not local:
             if stack.device is None:
-                raise OSError(ENODEV)
+                raise OSError(errnos.ENODEV)
             if stack.device.broken is not None:
-                raise stack.device.broken
-            if self._wire_type == wire.TYPE_SEQPACKET and not stack.device.seqpacket:
-                raise OSError(ESOCKTNOSUPPORT)
+                raise OSError(errnos.EIO, str(stack.device.broken))
+            if self.kind.feature & ~stack.device.features:
+                raise OSError(errnos.ESOCKTNOSUPPORT)
         if self._name is None:
-            self._bind(_ANY, _ANY)
+            self._bind(w.CID_ANY, w.PORT_ANY)
         source = self._name[0]
         if local:
             source = cid
-        elif source in (_ANY, wire.CID_LOCAL):
+        elif source in (w.CID_ANY, w.CID_LOCAL):
             source = stack.cid
-        conn = stack.open(source, self._name[1], cid, port, self._wire_type, self.options.size)
+        conn = stack.open(source, self._name[1], cid, port, self.kind, self.options.size)
         self.options.apply(conn)
         self._error = 0
         self.endpoint = self.connection = conn
-        self._state = _CONNECTING
+        self._state = num.IS_CONNECTING
         self._give_up = deadline(self.options.connect_seconds)
-        life.connect(conn.at)
+        control.connect(conn.at)
         conn.flush()
 
     def _finish_connect(self):
@@ -278,7 +245,7 @@ class Endpoint(io.IOBase):
         conn = self.connection
         mine = deadline(self._timeout)
         try:
-            while conn.block[life.STATE] == life.CONNECTING:
+            while conn.block[w.STATE] == w.CONNECTING:
                 rest = left(self._give_up)
                 own = left(mine)
                 if own == 0:
@@ -291,10 +258,10 @@ class Endpoint(io.IOBase):
             raise
         self._check_connect()
         error = self._error
-        if self._state != _CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._error = 0
-            self._state = _UNCONNECTED
-            if error == ETIMEDOUT:
+            self._state = num.IS_UNCONNECTED
+            if error == errnos.ETIMEDOUT:
                 raise timed_out()
             raise OSError(error)
 
@@ -302,21 +269,21 @@ class Endpoint(io.IOBase):
     def _check_connect(self):
         """Take note of how a connect under way has ended."""
         conn = self.connection
-        if self._state != _CONNECTING or conn is None:
+        if self._state != num.IS_CONNECTING or conn is None:
             return
-        state = conn.block[life.STATE]
-        if state == life.CONNECTING:
+        state = conn.block[w.STATE]
+        if state == w.CONNECTING:
             if left(self._give_up) == 0:
-                self._fail_connect(ETIMEDOUT)
-        elif conn.block[life.ERROR]:
-            self._fail_connect(conn.block[life.ERROR])
+                self._fail_connect(errnos.ETIMEDOUT)
+        elif conn.block[w.ERROR]:
+            self._fail_connect(conn.block[w.ERROR])
         else:
-            self._state = _CONNECTED
+            self._state = num.IS_CONNECTED
 
     def connect_state(self):
         """After a non-blocking connect: 1 connected, 0 under way, -1 failed (see SO_ERROR)."""
         self._check_connect()
-        if self._state == _CONNECTED:
+        if self._state == num.IS_CONNECTED:
             return 1
         return 0 if self.connection is not None else -1
 
@@ -326,8 +293,8 @@ class Endpoint(io.IOBase):
         self.connection = self.endpoint = None
         self._error = error
         if not error:
-            self._state = _UNCONNECTED
-        life.drop(conn.at, error)
+            self._state = num.IS_UNCONNECTED
+        control.drop(conn.at, error)
         self._stack.remove(conn)
 
     def connect_ex(self, address):
@@ -335,7 +302,7 @@ class Endpoint(io.IOBase):
         try:
             self.connect(address)
         except timeout:
-            return EAGAIN  # as CPython's
+            return errnos.EAGAIN  # as CPython's
         except OSError as error:
             return error.errno
         return 0
@@ -347,10 +314,10 @@ class Endpoint(io.IOBase):
         self._open()
         self._check_connect()
         if how not in (0, 1, 2):
-            raise OSError(EINVAL)
-        if self._state != _CONNECTED:
-            raise OSError(ENOTCONN)
-        self.connection.shutdown(how + 1)
+            raise OSError(errnos.EINVAL)
+        if self._state != num.IS_CONNECTED or self.connection.block[w.SHUT] & w.SHUT_LOST:
+            raise OSError(errnos.ENOTCONN)
+        self.connection.shutdown(how + 1)  # SHUT_RD, SHUT_WR, SHUT_RDWR: SHUT_LOCAL_* bits less 1
 
     @micropython.native
     def close(self):
@@ -365,7 +332,7 @@ class Endpoint(io.IOBase):
     def _release(self):
         end = self.endpoint
         conn = self.connection
-        if self._state == _LISTENING:
+        if self._state == num.IS_LISTENING:
             end.watch = None
             self._stack.unlisten(end, self._name[1])
         elif conn is not None:
@@ -378,7 +345,7 @@ class Endpoint(io.IOBase):
             self._stack.unbind(*self._name)
             self._holds = False
         self.endpoint = self.connection = None
-        self._state = _UNCONNECTED
+        self._state = num.IS_UNCONNECTED
 
     def detach(self):
         """CPython's: there are no file descriptors here, so this only closes."""
@@ -389,17 +356,24 @@ class Endpoint(io.IOBase):
         """A number as CPython's has it; it names nothing."""
         return -1 if self._closed else id(self) >> 4 & 0x7FFFFFFF
 
+    def _lost(self):
+        """The device lost our connection: its error once, ENOTCONN ever after."""
+        block = self.connection.block
+        error = block[w.ERROR] or errnos.ENOTCONN
+        block[w.ERROR] = 0
+        raise OSError(error)
+
     @micropython.native
     def _open(self):
         if self._closed:
-            raise OSError(EBADF)
+            raise OSError(errnos.EBADF)
 
     # -- waiting and polling ----------------------------------------------------------------------
 
     def _until(self, condition):
         """Wait until `condition()`; EAGAIN if the socket never waits, timeout if it is over."""
         if self._timeout == 0:
-            raise OSError(EAGAIN)
+            raise OSError(errnos.EAGAIN)
         end = deadline(self._timeout)
         while not condition():
             rest = left(end)
@@ -416,57 +390,48 @@ class Endpoint(io.IOBase):
                 stack.device.attend()
             if stack.lingering:
                 stack.waiter.tend()
-            if self._state == _LISTENING:
-                return argument & POLLIN if self.endpoint.pending else 0
-            ready = POLLNVAL if self._closed else self._ready()
-            return ready & (argument | POLLERR | POLLHUP | POLLNVAL)
+            if self._state == num.IS_LISTENING:
+                return argument & num.POLLIN if self.endpoint.pending else 0
+            ready = num.POLLNVAL if self._closed else self._ready()
+            return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)
         if request == _IOCTL_CLOSE:
             self.close()
             return 0
-        return 0 if request == _IOCTL_FLUSH else -EINVAL
+        return 0 if request == _IOCTL_FLUSH else -errnos.EINVAL
 
     def _ready(self):
         """POLL* bits, as Linux's vsock_poll sets them."""
         self._check_connect()
         conn = self.connection
         if conn is None:
-            return POLLOUT | (POLLERR if self._error else 0)
-        state = conn.block[life.STATE]
-        if state == life.CONNECTING:
+            return num.POLLOUT | (num.POLLERR if self._error else 0)
+        state = conn.block[w.STATE]
+        if state == w.CONNECTING:
             machine.alarm(left(self._give_up))  # the poll that asks us ends then, to ask again
             return 0
-        shut = conn.block[life.SHUT]
-        events = POLLERR if conn.block[life.ERROR] else 0
-        if shut & (life.SHUT_LOCAL_RCV | life.SHUT_PEER_SEND):
-            events |= POLLIN | POLLRDHUP
-        elif life.readable(conn.at):
-            events |= POLLIN
+        shut = conn.block[w.SHUT]
+        events = num.POLLERR if conn.block[w.ERROR] else 0
+        if shut & (w.SHUT_LOCAL_RCV | w.SHUT_PEER_SEND):
+            events |= num.POLLIN | num.POLLRDHUP
+        elif control.readable(conn.at):
+            events |= num.POLLIN
         else:
             conn.tell()
-        local_end = life.SHUT_LOCAL_SEND
-        if shut & 3 == 3 or (shut & local_end and shut & life.SHUT_PEER_SEND):
-            events |= POLLHUP
+        local_end = w.SHUT_LOCAL_SEND
+        ended = shut & w.SHUT_LOCAL == w.SHUT_LOCAL or shut & w.SHUT_LOST
+        if ended or (shut & local_end and shut & w.SHUT_PEER_SEND):
+            events |= num.POLLHUP
         if not shut & local_end and (
-            shut & life.SHUT_PEER_RCV or state == life.CLOSED or conn.room() > 0
+            shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
         ):
-            events |= POLLOUT
-        elif not shut & local_end and conn.out.free() <= 8:
+            events |= num.POLLOUT
+        elif not shut & local_end and conn.out.free() <= w.RESERVE:
             self._stack.device.sending_done()
         return events
 
 
-def _known(kind):
-    """A socket type without its flags. Raises the errors that Linux has for unknown ones."""
-    kind &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
-    if kind == SOCK_DGRAM:
-        raise OSError(ENODEV)  # virtio has no datagrams, and Linux says so this way
-    if kind not in (SOCK_STREAM, SOCK_SEQPACKET):
-        raise OSError(ESOCKTNOSUPPORT)
-    return kind
-
-
 def _address(address):
     cid, port = address
-    if not (0 <= cid <= _ANY and 0 <= port <= _ANY):
+    if not (0 <= cid <= w.CID_ANY and 0 <= port <= w.PORT_ANY):
         raise OverflowError("cid and port take 32 bits")
     return cid, port

@@ -5,12 +5,8 @@
 list, so that an idle socket costs nothing at all.
 """
 
-from .wait import deadline, left
-
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
+from portable import micropython
+from vsock.wait import deadline, left
 
 
 class Ready:

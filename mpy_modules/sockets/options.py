@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Socket options: what Linux's AF_VSOCK does with setsockopt and getsockopt, value by value.
 
-Values travel as CPython passes them: an int, or bytes packed as Linux's C types.
+Values travel as CPython passes them: an int, or bytes packed as Linux's C types. A new option is a
+number and its meaning here, and its name in socket.py.
 """
 
 import struct
 
-from . import connection as life
-from .errnos import EINVAL, ENOPROTOOPT
-from .layout import const
+import errnos
+from portable import const, micropython
+from vsock import credit
+from vsock import words as w
 
-try:
-    import micropython
-except ImportError:
-    from .portable import micropython
+from . import numbers as num
 
 SOL_SOCKET = const(1)
-AF_VSOCK = const(40)
-
 SO_REUSEADDR = const(2)
 SO_TYPE = const(3)
 SO_ERROR = const(4)
@@ -72,32 +69,32 @@ class Options:
     @micropython.native
     def apply(self, end):
         """Give a new connection its options."""
-        end.block[life.LOWAT] = min(self.lowat, self.size)
-        bits = life.OPT_FIXED_WINDOW if self.fixed else 0
+        end.block[w.LOWAT] = min(self.lowat, self.size)
+        bits = w.OPT_FIXED_WINDOW if self.fixed else 0
         if self.late:
-            bits |= life.OPT_LATE_SEND
+            bits |= w.OPT_LATE_SEND
         device = end.stack.device
         if device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
             # an old SHUTDOWN that meets its new REQUEST fails that with EPROTO.
-            bits |= life.OPT_SHUTDOWN_ONCE
-        end.block[life.OPTIONS] = bits
+            bits |= w.OPT_SHUTDOWN_ONCE
+        end.block[w.OPTIONS] = bits
 
     def set_size(self, value, end):
         """Linux clamps: the minimum first, then the maximum, so that the maximum wins."""
         self.size = min(max(value, self.least), self.most) & _U32
         self.fixed = self.own_sizes = True
         if end is not None:
-            end.block[life.OPTIONS] |= life.OPT_FIXED_WINDOW
-            end.block[life.SEND_LIMIT] = self.size
-            life.set_window(end.at, self.size)
+            end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
+            end.block[w.SEND_LIMIT] = self.size
+            credit.set_window(end.at, self.size)
             end.flush()
 
 
 def _bytes(value, length):
     """A packed value's first `length` bytes. Raises EINVAL if it is shorter, or an int."""
     if isinstance(value, int) or len(value) < length:
-        raise OSError(EINVAL)
+        raise OSError(errnos.EINVAL)
     return bytes(memoryview(value)[:length])
 
 
@@ -110,7 +107,7 @@ def _int(value):
 def _seconds(value):
     seconds, micros = struct.unpack("<qq", _bytes(value, 16))
     if not 0 <= micros < 1000000 or seconds < 0:
-        raise OSError(EINVAL)
+        raise OSError(errnos.EINVAL)
     return seconds + micros / 1000000
 
 
@@ -123,15 +120,15 @@ def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
     options = sock.options
     end = sock.connection
-    if level == AF_VSOCK:
+    if level == num.AF_VSOCK:
         _set_vm_option(options, name, value, end)
     elif level != SOL_SOCKET:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
     elif name == SO_RCVLOWAT:
         options.lowat = max(1, _int(value) & 0x7FFFFFFF)
         if end is not None:
             options.apply(end)
-            life.update_due(end.at)
+            credit.update_due(end.at)
             end.flush()
             end.notify()
     elif name == SO_REUSEADDR:
@@ -141,7 +138,7 @@ def set_option(sock, level, name, value):
     elif name in (SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER):
         pass  # known to every Linux socket, without a meaning for these
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
 
 
 def _set_vm_option(options, name, value, end):
@@ -164,13 +161,13 @@ def _set_vm_option(options, name, value, end):
         if end is not None:
             options.apply(end)
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
 
 
 def get_option(sock, level, name, buflen=0):
     """getsockopt: an int, or `buflen` bytes at most. Raises ENOPROTOOPT, EINVAL."""
     options = sock.options
-    if level == AF_VSOCK:
+    if level == num.AF_VSOCK:
         if name == SO_VM_SOCKETS_LATE_SEND:
             packed = struct.pack("<i", options.late)
         else:
@@ -178,13 +175,14 @@ def get_option(sock, level, name, buflen=0):
     elif level == SOL_SOCKET:
         packed = _socket_option(sock, options, name)
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
     if buflen == 0:
         if len(packed) != 4:
-            raise OSError(EINVAL)  # CPython asks for four bytes then, and Linux finds them too few
+            # CPython asks for four bytes then, and Linux finds them too few.
+            raise OSError(errnos.EINVAL)
         return struct.unpack("<i", packed)[0]
-    if level == AF_VSOCK and buflen < len(packed):
-        raise OSError(EINVAL)
+    if level == num.AF_VSOCK and buflen < len(packed):
+        raise OSError(errnos.EINVAL)
     return packed[:buflen]
 
 
@@ -197,7 +195,7 @@ def _vm_option(options, name):
         return struct.pack("<Q", options.most)
     if name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
         return _timeval(options.connect_seconds)
-    raise OSError(ENOPROTOOPT)
+    raise OSError(errnos.ENOPROTOOPT)
 
 
 def _socket_option(sock, options, name):
@@ -208,7 +206,7 @@ def _socket_option(sock, options, name):
     elif name == SO_TYPE:
         value = sock.type
     elif name == SO_DOMAIN:
-        value = AF_VSOCK
+        value = num.AF_VSOCK
     elif name == SO_ACCEPTCONN:
         value = 1 if sock.is_listening() else 0
     elif name == SO_RCVLOWAT:
@@ -220,5 +218,5 @@ def _socket_option(sock, options, name):
     elif name in (SO_PROTOCOL, SO_KEEPALIVE):
         value = 0
     else:
-        raise OSError(ENOPROTOOPT)
+        raise OSError(errnos.ENOPROTOOPT)
     return struct.pack("<i", value)

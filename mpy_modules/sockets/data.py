@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: MIT
+"""The class behind `socket.socket`: moving bytes and messages, and MicroPython's stream calls."""
+
+import errnos
+import vsock
+from portable import addressof, const, micropython
+from portable import nbytes as bytes_in
+from vsock import credit
+from vsock import words as w
+from vsock.wait import deadline, left
+
+from . import numbers as num
+from .endpoint import Endpoint, timed_out, timeout
+from .file import SocketFile
+from .types import SOCK_STREAM
+from .view import View
+
+_FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
+_LINE_CHUNK = const(256)  # bytes that readline() looks at
+
+__all__ = ("getdefaulttimeout", "setdefaulttimeout", "socket", "timeout")
+
+_default_timeout = None
+
+
+def setdefaulttimeout(seconds):
+    """The time-out that new sockets have: None waits for ever."""
+    global _default_timeout
+    _default_timeout = seconds
+
+
+def getdefaulttimeout():
+    """What setdefaulttimeout was told last."""
+    return _default_timeout
+
+
+class socket(Endpoint):
+    """A vsock socket. `stack` names another vsock device than the first: vsock.get(1)."""
+
+    def __init__(self, family=num.AF_VSOCK, type=SOCK_STREAM, proto=0, fileno=None, stack=None):
+        super().__init__(stack or vsock.get(), family, type, _default_timeout)
+
+    def _accepted(self):
+        sock = socket(self.family, self.type, stack=self._stack)
+        sock.options.inherit(self.options)
+        return sock
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    @micropython.native
+    def recv_into(self, buffer, nbytes=0, flags=0):
+        """Receive up to `nbytes` (0: all that fit) into `buffer`; 0 at the peer's end."""
+        conn = self.connection
+        if conn is not None and not flags:
+            n = conn.receive_now(buffer, nbytes, self._timeout != 0)
+            if n:
+                return n
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recv_into")
+        n = bytes_in(buffer, True)
+        if nbytes and nbytes < n:
+            n = nbytes
+        return self._receive(addressof(buffer), n, flags)
+
+    @micropython.native
+    def recv(self, bufsize, flags=0):
+        """Receive up to `bufsize` bytes; b"" at the peer's end."""
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        conn = self.connection
+        if conn is None or self._state != num.IS_CONNECTED:
+            conn = self._receiver()
+        if not self.kind.borders and not flags & num.MSG_WAITALL:
+            # Not a buffer of `bufsize` bytes, but of as many as there are.
+            queued = credit.queued(conn.at)
+            target = min(self.options.lowat, bufsize)
+            if queued < target:
+                queued = self._receive_wait(conn, flags, target)
+            bufsize = min(bufsize, queued)
+        buffer = bytearray(bufsize)
+        n = 0 if flags else conn.receive_now(buffer, 0, False)
+        if bufsize and not n:
+            n = self._receive(addressof(buffer), bufsize, flags)
+        return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
+
+    def recvfrom(self, bufsize, flags=0):
+        return self.recv(bufsize, flags), None
+
+    def recvfrom_into(self, buffer, nbytes=0, flags=0):
+        return self.recv_into(buffer, nbytes, flags), None
+
+    def recv_view(self, flags=0):
+        """Borrow received bytes where the device put them: a View, or None at the peer's end.
+
+        Use it in a `with` statement or call its `release()`; closing the socket does that too.
+        """
+        conn = self._receiver()
+        if not credit.queued(conn.at) and not self._receive_wait(conn, flags, 1):
+            return None
+        return View(conn)
+
+    @micropython.native
+    def _receiver(self):
+        """The connection to receive from. Raises ENOTCONN."""
+        self._open()
+        conn = self.connection
+        if self._state != num.IS_CONNECTED:
+            self._check_connect()
+            if self._state != num.IS_CONNECTED:
+                raise OSError(errnos.ENOTCONN)
+            conn = self.connection
+        return conn
+
+    @micropython.native
+    def _receive(self, into, want, flags):
+        conn = self._receiver()
+        if flags & num.MSG_OOB:
+            raise OSError(errnos.EOPNOTSUPP)
+        if self.kind.borders:
+            return self._receive_message(conn, into, want, flags)
+        if not want:
+            return 0
+        target = want if flags & num.MSG_WAITALL else min(self.options.lowat, want)
+        done = 0
+        while True:
+            if not self._receive_wait(conn, flags, target - done):
+                return done
+            done += conn.receive(into + done, want - done, flags & num.MSG_PEEK)
+            if done >= target or flags & num.MSG_PEEK:
+                return done
+
+    @micropython.native
+    def _receive_message(self, conn, into, want, flags):
+        if not self._receive_wait(conn, flags, 1):
+            return 0
+        n, length, _ = conn.receive_message(into, want, flags & num.MSG_PEEK)
+        return length if flags & num.MSG_TRUNC else n
+
+    @micropython.native
+    def _receive_wait(self, conn, flags, target):
+        """Wait until bytes can be taken; how many are queued, 0 at the end of the stream."""
+        end = None
+        timed = False
+        block = conn.block
+        at = conn.at
+        borders = block[w.BORDERS]
+        while True:
+            queued = credit.queued(at)
+            if queued:
+                if borders:
+                    if block[w.MESSAGES]:
+                        return queued
+                elif queued >= target:
+                    return queued
+            if block[w.STATE] == w.CLOSED or block[w.SHUT] & w.SHUT_NO_MORE:
+                if not queued and block[w.SHUT] & w.SHUT_LOST:
+                    self._lost()
+                if not queued and block[w.ERROR]:
+                    raise OSError(block[w.ERROR])
+                return 0 if borders else queued
+            if self._timeout == 0 or flags & num.MSG_DONTWAIT:
+                if queued and not borders and flags & num.MSG_WAITALL:
+                    return queued
+                conn.tell()
+                raise OSError(errnos.EAGAIN)
+            if self._timeout is None:
+                self._stack.waiter.wait(-1, conn)
+            else:
+                if not timed:
+                    end = deadline(self._timeout)
+                    timed = True
+                rest = left(end)
+                if rest == 0:
+                    raise timed_out()
+                self._stack.waiter.wait(rest, conn)
+            if self._closed:
+                return 0
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    @micropython.native
+    def send(self, data, flags=0):
+        """Send all of `data` (blocking) or what fits now; returns how much, as Linux does.
+
+        `data` is the caller's again when send returns. It is fastest as bytes: the device reads
+        those where they lie.
+        """
+        if not flags and self._state == num.IS_CONNECTED:
+            n = self.connection.send_now(data)
+            if n:
+                return n
+        return self._send(data, flags, False)
+
+    @micropython.native
+    def sendall(self, data, flags=0):
+        """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
+        if flags or self._state != num.IS_CONNECTED or not self.connection.send_now(data):
+            self._send(data, flags, True)
+
+    def sendto(self, data, *arguments):
+        self._sender()
+        raise OSError(self.kind.sendto)
+
+    @micropython.native
+    def _sender(self):
+        self._open()
+        if self._state != num.IS_CONNECTED:
+            self._check_connect()
+            if self._state != num.IS_CONNECTED:
+                raise OSError(errnos.ENOTCONN)
+        return self.connection
+
+    @micropython.native
+    def _send(self, data, flags, everything):
+        conn = self.connection
+        if self._state != num.IS_CONNECTED:
+            conn = self._sender()
+        n = bytes_in(data)
+        start = addressof(data)
+        mark = 0
+        if flags & num.MSG_OOB:
+            raise OSError(errnos.EOPNOTSUPP)
+        if self.kind.borders:
+            mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
+            self._check_message(conn, n)
+        done = 0
+        end = None
+        timed = False
+        staged = False
+        patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
+        while True:
+            if staged:
+                sent = conn.send_staged()
+            else:
+                sent = conn.send(start + done, n - done, data, mark)
+            if sent < 0 or (n == 0 and conn.room() == -errnos.EPIPE):
+                self._no_more(conn)
+            done += sent
+            if done >= n:
+                break
+            if self._timeout == 0 or flags & num.MSG_DONTWAIT:
+                if done and not everything:
+                    break
+                raise OSError(errnos.EAGAIN)
+            if sent:
+                patience = 2
+            if patience == 2:
+                patience = 1
+                if not staged and mark == 0 and type(data) is not bytes:
+                    staged = conn.stage(start + done, n - done)
+                if self._stack.waiter.spin():
+                    continue
+            if patience == 1 and conn.room() == 0:
+                # The peer may have room and not have said so; ask once, not in a loop.
+                patience = 0
+                if not self._credit_soon(conn):
+                    conn.ask_credit()
+                continue
+            if self._timeout is not None:
+                if not timed:
+                    end = deadline(self._timeout)
+                    timed = True
+                rest = left(end)
+                if rest == 0:
+                    if done and not everything:
+                        break
+                    raise timed_out()
+                self._wait_room(conn, rest)
+            else:
+                self._wait_room(conn, -1)
+        if conn.block[w.LENT]:
+            self._wait_returned(conn)
+        return done
+
+    def _credit_soon(self, conn):
+        """Wait a moment for credit; True if it came."""
+        self._stack.waiter.wait(1000)
+        return conn.room() != 0
+
+    @micropython.native
+    def _wait_room(self, conn, rest):
+        """Wait for credit, or for slots in the transmit ring."""
+        if conn.out.free() <= w.RESERVE:
+            self._stack.waiter.wait_sent(rest)
+        elif conn.room() == 0:
+            self._stack.waiter.wait(rest)
+
+    def _wait_returned(self, conn):
+        """Wait until the device has given our buffer back; it owes us that at once."""
+        waiter = self._stack.waiter
+        device = self._stack.device
+        while conn.block[w.LENT] and device.broken is None:
+            waiter.wait_sent(1000000)
+
+    def _no_more(self, conn):
+        """Nothing can be sent any more: EPIPE, or what became of the device."""
+        if conn.block[w.SHUT] & w.SHUT_LOST:
+            self._lost()
+        raise OSError(errnos.EPIPE)
+
+    def _check_message(self, conn, n):
+        """Seqpacket: a message goes as a whole or not at all."""
+        block = conn.block
+        room = conn.room()
+        if room == -errnos.EPIPE:
+            self._no_more(conn)
+        if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]):
+            raise OSError(errnos.EMSGSIZE)
+        if n > room and self._timeout == 0:
+            raise OSError(errnos.EAGAIN)
+
+    @micropython.native
+    def splice(self, to):
+        """Send what has been received on through the socket `to`, without a copy and waiting.
+
+        `to` may be the socket itself. Returns how many bytes; 0 if there was nothing or no room
+        (wait for news on both); -1 once the peer's last byte is through or `to` takes no more.
+        """
+        conn = self.connection
+        other = to.connection
+        if conn is None or other is None:
+            raise OSError(errnos.ENOTCONN)
+        return conn.splice(other)
+
+    # -- MicroPython's stream methods: asyncio, print(file=), json.dump --------------------------
+
+    def read(self, size=-1):
+        """Up to `size` bytes, everything until the end by default; None if it would block."""
+        parts = []
+        while size:
+            try:
+                part = self.recv(_FIRST_CHUNK if size < 0 else size)
+            except OSError as failure:
+                if failure.errno != errnos.EAGAIN:
+                    raise
+                if not parts:
+                    return None
+                break
+            if not part:
+                break
+            parts.append(part)
+            if size > 0:
+                size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, buffer, nbytes=0):
+        """recv_into; None if it would block."""
+        try:
+            return self.recv_into(buffer, nbytes)
+        except OSError as failure:
+            if failure.errno != errnos.EAGAIN:
+                raise
+            return None
+
+    def readline(self, size=-1):
+        """Up to and with the next newline; what there is if it would block, None if nothing."""
+        line = bytearray()
+        while size < 0 or len(line) < size:
+            try:
+                ahead = self.recv(_LINE_CHUNK, num.MSG_PEEK)
+            except OSError as failure:
+                if failure.errno != errnos.EAGAIN:
+                    raise
+                if not line:
+                    return None
+                break
+            if not ahead:
+                break
+            stop = ahead.find(b"\n") + 1
+            line += self.recv(stop or len(ahead))
+            if stop:
+                break
+        return bytes(line)
+
+    def write(self, data):
+        """send; None if it would block."""
+        try:
+            return self._send(data, 0, False)
+        except OSError as failure:
+            if failure.errno != errnos.EAGAIN:
+                raise
+            return None
+
+    def makefile(self, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):
+        """A file object over this socket; "r" and "w" in text, with "b" in bytes."""
+        self._open()
+        return SocketFile(self, mode, encoding)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""Who looks whether the device has packets: an interrupt, the program that waits, or a timer.
+
+An interrupt for each packet took a tenth of the throughput; so interrupts stay off as long as
+packets keep coming while a program waits for them, as with Linux's NAPI. A program that then turns
+to something else must not leave its peers alone: a timer looks whether it still polls.
+
+The state is one of
+
+    ARMED   the device interrupts with the next packet
+    POLLED  interrupts are off: a program polls, and the timer will look whether it still does
+    CLOSED  the queue is no more
+
+    state   what happens                                   next    what is done
+    any     a program polls and finds nothing in time      ARMED   interrupts on
+    ARMED   a program polls and finds packets              POLLED  the timer is set
+    POLLED  a program polls and finds packets              POLLED  they are counted
+    POLLED  the timer; packets were counted since          POLLED  the count is 0, the timer is set
+    POLLED  the timer; none were                           ARMED   interrupts on, and a look
+    any     an interrupt; a program waits in its own way   ARMED   interrupts on, and a look
+    ARMED   so many packets that looks find no end         POLLED  the timer is set
+
+Without interrupts (no MSI-X) ARMED is all there is: whoever waits must look now and then.
+"""
+
+from array import array
+
+import machine
+from inline import inline
+from portable import addressof, const, micropython, ptr32
+from virtio import queue as ring
+
+from . import words as w
+
+_IDLE_US = const(2000)  # a program that polls does so more often than that
+_LOOKS = const(1000)  # at the ring between looks at the clock: about ten microseconds under TCG
+# A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
+_ROUNDS = const(16)  # times that a look finds more packets
+
+
+class Attention:
+    """Looks after one receive queue; `take()` takes what packets there are, and tells how many.
+
+    `interrupts` is False where the device has none. `at` is the address of its words.
+    """
+
+    def __init__(self, queue, take):
+        self._queue = queue
+        self._take = take
+        self._words = array("I", bytes(4 * w.ATT_WORDS))
+        self.at = addressof(self._words)
+        self.interrupts = queue.vector is not None
+        self._timer = None
+        if self.interrupts:
+            self._timer = machine.Vector()
+            self._timer.irq(self._look)
+
+    def close(self):
+        """The queue is no more."""
+        self._words[w.ATT_STATE] = w.ATT_CLOSED
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    @micropython.native
+    def keep_polling(self):
+        """Packets come while a program waits for them: it will look again soon, we guess."""
+        if not self.interrupts:
+            self._queue.enable_interrupts()
+            return
+        self._words[w.ATT_STATE] = w.ATT_POLLED
+        self._set_timer()
+
+    @micropython.native
+    def _set_timer(self):
+        words = self._words
+        if not words[w.ATT_TIMED] and self._timer is not None:
+            words[w.ATT_TIMED] = 1
+            self._timer.after(_IDLE_US)
+
+    @micropython.native
+    def _look(self, vector):
+        """The timer: has a program polled since the last time?"""
+        words = self._words
+        words[w.ATT_TIMED] = 0
+        if words[w.ATT_STATE] == w.ATT_POLLED:
+            if words[w.ATT_TAKEN]:
+                words[w.ATT_TAKEN] = 0
+                self._set_timer()
+            else:
+                self.arm()
+
+    @micropython.native
+    def arm(self):
+        """Interrupts on; True if packets came meanwhile, which are now taken."""
+        words = self._words
+        if words[w.ATT_STATE] == w.ATT_POLLED:
+            words[w.ATT_STATE] = w.ATT_ARMED
+        news = False
+        for _ in range(_ROUNDS):
+            if words[w.ATT_STATE] == w.ATT_CLOSED or not self._queue.enable_interrupts():
+                return news
+            news = True
+            if not self._take():
+                return True
+        self.keep_polling()
+        return True
+
+    @micropython.native
+    def attend(self):
+        """A program is about to wait in a way of its own (select): interrupts must be on.
+
+        True if packets came, which are now taken.
+        """
+        if not self.interrupts:
+            return self._take() > 0
+        return self._words[w.ATT_STATE] == w.ATT_POLLED and self.arm()
+
+
+@inline
+@micropython.viper
+def polled(at: int, taken: int) -> int:
+    """A program polled and found so many packets; with none, interrupts are on already.
+
+    1: it is for `keep_polling` to go on from ARMED.
+    """
+    a = ptr32(at)
+    if taken == 0:
+        a[w.ATT_STATE] = w.ATT_ARMED
+        return 0
+    a[w.ATT_TAKEN] = a[w.ATT_TAKEN] + taken
+    return w.ATT_POLLED - a[w.ATT_STATE]
+
+
+@micropython.viper
+def spin(state: int, micros: int, now):
+    """Look for a packet in a queue for that long, without interrupts; `now` is the clock."""
+    look = ring.spin
+    if look(state, 1):
+        return
+    ring.disable_interrupts(state)
+    start = int(now())
+    while not look(state, _LOOKS):
+        if int(now()) - start >= micros:
+            break
