@@ -153,11 +153,13 @@ class socket(Endpoint):
                 elif queued >= target:
                     return queued
             if block[w.STATE] == w.CLOSED or block[w.SHUT] & w.SHUT_NO_MORE:
+                if borders:
+                    queued = 0  # of a message whose end will not come
                 if not queued and block[w.SHUT] & w.SHUT_LOST:
                     self._lost()
                 if not queued and block[w.ERROR]:
                     raise OSError(block[w.ERROR])
-                return 0 if borders else queued
+                return queued
             if self._timeout == 0 or flags & num.MSG_DONTWAIT:
                 if queued and not borders and flags & num.MSG_WAITALL:
                     return queued
@@ -289,7 +291,7 @@ class socket(Endpoint):
         """Wait until the device has given our buffer back; it owes us that at once."""
         waiter = self._stack.waiter
         device = self._stack.device
-        while conn.block[w.LENT] and device.broken is None:
+        while conn.block[w.LENT] and device is not None and device.broken is None:
             waiter.wait_sent(1000000)
 
     def _no_more(self, conn):

@@ -3,7 +3,7 @@
 
     1  take_header  the header is copied out of that memory, once; only the copy is looked at
     2  fault        is it whole, is it for us, may its sender speak here
-    3  _find        the connection that it is for; `Stack.control` has the packets for none
+    3  find         the connection that it is for; `Stack.control` has the packets for none
     4  admit        its state and its credit, in control.py
     5  _keep        its bytes are queued, or refused for lack of memory
     6  _follow      what the connection owes is answered, the program that waits is woken

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpfw.build import debian
-from mpfw.guest.programs import pipe
 
 # What somebody has who starts with the README.
 PACKAGES = ("git", "make", "python3")
@@ -222,16 +221,17 @@ def contained(script: str, environment: Mapping[str, str], say: Callable[[str], 
         errors="replace",
         start_new_session=True,  # Ctrl-C is for us: what is in there gets no second chance
     )
-    try:
-        with pipe(process.stdout) as lines:
-            for line in lines:
+    with process:
+        try:
+            for line in process.stdout or ():
                 say(line.rstrip("\n"))
-        return process.wait()
-    finally:
-        _end(process)
+            process.wait()
+        finally:
+            _end(process)
+    return process.returncode
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     """End `unshare`, if it runs, and the namespace: its first process takes all others along."""
     if process.poll() is not None:
         return
@@ -240,6 +240,6 @@ def _end(process: "subprocess.Popen[str]") -> None:
     except OSError:
         children = []
     # unshare ends when its child has; the child when all its processes are gone.
-    for pid in map(int, children) if children else [process.pid]:
+    for pid in map(int, children or [str(process.pid)]):
         os.kill(pid, signal.SIGKILL)
     process.wait()

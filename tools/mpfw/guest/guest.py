@@ -129,6 +129,11 @@ class Guest:
             raise GuestError("the guest has no vsock device")
         return self._vsock
 
+    @vsock.setter
+    def vsock(self, host: VsockHost) -> None:
+        """Another host's side, before the guest is started."""
+        self._vsock = host
+
     @property
     def qmp(self) -> Qmp:
         """QEMU's machine protocol."""
