@@ -221,7 +221,7 @@ class Endpoint(io.IOBase):
             if stack.device is None:
                 raise OSError(errnos.ENODEV)
             if stack.device.broken is not None:
-                raise OSError(errnos.EIO, str(stack.device.broken))
+                raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
                 raise OSError(errnos.ESOCKTNOSUPPORT)
         if self._name is None:

@@ -2,7 +2,6 @@
 """`make run` and the smoke test, as their users meet them: the README's contracts."""
 
 import os
-import pty
 import subprocess
 import sys
 
@@ -91,11 +90,8 @@ def test_run_on_a_terminal_hands_the_console_over(options):
 def test_run_script_with_arguments(options, tmp_path):
     script = tmp_path / "app.py"
     script.write_text("import sys, machine\nprint(sys.argv[1:])\nmachine.poweroff()\n")
-    ours, theirs = pty.openpty()
     command = [*MPFW, "run", *options, "--script", str(script), "it's", "two words"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
-    os.close(theirs)
-    try:
+    with on_terminal(command) as (ours, process):
         read_until(ours, b"[\"it's\", 'two words']", 60)
         assert process.wait(20) == 0
 

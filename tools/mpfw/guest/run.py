@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.guest.built import Build, NotBuiltError
 from mpfw.guest.console import Console, ConsoleError
 from mpfw.guest.conversation import ConversationFailed, converse, summary
 from mpfw.guest.debugger import Stub, stub
@@ -22,6 +21,7 @@ from mpfw.guest.guest import Guest, GuestError
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine, pick_accelerator
 from mpfw.guest.overlay import OverlayError, overlay
+from mpfw.image.built import Build, NotBuiltError
 
 ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 
