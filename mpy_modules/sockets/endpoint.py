@@ -333,7 +333,7 @@ class Endpoint(io.IOBase):
         end = self.endpoint
         conn = self.connection
         if self._state == num.IS_LISTENING:
-            end.watch = None
+            end.hear(None)
             self._stack.unlisten(end, self._name[1])
         elif conn is not None:
             conn.close()
