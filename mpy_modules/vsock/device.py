@@ -62,6 +62,9 @@ class Device:
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
         self._buffers = Buffers(self._rx, w.BUFFER_LEN)
+        # With few vectors the receive queue shares its own.
+        rest = (self._tx.vector, self._event.vector)
+        self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
         self._event_memory = machine.DMABuffer(_EVENTS * w.EVENT_BYTES)
@@ -137,7 +140,7 @@ class Device:
     @micropython.native
     def _interrupt(self, vector):
         self.poll()
-        if vector is not self._rx.vector:
+        if vector is not self._rx_vector:
             self.poll_events()
             self.reap()
         self._attention.arm()

@@ -121,6 +121,14 @@ def test_an_interrupt_of_any_queue_is_looked_after(road):
         assert road.recv(name, 100)[0] == given[2]
 
 
+def test_one_vector_is_enough(engine):
+    road = Road(engine, vectors=1)
+    name = road.open(1234, 5000)
+    given = road.given(Packet(road.names[name].key, w.OP_RW, STREAM, 0, SIZE, 0, b"data"))
+    road.step(["host.give", [given]], ["transport.fire", RX])
+    road.reset_transport(CID + 5)
+
+
 def test_more_resets_than_there_are_event_buffers(road):
     for cid in range(100, 110):
         road.reset_transport(cid)
