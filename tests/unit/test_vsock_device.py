@@ -85,6 +85,27 @@ def test_the_upper_half_of_the_cid_is_ignored(engine):
     assert engine.stack.cid() == engine.device.cid() == 77
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"offered": 0},
+        {"sizes": [128, 128]},
+        {"configuration": b""},
+        {"restless": 10**9},
+        {"dead_route": 1},
+        {"dead_route": 3},
+        {"missing": "nothing is there"},
+    ],
+)
+def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engine, settings):
+    engine.power_on(settings)
+    with pytest.raises(GuestError):
+        engine.bring_up()
+    assert engine.transport.closed() == engine.transport.opened() <= 1
+    assert engine.transport.statuses()[-1:] in ([], [0])
+    assert engine.machine.dma_used() == 0
+
+
 def test_a_machine_without_a_device_has_the_loopback(engine):
     engine.power_on({})
     engine.no_device()
