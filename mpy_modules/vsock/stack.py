@@ -83,9 +83,9 @@ class Stack:
 
     def part(self, error):
         """There is no device any more: what went through it ends with `error`; listeners stay."""
-        self.lose(error)
         self.device = self.out = None
         self.rename(w.CID_LOCAL)
+        self.lose(error)
 
     def rename(self, cid):
         """Our CID is `cid`."""
@@ -94,11 +94,14 @@ class Stack:
 
     @micropython.native
     def lose(self, error):
-        """The device lost its connections (5.10.6.8) or broke: they are gone, listeners stay."""
+        """The device lost its connections (5.10.6.8) or broke: they are gone, listeners stay.
+
+        So are those of the guest to itself by a CID that is no longer its own.
+        """
         for conn in list(self.connections.values()):
             while conn is not None:
                 twin = conn.twin
-                if conn.out is not self.loopback:
+                if conn.out is not self.loopback or not self.is_local(conn.block[w.DST_CID]):
                     control.lose(conn.at, error)
                     self.after(conn, w.EV_READ | w.EV_CLOSED)
                 conn = twin

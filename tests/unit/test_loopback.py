@@ -183,6 +183,15 @@ def test_a_connection_by_the_local_cid_outlives_the_device(engine, how):
     assert b"".join(pair.pump(NOISE[:100_000])) == NOISE[:100_000]
 
 
+@pytest.mark.parametrize("how, error", [("reset", ECONNRESET), ("close", ECONNRESET)])
+def test_a_connection_by_a_cid_that_is_no_longer_ours_ends(engine, how, error):
+    Pair(engine, CID)
+    go(engine, how, 44)
+    for name in "~c", "~s":
+        assert engine.attempt(f"{name}.recv", 10) == [None, error]
+        assert engine.attempt(f"{name}.recv", 10) == [None, ENOTCONN]
+
+
 @pytest.mark.parametrize("how", ["reset", "break"])
 def test_a_connection_by_a_cid_that_is_still_ours_stays(engine, how):
     pair = Pair(engine, CID)
