@@ -35,8 +35,9 @@ class Pair:
 
     def pump(self, data, source="~c", sink="~s", chunk=50_000):
         """Send all of `data` one way; what arrived, in pieces."""
-        sent, pieces = 0, []
-        while sent < len(data) or sum(map(len, pieces)) < len(data):
+        sent = 0
+        pieces: list[bytes] = []
+        while sent < len(data) or len(b"".join(pieces)) < len(data):
             n = 0
             if sent < len(data):
                 n = self.engine.attempt(f"{source}.send", data[sent : sent + chunk])[0] or 0
@@ -201,7 +202,7 @@ def test_a_connection_by_a_cid_that_is_still_ours_stays(engine, how):
 
 def go(engine, how, cid):
     """The device resets the transport, with that CID, or goes."""
-    calls = {
+    calls: list[list] = {
         "reset": [["host.have_cid", cid], ["host.event", 4], ["device.poll_events"]],
         "break": [["host.put", 127, 0], ["device.poll"]],
         "close": [["vsock.close"]],
