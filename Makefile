@@ -7,8 +7,10 @@ PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUILD  := $(CURDIR)/build
 IMAGE  := $(BUILD)/final_vsock.bin
-MPFW   := $(BUILD)/venv/bin/mpfw
-PYTEST := $(BUILD)/venv/bin/pytest
+VENV   := $(BUILD)/venv/bin
+MPFW   := $(VENV)/mpfw
+PYTEST := $(VENV)/pytest
+C_FILES = $(shell find ci firmware port -name '*.[ch]')
 
 # The source of MicroPython: the user's own, or what deps.toml names, fetched to build/.
 ifdef MICROPYTHON_DIR
@@ -33,7 +35,8 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run test test-matrix lab bench lint smoke boot-time upstream lock clean distclean
+.PHONY: help image run check static unit format test test-long test-fresh test-matrix lab bench \
+        smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,13 +47,39 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
 
-run: image ## Boot it, hold a conversation with host programs, then hand over its console
+run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run
-	@$(MPFW) run
+	@$(MPFW) run $(if $(OVERLAY),--overlay $(OVERLAY))
 
-test: image lint ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
+check: static unit ## All that needs no QEMU: static and unit
+
+static: ## Style of Python and C, types, spelling, house rules (`make format` mends style)
+	@$(PYTHON) tools/bootstrap.py image
+	@$(VENV)/ruff check --quiet .
+	@$(VENV)/ruff format --check --quiet .
+	@$(VENV)/clang-format --dry-run --Werror $(C_FILES)
+	@$(VENV)/codespell
+	@for part in tools tests/conftest.py $(wildcard tests/*/); do \
+	    $(VENV)/mypy --no-error-summary $$part || exit; done
+	@$(MPFW) check-house
+
+unit: image ## The unit tests, on all processors
+	@$(MPFW) upstream build >/dev/null
+	@$(PYTEST) -q -n $(JOBS) --dist worksteal $(PYTEST_ARGS) tests/unit
+
+format: ## Style of Python and C, mended where a program can
+	@$(PYTHON) tools/bootstrap.py image
+	@$(VENV)/ruff check --fix --quiet .
+	@$(VENV)/ruff format --quiet .
+	@$(VENV)/clang-format -i $(C_FILES)
+
+test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
 	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+
+test-long: test-matrix ## What takes too long for `make test`: three kernels, three fresh machines, more
+	@$(PYTEST) -m long $(PYTEST_ARGS) tests
+	@for SUITE in bookworm trixie sid; do $(MAKE) --no-print-directory test-fresh SUITE=$$SUITE || exit; done
 
 lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), the image at hand
 	@$(PYTHON) tools/bootstrap.py run
@@ -61,14 +90,14 @@ test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and si
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 
+test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
+test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)
+	@$(PYTHON) tools/bootstrap.py fresh
+	@$(MPFW) fresh $(addprefix --only=,$(FRESH)) $(or $(SUITE),$(error say which: SUITE=bookworm, trixie or sid))
+
 bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
 	@$(PYTHON) tools/bootstrap.py bench
 	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
-
-lint: ## Style of all Python: ruff check, ruff format
-	@$(PYTHON) tools/bootstrap.py image
-	@$(BUILD)/venv/bin/ruff check --quiet .
-	@$(BUILD)/venv/bin/ruff format --check --quiet .
 
 smoke: image ## Boot the image and have one connection echoed
 	@$(PYTHON) tools/bootstrap.py run
@@ -86,7 +115,7 @@ lock: ## Make requirements.lock anew from pyproject.toml
 	@PYTHONPATH=tools $(PYTHON) -m mpfw.build.lock
 
 clean: ## Remove what was built; keep what was fetched
-	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(IMAGE)
+	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(BUILD)/mypy-cache $(IMAGE)
 
 distclean: ## Remove everything that is not in the source tree
 	rm -rf $(BUILD)

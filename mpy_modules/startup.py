@@ -11,9 +11,12 @@ import machine
 from micropython import const
 
 SCRIPT = "opt/micropython/main.py"
+NAME = "opt/micropython/name"  # what the script is called, in tracebacks and in sys.argv[0]
 ARGV = "opt/micropython/argv"
+RUN = "opt/micropython/run"  # runner.py: "exit", or "interactive" for the prompt afterwards
 FILES = ("/rom/main.py", "/main.py")
 _ARGV_LIMIT = const(65536)
+_NAME_LIMIT = const(4096)
 
 NO_DEVICE = (
     "No vsock device: start QEMU with -device vhost-vsock-pci,guest-cid=33 "
@@ -23,13 +26,26 @@ NO_DEVICE = (
 
 def run(namespace):
     """Find the script and run it in `namespace`; sys.argv is set for it."""
-    argv = fw_cfg.read(ARGV, _ARGV_LIMIT) or b""
     name, source = _find()
-    sys.argv[:] = [name] + split(str(argv, "utf-8").rstrip("\0"))
+    sys.argv[:] = [name] + words(fw_cfg.read(ARGV, _ARGV_LIMIT) or b"")
     machine.log("startup", name)
-    if source is not None:
-        exec(compile(source, name, "exec"), namespace)
+
+    def start():
+        if source is None:
+            _echo()
+        else:
+            exec(compile(source, name, "exec"), namespace)
+
+    mode = fw_cfg.read(RUN, _NAME_LIMIT)
+    if mode is None:
+        start()
         return
+    import runner
+
+    runner.run(start, mode == b"interactive")
+
+
+def _echo():
     import vsock
 
     if not vsock.devices():
@@ -44,47 +60,27 @@ def _find():
     """(name, source) of the script; no source for the built-in echo."""
     source = fw_cfg.read(SCRIPT)
     if source is not None:
-        return "main.py", str(source, "utf-8")
+        name = fw_cfg.read(NAME, _NAME_LIMIT)
+        return str(name, "utf-8") if name else "main.py", _text(source)
     for path in FILES:
         try:
-            with open(path) as file:
-                return path, file.read()
+            with open(path, "rb") as file:
+                return path, _text(file.read())
         except OSError:
             pass  # not there
     return "apps.echo", None
 
 
-def split(text):
-    """Split as a shell does: blanks separate, quotes and backslashes join. Raises ValueError."""
-    words = []
-    word = None  # None between words: quotes alone make an empty one
-    quote = ""
-    escaped = False
-    for letter in text:
-        if escaped:
-            if quote and letter not in '"\\$`\n':
-                word += "\\"
-            word = (word or "") + letter
-            escaped = False
-        elif letter == "\\" and quote != "'":
-            escaped = True
-            word = word or ""
-        elif quote:
-            if letter == quote:
-                quote = ""
-            else:
-                word += letter
-        elif letter in "'\"":
-            quote = letter
-            word = word or ""
-        elif letter in " \t\r\n":
-            if word is not None:
-                words.append(word)
-                word = None
-        else:
-            word = (word or "") + letter
-    if quote or escaped:
-        raise ValueError("argv: unfinished " + (quote or "\\"))
-    if word is not None:
-        words.append(word)
-    return words
+def _text(source):
+    """A script's text: UTF-8, with or without a byte order mark."""
+    if source[:3] == b"\xef\xbb\xbf":
+        source = source[3:]
+    return str(source, "utf-8")
+
+
+def words(argv):
+    """The arguments in fw_cfg's string: each ended by a NUL, or, if none is there, words."""
+    text = str(argv, "utf-8")
+    if "\0" in text:
+        return text.split("\0")[:-1] if text[-1] == "\0" else text.split("\0")
+    return text.split()

@@ -20,6 +20,7 @@
 #include "port/nativecode.h"
 #include "port/ramdisk.h"
 #include "port/serial.h"
+#include "port/stdio.h"
 
 // What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
 // RuntimeError long before the guard page does it.
@@ -62,6 +63,7 @@ static void __attribute__((noreturn)) interpreter(void) {
         mp_cstack_init_with_top((void *)stack.top, PYTHON_STACK_SIZE);
         gc_heap_init();
         mp_init();
+        stdio_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
         readline_init0();
 
@@ -87,6 +89,7 @@ void payload_main(const void *hob_list_in) {
     clock_begin();
     memory_init();
     ramdisk_init();
+    machine_disk_init();
     machine_init();
     clock_init();
     debugcon_log("INFO", "port", "MicroPython, %u MiB RAM", (unsigned)(memory_total() >> 20));
@@ -98,6 +101,7 @@ void main_restart(void) {
     // Nothing of the old interpreter can be trusted to run once more, so nothing is finalised.
     // Its devices may still write to their DMA memory, which therefore stays allocated.
     machine_vector_deinit_all();
+    machine_crashed();
     nativecode_deinit();
     memory_free_kind(MEMORY_HEAP);
     pyexec_mode_kind = PYEXEC_MODE_FRIENDLY_REPL;

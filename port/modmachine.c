@@ -6,8 +6,10 @@
 #include "py/mphal.h"
 #include "port/debugcon.h"
 #include "port/hob.h"
+#include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
+#include "port/stdio.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
 #define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9
@@ -25,6 +27,7 @@ enum {
     MACHINE_PWRON_RESET = 1,
     MACHINE_HARD_RESET = 2,
     MACHINE_SOFT_RESET = 5,
+    MACHINE_CRASH_RESET = 6, // ours: the interpreter could not go on
 };
 
 static uint8_t reset_cause = MACHINE_PWRON_RESET;
@@ -71,6 +74,10 @@ void machine_deinit(void) {
     reset_cause = MACHINE_SOFT_RESET;
 }
 
+void machine_crashed(void) {
+    reset_cause = MACHINE_CRASH_RESET;
+}
+
 // atreset(fn): fn() is called before a soft reset frees DMA memory; a driver stops its device
 // there. The last one registered is called first.
 static mp_obj_t machine_atreset(mp_obj_t fn) {
@@ -105,6 +112,9 @@ static void mp_machine_idle(void) {
 }
 
 NORETURN static void mp_machine_reset(void) {
+    stdio_finish();
+    littlefs_sync();
+    debugcon_log("INFO", "machine", "reset"); // so that who ends with the VM knows why
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
     out8(RESET_CONTROL, 0x02);
     out8(RESET_CONTROL, 0x06);
@@ -117,6 +127,9 @@ static mp_int_t mp_machine_reset_cause(void) {
 
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
+    stdio_finish();
+    littlefs_sync();
+    debugcon_log("INFO", "machine", "poweroff");
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();
 }
@@ -164,6 +177,15 @@ static mp_obj_t machine_log(size_t n_args, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_log_obj, 2, 3, machine_log);
 
+// stdio(stdin, stdout, stderr): streams for the standard ones; None is the console.
+static mp_obj_t machine_stdio(size_t n_args, const mp_obj_t *args) {
+    for (size_t fd = 0; fd < n_args; ++fd) {
+        stdio_replace(fd, args[fd]);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_stdio_obj, 3, 3, machine_stdio);
+
 // hobs(): the PI hand-off block list that the IPL left, read-only.
 static mp_obj_t machine_hobs(void) {
     return mp_obj_new_memoryview('B', hob_list_size(), (void *)hob_list());
@@ -184,6 +206,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_fence), MP_ROM_PTR(&machine_fence_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
@@ -197,6 +220,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
         { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \
+        { MP_ROM_QSTR(MP_QSTR_CRASH_RESET), MP_ROM_INT(MACHINE_CRASH_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(MACHINE_PWRON_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_HARD_RESET), MP_ROM_INT(MACHINE_HARD_RESET) }, \
         { MP_ROM_QSTR(MP_QSTR_SOFT_RESET), MP_ROM_INT(MACHINE_SOFT_RESET) },

@@ -8,6 +8,7 @@
 #include "port/interrupts.h"
 #include "port/modmachine.h"
 #include "port/serial.h"
+#include "port/stdio.h"
 
 // Set by every interrupt and by every interrupt handler that Python has run, cleared when a
 // wait returns. A condition that changes between a caller's check and its wait is therefore
@@ -86,6 +87,7 @@ void mp_hal_set_timer_at_us(uint64_t at) {
 // Halt until an interrupt has come since the previous call returned, or timeout_us (negative:
 // for ever) has passed. It may return early; callers check their condition again.
 void mp_hal_wait_event_us(int64_t timeout_us) {
+    stdio_flush(); // who waits for us may wait for what has been printed
     timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
     if (!event_latch && timeout_us != 0) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-// sys.stdin, stdout and stderr on the console, with their .buffer. In place of upstream's
+// sys.stdin, stdout and stderr, with their .buffer: on the console, or on streams that
+// machine.stdio() puts in their place, whose bytes pass as they are. In place of upstream's
 // shared/runtime/sys_stdio_mphal.c, because CPython's files have fileno() and flush(), and a
 // program that asks a standard stream for them should get its answer here too.
 
+#include <string.h>
 #include "py/mperrno.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
+#include "port/stdio.h"
 
 enum {
     STDIN_FILENO,
@@ -19,6 +22,156 @@ typedef struct _sys_stdio_obj_t {
     uint8_t fd;
     const struct _sys_stdio_obj_t *buffer; // the binary stream behind a text stream
 } sys_stdio_obj_t;
+
+#define N_STREAMS   (3)
+#define BUFFER_SIZE (8192) // what is gathered before a stream in Python is called
+
+// What machine.stdio() put in the places of the three; MP_OBJ_NULL or None: the console.
+MP_REGISTER_ROOT_POINTER(mp_obj_t stdio_stream[3]);
+
+// Bytes on their way: of stdin, those from start to end are still to be read, of the others those
+// are still to be written.
+typedef struct _stdio_buffer_t {
+    size_t start, end;
+    byte data[BUFFER_SIZE];
+} stdio_buffer_t;
+
+static stdio_buffer_t buffers[N_STREAMS];
+static bool flushing; // a stream in Python runs, whose own waits must not come here again
+
+static mp_obj_t replacement(size_t fd) {
+    mp_obj_t stream = MP_STATE_PORT(stdio_stream)[fd];
+    return stream == MP_OBJ_NULL || stream == mp_const_none ? MP_OBJ_NULL : stream;
+}
+
+// Writes all of it to a stream in Python; OSError if that fails.
+static void write_through(size_t fd, const byte *data, size_t size) {
+    mp_obj_t stream = replacement(fd);
+    nlr_buf_t nlr;
+    flushing = true;
+    if (nlr_push(&nlr) != 0) {
+        flushing = false;
+        nlr_jump(nlr.ret_val);
+    }
+    int errcode = 0;
+    if (stream != MP_OBJ_NULL) {
+        mp_stream_rw(stream, (void *)data, size, &errcode, MP_STREAM_RW_WRITE);
+    }
+    nlr_pop();
+    flushing = false;
+    if (errcode != 0) {
+        mp_raise_OSError(errcode);
+    }
+}
+
+static void flush(size_t fd) {
+    stdio_buffer_t *buffer = &buffers[fd];
+    size_t size = buffer->end;
+    if (size != 0 && !flushing) {
+        buffer->end = 0; // also if writing fails: it is not tried again
+        write_through(fd, buffer->data, size);
+    }
+}
+
+void stdio_flush(void) {
+    flush(STDOUT_FILENO);
+    flush(STDERR_FILENO);
+}
+
+// The stream's own flush, which returns once the bytes are out of our hands.
+static mp_uint_t flush_whole(size_t fd, int *errcode) {
+    flush(fd);
+    mp_obj_t stream = replacement(fd);
+    return stream == MP_OBJ_NULL ? 0 : mp_get_stream(stream)->ioctl(stream, MP_STREAM_FLUSH, 0, errcode);
+}
+
+void stdio_finish(void) {
+    for (size_t fd = STDOUT_FILENO; fd < N_STREAMS; ++fd) {
+        nlr_buf_t nlr;
+        if (nlr_push(&nlr) == 0) {
+            int errcode;
+            flush_whole(fd, &errcode);
+            nlr_pop();
+        }
+    }
+}
+
+void stdio_init(void) {
+    memset(MP_STATE_PORT(stdio_stream), 0, sizeof(MP_STATE_PORT(stdio_stream)));
+    for (size_t fd = 0; fd < N_STREAMS; ++fd) {
+        buffers[fd].start = buffers[fd].end = 0;
+    }
+    flushing = false;
+}
+
+void stdio_replace(size_t fd, mp_obj_t stream) {
+    if (fd != STDIN_FILENO) {
+        flush(fd);
+    }
+    if (stream != mp_const_none) {
+        mp_get_stream_raise(stream, fd == STDIN_FILENO ? MP_STREAM_OP_READ : MP_STREAM_OP_WRITE);
+    }
+    buffers[fd].start = buffers[fd].end = 0;
+    MP_STATE_PORT(stdio_stream)[fd] = stream;
+}
+
+// Gathers what is small; what is large goes through at once.
+static void gather(size_t fd, const byte *data, size_t size) {
+    stdio_buffer_t *buffer = &buffers[fd];
+    if (buffer->end + size > BUFFER_SIZE) {
+        flush(fd);
+    }
+    if (size >= BUFFER_SIZE) {
+        write_through(fd, data, size);
+        return;
+    }
+    memcpy(buffer->data + buffer->end, data, size);
+    buffer->end += size;
+    // What went wrong should be seen even if nothing comes after it.
+    if (fd == STDERR_FILENO && memchr(data, '\n', size) != NULL) {
+        flush(fd);
+    }
+}
+
+// Copies what has been read ahead, at most size bytes. In text "\r\n" and "\r" become "\n".
+static size_t read_buffer(stdio_buffer_t *buffer, byte *into, size_t size, bool text) {
+    static bool after_cr;
+    size_t done = 0;
+    while (done < size && buffer->start != buffer->end) {
+        byte c = buffer->data[buffer->start++];
+        if (text && c == '\n' && after_cr) {
+            after_cr = false;
+            continue;
+        }
+        after_cr = text && c == '\r';
+        into[done++] = after_cr ? '\n' : c;
+    }
+    return done;
+}
+
+// Fills `into` from a stream in Python, less only at its end.
+static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) {
+    stdio_buffer_t *buffer = &buffers[STDIN_FILENO];
+    size_t done = 0;
+    while (done < size) {
+        if (buffer->start == buffer->end) {
+            stdio_flush();
+            int errcode = 0;
+            const mp_stream_p_t *protocol = mp_get_stream(stream);
+            mp_uint_t got = protocol->read(stream, buffer->data, BUFFER_SIZE, &errcode);
+            if (got == MP_STREAM_ERROR) {
+                mp_raise_OSError(errcode);
+            }
+            buffer->start = 0;
+            buffer->end = got;
+            if (got == 0) {
+                break;
+            }
+        }
+        done += read_buffer(buffer, into + done, size - done, text);
+    }
+    return done;
+}
 
 static void stdio_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
     (void)kind;
@@ -33,6 +186,10 @@ static mp_uint_t stdio_read(mp_obj_t self_in, void *buf, mp_uint_t size, int *er
         *errcode = MP_EPERM;
         return MP_STREAM_ERROR;
     }
+    mp_obj_t stream = replacement(STDIN_FILENO);
+    if (stream != MP_OBJ_NULL) {
+        return read_through(stream, buf, size, self->buffer != NULL);
+    }
     for (size_t i = 0; i < size; i++) {
         int c = mp_hal_stdin_rx_chr();
         ((byte *)buf)[i] = self->buffer != NULL && c == '\r' ? '\n' : c;
@@ -46,7 +203,9 @@ static mp_uint_t stdio_write(mp_obj_t self_in, const void *buf, mp_uint_t size, 
         *errcode = MP_EPERM;
         return MP_STREAM_ERROR;
     }
-    if (self->buffer != NULL) {
+    if (replacement(self->fd) != MP_OBJ_NULL) {
+        gather(self->fd, buf, size);
+    } else if (self->buffer != NULL) {
         mp_hal_stdout_tx_strn_cooked(buf, size);
     } else {
         mp_hal_stdout_tx_strn(buf, size);
@@ -54,12 +213,24 @@ static mp_uint_t stdio_write(mp_obj_t self_in, const void *buf, mp_uint_t size, 
     return size;
 }
 
+static mp_uint_t poll(size_t fd, mp_uint_t flags, int *errcode) {
+    mp_obj_t stream = replacement(fd);
+    if (stream == MP_OBJ_NULL) {
+        return mp_hal_stdio_poll(flags);
+    }
+    if (fd == STDIN_FILENO && buffers[fd].start != buffers[fd].end) {
+        return flags & (MP_STREAM_POLL_RD | MP_STREAM_POLL_WR);
+    }
+    return mp_get_stream(stream)->ioctl(stream, MP_STREAM_POLL, flags, errcode);
+}
+
 static mp_uint_t stdio_ioctl(mp_obj_t self_in, mp_uint_t request, uintptr_t arg, int *errcode) {
     sys_stdio_obj_t *self = MP_OBJ_TO_PTR(self_in);
     switch (request) {
         case MP_STREAM_POLL:
-            return mp_hal_stdio_poll(arg);
+            return poll(self->fd, arg, errcode);
         case MP_STREAM_FLUSH:
+            return self->fd == STDIN_FILENO ? 0 : flush_whole(self->fd, errcode);
         case MP_STREAM_CLOSE:
             return 0;
         case MP_STREAM_GET_FILENO:

@@ -26,42 +26,32 @@ vector_stubs:
     .set vector, vector + 1
     .endr
 
+// What the .cfi lines say goes into .debug_frame of micropython.sym.elf only: gdb's backtrace goes
+// on through an interrupt to what it interrupted.
+    .cfi_sections .debug_frame
 interrupt_common:
-    pushq %rax
-    pushq %rbx
-    pushq %rcx
-    pushq %rdx
-    pushq %rsi
-    pushq %rdi
-    pushq %rbp
-    pushq %r8
-    pushq %r9
-    pushq %r10
-    pushq %r11
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa rsp, 56        // vector, error code, rip, cs, rflags, rsp, ss
+    .cfi_offset rip, -40
+    .cfi_offset rsp, -16
+    .irp register, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+    pushq %\register
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset \register, 0
+    .endr
     cld
     movq %rsp, %rdi
     call interrupt_dispatch     // the frame is 22 quadwords on a 16-byte aligned stack: rsp is aligned
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %r11
-    popq %r10
-    popq %r9
-    popq %r8
-    popq %rbp
-    popq %rdi
-    popq %rsi
-    popq %rdx
-    popq %rcx
-    popq %rbx
-    popq %rax
+    .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax
+    popq %\register
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore \register
+    .endr
     addq $16, %rsp              // vector and error code
+    .cfi_adjust_cfa_offset -16
     iretq
+    .cfi_endproc
 
 // void descriptor_tables_load(const void *gdt_pointer, const void *idt_pointer)
     .global descriptor_tables_load

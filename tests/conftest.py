@@ -4,17 +4,21 @@
 A failing test's report shows what every guest that was alive then had said.
 """
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mpfw import paths
 from mpfw.guest import guest as guests
+from mpfw.guest import machine as machines
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
+from mpfw.guest.overlay import OverlayError, overlay
 from mpfw.lab.host import lab_host
 
 LAB_NOTES = pytest.StashKey[list]()
+OVERLAY = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser):
@@ -25,6 +29,25 @@ def pytest_addoption(parser):
         default="auto",
         help="vsock device: auto, vhost-vsock, vhost-user, lab",
     )
+    parser.addoption("--overlay", help="modules that all guests run in place of the frozen ones")
+
+
+def pytest_configure(config):
+    """Give every guest the overlay, those that tests start as `mpfw run` among them."""
+    directory = config.getoption("--overlay")
+    if directory:
+        try:
+            modules = overlay(Path(directory), Path(config.getoption("--image")))
+        except OverlayError as error:
+            raise pytest.UsageError(str(error)) from None
+        machines.COMMON_FW_CFG |= modules.fw_cfg
+        os.environ["MPFW_OVERLAY"] = str(Path(directory).resolve())
+        config.stash[OVERLAY] = str(modules)
+
+
+def pytest_report_header(config):
+    """Say which modules are not the image's."""
+    return config.stash.get(OVERLAY, None)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -74,7 +97,7 @@ def boot(image, request):
 
     def boot(vsock=False, console="socket", **machine):
         host = request.getfixturevalue("host") if vsock else local_host()
-        guest = host.guest(Machine(image=image, **machine), vsock=vsock, console=console)
+        guest = host.guest(Machine(**{"image": image} | machine), vsock=vsock, console=console)
         guest.__enter__()
         booted.append(guest)
         return guest

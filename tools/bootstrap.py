@@ -5,7 +5,7 @@
 Standard library only, Python 3.11 or newer. Does nothing, quickly, where all is in place.
 
 usage: bootstrap.py STAGE...    stages: image (to build it), run (a ready image), test (all),
-                                bench (`make bench`)
+                                bench (`make bench`), fresh (`make test-fresh`)
 """
 
 import sys
@@ -22,7 +22,7 @@ import tomllib
 from pathlib import Path
 
 from mpfw import paths
-from mpfw.build import debian, deps
+from mpfw.build import debian, debroot, deps
 from mpfw.lab import image as lab_image
 
 # Whose packages each stage needs.
@@ -31,6 +31,7 @@ STAGES = {
     "run": ["run"],
     "test": ["image", "run", "test"],
     "bench": ["image", "run", "bench"],
+    "fresh": ["fresh"],
 }
 
 
@@ -40,6 +41,8 @@ def main(stages: list[str]) -> None:
     if unknown or not stages:
         sys.exit(__doc__.split("usage: ")[1].strip())
     wanted = {need for stage in stages for need in STAGES[stage]}
+    if "fresh" in wanted:
+        debroot.require_root()
     install_packages(missing_packages(wanted))
     make_venv()
     if "image" in wanted:
@@ -161,5 +164,5 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (deps.DependencyError, debian.AptError) as error:
+    except (deps.DependencyError, debian.AptError, debroot.RootError) as error:
         sys.exit(f"bootstrap: {error}")

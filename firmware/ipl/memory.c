@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // memcpy, memset, memcmp. String moves of 64-bit words: measured under QEMU's TCG they are 7 times as fast as
-// byte moves and twice as fast as SSE (DESIGN.md, section 7).
+// byte moves and twice as fast as SSE.
 
 #include "memory.h"
 

@@ -68,9 +68,9 @@ class socket(Endpoint):
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         conn = self.connection
-        if conn is None or self._state != num.CONNECTED:
+        if conn is None or self._state != num.IS_CONNECTED:
             conn = self._receiver()
-        if not self.kind.borders and not flags & num.MSG_WAITALL:
+        if not conn.block[w.BORDERS] and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
             queued = credit.queued(conn.at)
             target = min(self.options.lowat, bufsize)
@@ -104,9 +104,9 @@ class socket(Endpoint):
         """The connection to receive from. Raises ENOTCONN."""
         self._open()
         conn = self.connection
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._check_connect()
-            if self._state != num.CONNECTED:
+            if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
             conn = self.connection
         return conn
@@ -116,7 +116,7 @@ class socket(Endpoint):
         conn = self._receiver()
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
-        if self.kind.borders:
+        if conn.block[w.BORDERS]:
             return self._receive_message(conn, into, want, flags)
         if not want:
             return 0
@@ -153,11 +153,13 @@ class socket(Endpoint):
                 elif queued >= target:
                     return queued
             if block[w.STATE] == w.CLOSED or block[w.SHUT] & w.SHUT_NO_MORE:
+                if borders:
+                    queued = 0  # of a message whose end will not come
                 if not queued and block[w.SHUT] & w.SHUT_LOST:
                     self._lost()
                 if not queued and block[w.ERROR]:
                     raise OSError(block[w.ERROR])
-                return 0 if borders else queued
+                return queued
             if self._timeout == 0 or flags & num.MSG_DONTWAIT:
                 if queued and not borders and flags & num.MSG_WAITALL:
                     return queued
@@ -185,7 +187,7 @@ class socket(Endpoint):
         `data` is the caller's again when send returns. It is fastest as bytes: the device reads
         those where they lie.
         """
-        if not flags and self._state == num.CONNECTED:
+        if not flags and self._state == num.IS_CONNECTED:
             n = self.connection.send_now(data)
             if n:
                 return n
@@ -194,7 +196,7 @@ class socket(Endpoint):
     @micropython.native
     def sendall(self, data, flags=0):
         """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
-        if flags or self._state != num.CONNECTED or not self.connection.send_now(data):
+        if flags or self._state != num.IS_CONNECTED or not self.connection.send_now(data):
             self._send(data, flags, True)
 
     def sendto(self, data, *arguments):
@@ -204,23 +206,23 @@ class socket(Endpoint):
     @micropython.native
     def _sender(self):
         self._open()
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._check_connect()
-            if self._state != num.CONNECTED:
+            if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
         return self.connection
 
     @micropython.native
     def _send(self, data, flags, everything):
         conn = self.connection
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             conn = self._sender()
         n = bytes_in(data)
         start = addressof(data)
         mark = 0
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
-        if self.kind.borders:
+        if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n)
         done = 0
@@ -289,7 +291,7 @@ class socket(Endpoint):
         """Wait until the device has given our buffer back; it owes us that at once."""
         waiter = self._stack.waiter
         device = self._stack.device
-        while conn.block[w.LENT] and device.broken is None:
+        while conn.block[w.LENT] and device is not None and device.broken is None:
             waiter.wait_sent(1000000)
 
     def _no_more(self, conn):

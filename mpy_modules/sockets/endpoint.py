@@ -59,7 +59,7 @@ class Endpoint(io.IOBase):
         self.connection = None  # the Connection, or None
         self._stack = stack
         self._timeout = timeout
-        self._state = num.UNCONNECTED
+        self._state = num.IS_UNCONNECTED
 
     def __getattr__(self, name):
         # Not properties: with a single one in a class, MicroPython looks for a setter in it and in
@@ -105,7 +105,7 @@ class Endpoint(io.IOBase):
         return get_option(self, level, name, buflen)
 
     def is_listening(self):
-        return self._state == num.LISTENING
+        return self._state == num.IS_LISTENING
 
     def take_error(self):
         """SO_ERROR: the pending error, once."""
@@ -133,7 +133,7 @@ class Endpoint(io.IOBase):
     def getpeername(self):
         self._open()
         conn = self.connection
-        if self._state != num.CONNECTED or conn.block[w.SHUT] & (w.SHUT_LOCAL | w.SHUT_LOST):
+        if self._state != num.IS_CONNECTED or conn.block[w.SHUT] & (w.SHUT_LOCAL | w.SHUT_LOST):
             raise OSError(errnos.ENOTCONN)
         return conn.block[w.DST_CID], conn.block[w.DST_PORT]
 
@@ -157,22 +157,22 @@ class Endpoint(io.IOBase):
         """Take connections; `backlog` + 1 may wait for accept, more are reset."""
         self._open()
         backlog = max(0, backlog)
-        if self._state == num.LISTENING:
+        if self._state == num.IS_LISTENING:
             self.endpoint.backlog = backlog
             return
-        if self._state != num.UNCONNECTED or self._name is None:
+        if self._state != num.IS_UNCONNECTED or self._name is None:
             raise OSError(errnos.EINVAL)
         cid, port = self._name
         listener = Listener(self.kind, cid, backlog, self.options)
         self._stack.listen(listener, port)
         self.endpoint = listener
-        self._state = num.LISTENING
+        self._state = num.IS_LISTENING
 
     @micropython.native
     def accept(self):
         """Wait for a connection; (socket, (peer's cid, peer's port))."""
         self._open()
-        if self._state != num.LISTENING:
+        if self._state != num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
         pending = self.endpoint.pending
         if not pending:
@@ -180,14 +180,14 @@ class Endpoint(io.IOBase):
         conn = pending.pop(0)
         sock = self._accepted()
         sock.endpoint = sock.connection = conn
-        sock._state = num.CONNECTED
+        sock._state = num.IS_CONNECTED
         block = conn.block
         return sock, (block[w.DST_CID], block[w.DST_PORT])
 
     def _until_pending(self):
         """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
-        self._until(lambda: self._state != num.LISTENING or self.endpoint.pending)
-        if self._state != num.LISTENING:
+        self._until(lambda: self._state != num.IS_LISTENING or self.endpoint.pending)
+        if self._state != num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
 
     # -- connecting -------------------------------------------------------------------------------
@@ -197,11 +197,11 @@ class Endpoint(io.IOBase):
         self._open()
         peer = _address(address)
         self._check_connect()
-        if self._state == num.CONNECTED:
+        if self._state == num.IS_CONNECTED:
             raise OSError(errnos.EISCONN)
-        if self._state == num.LISTENING:
+        if self._state == num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
-        if self._state == num.CONNECTING:
+        if self._state == num.IS_CONNECTING:
             if self._timeout == 0:
                 raise OSError(errnos.EALREADY)
         else:
@@ -221,7 +221,7 @@ class Endpoint(io.IOBase):
             if stack.device is None:
                 raise OSError(errnos.ENODEV)
             if stack.device.broken is not None:
-                raise OSError(errnos.EIO, str(stack.device.broken))
+                raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
                 raise OSError(errnos.ESOCKTNOSUPPORT)
         if self._name is None:
@@ -235,7 +235,7 @@ class Endpoint(io.IOBase):
         self.options.apply(conn)
         self._error = 0
         self.endpoint = self.connection = conn
-        self._state = num.CONNECTING
+        self._state = num.IS_CONNECTING
         self._give_up = deadline(self.options.connect_seconds)
         control.connect(conn.at)
         conn.flush()
@@ -258,9 +258,9 @@ class Endpoint(io.IOBase):
             raise
         self._check_connect()
         error = self._error
-        if self._state != num.CONNECTED:
+        if self._state != num.IS_CONNECTED:
             self._error = 0
-            self._state = num.UNCONNECTED
+            self._state = num.IS_UNCONNECTED
             if error == errnos.ETIMEDOUT:
                 raise timed_out()
             raise OSError(error)
@@ -269,7 +269,7 @@ class Endpoint(io.IOBase):
     def _check_connect(self):
         """Take note of how a connect under way has ended."""
         conn = self.connection
-        if self._state != num.CONNECTING or conn is None:
+        if self._state != num.IS_CONNECTING or conn is None:
             return
         state = conn.block[w.STATE]
         if state == w.CONNECTING:
@@ -278,12 +278,12 @@ class Endpoint(io.IOBase):
         elif conn.block[w.ERROR]:
             self._fail_connect(conn.block[w.ERROR])
         else:
-            self._state = num.CONNECTED
+            self._state = num.IS_CONNECTED
 
     def connect_state(self):
         """After a non-blocking connect: 1 connected, 0 under way, -1 failed (see SO_ERROR)."""
         self._check_connect()
-        if self._state == num.CONNECTED:
+        if self._state == num.IS_CONNECTED:
             return 1
         return 0 if self.connection is not None else -1
 
@@ -293,7 +293,7 @@ class Endpoint(io.IOBase):
         self.connection = self.endpoint = None
         self._error = error
         if not error:
-            self._state = num.UNCONNECTED
+            self._state = num.IS_UNCONNECTED
         control.drop(conn.at, error)
         self._stack.remove(conn)
 
@@ -315,7 +315,7 @@ class Endpoint(io.IOBase):
         self._check_connect()
         if how not in (0, 1, 2):
             raise OSError(errnos.EINVAL)
-        if self._state != num.CONNECTED or self.connection.block[w.SHUT] & w.SHUT_LOST:
+        if self._state != num.IS_CONNECTED or self.connection.block[w.SHUT] & w.SHUT_LOST:
             raise OSError(errnos.ENOTCONN)
         self.connection.shutdown(how + 1)  # SHUT_RD, SHUT_WR, SHUT_RDWR: SHUT_LOCAL_* bits less 1
 
@@ -332,8 +332,8 @@ class Endpoint(io.IOBase):
     def _release(self):
         end = self.endpoint
         conn = self.connection
-        if self._state == num.LISTENING:
-            end.watch = None
+        if self._state == num.IS_LISTENING:
+            end.hear(None)
             self._stack.unlisten(end, self._name[1])
         elif conn is not None:
             conn.close()
@@ -345,7 +345,7 @@ class Endpoint(io.IOBase):
             self._stack.unbind(*self._name)
             self._holds = False
         self.endpoint = self.connection = None
-        self._state = num.UNCONNECTED
+        self._state = num.IS_UNCONNECTED
 
     def detach(self):
         """CPython's: there are no file descriptors here, so this only closes."""
@@ -390,7 +390,7 @@ class Endpoint(io.IOBase):
                 stack.device.attend()
             if stack.lingering:
                 stack.waiter.tend()
-            if self._state == num.LISTENING:
+            if self._state == num.IS_LISTENING:
                 return argument & num.POLLIN if self.endpoint.pending else 0
             ready = num.POLLNVAL if self._closed else self._ready()
             return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)

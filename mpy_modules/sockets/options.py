@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Socket options: what Linux's AF_VSOCK does with setsockopt and getsockopt, value by value.
 
-Values travel as CPython passes them: an int, or bytes packed as Linux's C types.
+Values travel as CPython passes them: an int, or bytes packed as Linux's C types. A new option is a
+number and its meaning here, and its name in socket.py.
 """
 
 import struct
@@ -12,6 +13,30 @@ from vsock import credit
 from vsock import words as w
 
 from . import numbers as num
+
+SOL_SOCKET = const(1)
+SO_REUSEADDR = const(2)
+SO_TYPE = const(3)
+SO_ERROR = const(4)
+SO_SNDBUF = const(7)
+SO_RCVBUF = const(8)
+SO_KEEPALIVE = const(9)
+SO_LINGER = const(13)
+SO_RCVLOWAT = const(18)
+SO_RCVTIMEO = const(20)
+SO_SNDTIMEO = const(21)
+SO_ACCEPTCONN = const(30)
+SO_PROTOCOL = const(38)
+SO_DOMAIN = const(39)
+
+SO_VM_SOCKETS_BUFFER_SIZE = const(0)  # linux/vm_sockets.h
+SO_VM_SOCKETS_BUFFER_MIN_SIZE = const(1)
+SO_VM_SOCKETS_BUFFER_MAX_SIZE = const(2)
+SO_VM_SOCKETS_CONNECT_TIMEOUT = const(6)
+SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW = const(8)
+# Ours, far from Linux's numbers: an int; non-zero lets send() go on after the peer said that it
+# takes no more. vhost-device-vsock says so when its client merely stops sending.
+SO_VM_SOCKETS_LATE_SEND = const(0x4D50)
 
 _DEFAULT_BUFFER = const(262144)
 _DEFAULT_MIN = const(128)
@@ -97,41 +122,41 @@ def set_option(sock, level, name, value):
     end = sock.connection
     if level == num.AF_VSOCK:
         _set_vm_option(options, name, value, end)
-    elif level != num.SOL_SOCKET:
+    elif level != SOL_SOCKET:
         raise OSError(errnos.ENOPROTOOPT)
-    elif name == num.SO_RCVLOWAT:
+    elif name == SO_RCVLOWAT:
         options.lowat = max(1, _int(value) & 0x7FFFFFFF)
         if end is not None:
             options.apply(end)
             credit.update_due(end.at)
             end.flush()
             end.notify()
-    elif name == num.SO_REUSEADDR:
+    elif name == SO_REUSEADDR:
         options.reuse = 1 if _int(value) else 0  # Linux's AF_VSOCK takes it and does nothing
-    elif name in (num.SO_RCVTIMEO, num.SO_SNDTIMEO):
+    elif name in (SO_RCVTIMEO, SO_SNDTIMEO):
         sock.settimeout(_seconds(value) or None)
-    elif name in (num.SO_SNDBUF, num.SO_RCVBUF, num.SO_KEEPALIVE, num.SO_LINGER):
+    elif name in (SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER):
         pass  # known to every Linux socket, without a meaning for these
     else:
         raise OSError(errnos.ENOPROTOOPT)
 
 
 def _set_vm_option(options, name, value, end):
-    if name == num.SO_VM_SOCKETS_BUFFER_SIZE:
+    if name == SO_VM_SOCKETS_BUFFER_SIZE:
         options.set_size(struct.unpack("<Q", _bytes(value, 8))[0], end)
-    elif name == num.SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+    elif name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
         options.own_sizes = True
         options.least = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size < options.least:
             options.set_size(options.size, end)
-    elif name == num.SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+    elif name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         options.own_sizes = True
         options.most = struct.unpack("<Q", _bytes(value, 8))[0]
         if options.size > options.most:
             options.set_size(options.size, end)
-    elif name in (num.SO_VM_SOCKETS_CONNECT_TIMEOUT, num.SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+    elif name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
         options.connect_seconds = _seconds(value) or _CONNECT_SECONDS
-    elif name == num.SO_VM_SOCKETS_LATE_SEND:
+    elif name == SO_VM_SOCKETS_LATE_SEND:
         options.late = 1 if _int(value) else 0
         if end is not None:
             options.apply(end)
@@ -143,11 +168,11 @@ def get_option(sock, level, name, buflen=0):
     """getsockopt: an int, or `buflen` bytes at most. Raises ENOPROTOOPT, EINVAL."""
     options = sock.options
     if level == num.AF_VSOCK:
-        if name == num.SO_VM_SOCKETS_LATE_SEND:
+        if name == SO_VM_SOCKETS_LATE_SEND:
             packed = struct.pack("<i", options.late)
         else:
             packed = _vm_option(options, name)
-    elif level == num.SOL_SOCKET:
+    elif level == SOL_SOCKET:
         packed = _socket_option(sock, options, name)
     else:
         raise OSError(errnos.ENOPROTOOPT)
@@ -162,35 +187,35 @@ def get_option(sock, level, name, buflen=0):
 
 
 def _vm_option(options, name):
-    if name == num.SO_VM_SOCKETS_BUFFER_SIZE:
+    if name == SO_VM_SOCKETS_BUFFER_SIZE:
         return struct.pack("<Q", options.size)
-    if name == num.SO_VM_SOCKETS_BUFFER_MIN_SIZE:
+    if name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
         return struct.pack("<Q", options.least)
-    if name == num.SO_VM_SOCKETS_BUFFER_MAX_SIZE:
+    if name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         return struct.pack("<Q", options.most)
-    if name in (num.SO_VM_SOCKETS_CONNECT_TIMEOUT, num.SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
+    if name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
         return _timeval(options.connect_seconds)
     raise OSError(errnos.ENOPROTOOPT)
 
 
 def _socket_option(sock, options, name):
-    if name in (num.SO_RCVTIMEO, num.SO_SNDTIMEO):
+    if name in (SO_RCVTIMEO, SO_SNDTIMEO):
         return _timeval(sock.gettimeout() or 0)
-    if name == num.SO_ERROR:
+    if name == SO_ERROR:
         value = sock.take_error()
-    elif name == num.SO_TYPE:
+    elif name == SO_TYPE:
         value = sock.type
-    elif name == num.SO_DOMAIN:
+    elif name == SO_DOMAIN:
         value = num.AF_VSOCK
-    elif name == num.SO_ACCEPTCONN:
+    elif name == SO_ACCEPTCONN:
         value = 1 if sock.is_listening() else 0
-    elif name == num.SO_RCVLOWAT:
+    elif name == SO_RCVLOWAT:
         value = options.lowat
-    elif name == num.SO_REUSEADDR:
+    elif name == SO_REUSEADDR:
         value = options.reuse
-    elif name in (num.SO_SNDBUF, num.SO_RCVBUF):
+    elif name in (SO_SNDBUF, SO_RCVBUF):
         value = options.size
-    elif name in (num.SO_PROTOCOL, num.SO_KEEPALIVE):
+    elif name in (SO_PROTOCOL, SO_KEEPALIVE):
         value = 0
     else:
         raise OSError(errnos.ENOPROTOOPT)

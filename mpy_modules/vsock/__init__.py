@@ -5,7 +5,7 @@ Nothing touches the hardware before the first call of `get()`. docs/architecture
 """
 
 _stacks = {}
-_LARGE = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
+_BUFFERS = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
 _BLOCKS = 32 << 20  # bytes of smaller ones, at most
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
@@ -50,9 +50,10 @@ def reopen(index=0):
         get(index)
         return
     transport = _transport(index)
+    if transport is None:
+        raise IndexError("this machine has no vsock device")
     close(index)
-    if transport is not None:
-        _start(_stacks[index], transport)
+    _start(_stacks[index], transport)
 
 
 def _transport(index):
@@ -77,7 +78,7 @@ def bring_up(transport):
 
     # Clearing them made a start 3 ms longer. A device that says that it wrote more than it did
     # makes a program read what was there before; it could read that itself, as all memory.
-    store = Store(lambda size: DMABuffer(size, clear=False), _LARGE if transport else 1, _BLOCKS)
+    store = Store(lambda size: DMABuffer(size, clear=False), _BUFFERS if transport else 1, _BLOCKS)
     seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
     stack = Stack(store, _WINDOW, seed)
     stack.waiter = Waiter(stack)

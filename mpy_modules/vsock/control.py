@@ -204,7 +204,8 @@ def _swallow(at: int, n: int):
     """The program does not want to read any more: bytes count as received and as read."""
     c = ptr32(at)
     c[w.RX_CNT] = (c[w.RX_CNT] + n) & c[w.ONES]
-    credit.consumed(at, n)
+    credit.count(at, n)
+    credit.update_due(at)
 
 
 @micropython.viper

@@ -29,7 +29,7 @@ _TX = const(1)
 _EVENT = const(2)
 _CID_BYTES = const(8)  # the configuration, 5.10.4
 _POSTED = const(16)  # receive buffers in the ring: more only cost cache
-_EVENTS = const(4)  # event buffers
+_EVENT_BUFFERS = const(4)  # event buffers
 _FEW_SLOTS = const(4)  # fewer free transmit slots than this: packets wait in the ring
 _WORK_US = const(50_000)
 # A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
@@ -69,7 +69,7 @@ class Device:
         self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
-        self._event_memory = machine.DMABuffer(_EVENTS * w.EVENT_BYTES)
+        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -84,7 +84,7 @@ class Device:
         """Let it work: buffers in its queues, interrupts on, DRIVER_OK."""
         virtio = self._virtio
         base = self._event_memory.addr
-        self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENTS)])
+        self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENT_BUFFERS)])
         segments = [self._store.take_large() for _ in range(min(_POSTED, self._rx.size))]
         self._buffers.fill([(self._blank(seg), seg) for seg in segments if seg >= 0])
         for queue in (self._rx, self._tx, self._event):
@@ -214,9 +214,9 @@ class Device:
         d = ptr32(self._at)
         pool = d[w.DEV_POOL] | (d[w.DEV_POOL + 1] << 32)
         base = d[w.DEV_BASE] | (d[w.DEV_BASE + 1] << 32)
-        road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
         rx = d[w.DEV_RING] | (d[w.DEV_RING + 1] << 32)
         out = ptr32(d[w.DEV_OUT] | (d[w.DEV_OUT + 1] << 32))
+        road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
         receiver = self.receiver
         taken = 0
         if micros != 0:

@@ -3,7 +3,7 @@
 
     1  take_header  the header is copied out of that memory, once; only the copy is looked at
     2  fault        is it whole, is it for us, may its sender speak here
-    3  _find        the connection that it is for; `Stack.control` has the packets for none
+    3  find         the connection that it is for; `Stack.control` has the packets for none
     4  admit        its state and its credit, in control.py
     5  _keep        its bytes are queued, or refused for lack of memory
     6  _follow      what the connection owes is answered, the program that waits is woken
@@ -60,10 +60,12 @@ class Receiver:
     @inline
     @micropython.viper
     def packet(self, road: int, shared: int, data: int, n: int, seg: int) -> int:
-        """One packet: a header at address `shared`, payload at `data`, `n` bytes with the header.
+        """One packet: a header at address `shared`, payload at `data`, `n` bytes with both.
 
-        `road` is our `at`. `seg` is the large segment (store.py) that holds it, or -1. Returns the
-        one to post in its place, which is `seg` itself if its bytes were not kept there.
+        `road` is our `at`; `seg` the large segment (store.py) that holds it, or -1. Returns that
+        to post in its place, which is `seg` itself if its bytes were not kept there.
+
+        @inline: called, it took 1,370 instructions more, half as many again.
         """
         r = ptr32(road)
         h = ptr32(r[w.RX_HEADER] | (r[w.RX_HEADER + 1] << 32))
@@ -131,10 +133,10 @@ class Receiver:
             return
         if c[w.EVENTS] != 0:
             c[w.EVENTS] = 0
-            conn = self.last
-            watch = conn.watch
-            if watch is not self._nobody and not conn.queued:
-                watch.add(conn)
+            if c[w.WATCHED] != 0:
+                conn = self.last
+                if not conn.queued:
+                    conn.watch.add(conn)
 
     @micropython.viper
     def find(self) -> int:

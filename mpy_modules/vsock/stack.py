@@ -38,6 +38,10 @@ class Listener:
         self.behind = None
         self.socket = None
 
+    def hear(self, watch):
+        """From now on the Ready `watch` hears of connections; None: nobody does."""
+        self.watch = watch
+
     @micropython.native
     def notify(self):
         if self.watch is not None and not self.queued:
@@ -96,12 +100,12 @@ class Stack:
     def lose(self, error):
         """The device lost its connections (5.10.6.8) or broke: they are gone, listeners stay.
 
-        So are those of the guest to itself by a CID that is no longer its own.
+        So are those of the loopback under a CID that was ours: nothing reaches them any more.
         """
         for conn in list(self.connections.values()):
             while conn is not None:
                 twin = conn.twin
-                if conn.out is not self.loopback or not self.is_local(conn.block[w.DST_CID]):
+                if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
                     control.lose(conn.at, error)
                     self.after(conn, w.EV_READ | w.EV_CLOSED)
                 conn = twin

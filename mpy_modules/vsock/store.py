@@ -119,7 +119,7 @@ class Store:
         if s[w.STORE_SPARE] == 0:
             return -1
         t = ptr32(_table(s))
-        return int(_take(s, t))
+        return int(_take_free(s, t))
 
     @inline
     @micropython.viper
@@ -153,7 +153,7 @@ class Store:
         if s[w.STORE_SPARE] <= rest:
             return -1
         t = ptr32(_table(s))
-        return int(_take(s, t))
+        return int(_take_free(s, t))
 
     @inline
     @micropython.viper
@@ -172,8 +172,8 @@ class Store:
         """Where the payload of a segment starts; a large one's header ends there."""
         s = ptr32(self.at)
         t = ptr32(_table(s))
-        row = seg * w.SEG_WORDS + w.SEG_ADDR
-        return t[row] | (t[row + 1] << 32)
+        row = seg * w.SEG_WORDS
+        return t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32)
 
     @inline
     @micropython.viper
@@ -190,9 +190,9 @@ class Store:
             return seg
         t = ptr32(_table(s))
         row = seg * w.SEG_WORDS
-        fresh = int(_take(s, t))
+        fresh = int(_take_free(s, t))
         t[row + w.SEG_KIND] = w.IS_LARGE | (flags << w.SEG_FLAGS_SHIFT)
-        _queue(ptr32(at), t, seg, n)
+        _enqueue(ptr32(at), t, seg, n)
         return fresh
 
     @inline
@@ -238,7 +238,7 @@ class Store:
             done += part
             if done == n:
                 t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
-            _queue(c, t, seg, part)
+            _enqueue(c, t, seg, part)
         return 0
 
     @inline
@@ -299,12 +299,6 @@ class Store:
                 break
             seg = t[row + w.SEG_NEXT]
         return total
-
-    @micropython.viper
-    def is_large(self, seg: int) -> int:
-        s = ptr32(self.at)
-        t = ptr32(_table(s))
-        return t[seg * w.SEG_WORDS + w.SEG_KIND] & w.IS_LARGE
 
     @inline
     @micropython.viper
@@ -388,7 +382,7 @@ def _free(s: ptr32, t: ptr32, seg: int):
 
 @inline
 @micropython.viper
-def _take(s: ptr32, t: ptr32) -> int:
+def _take_free(s: ptr32, t: ptr32) -> int:
     """Take a large segment off the free list, which is not empty."""
     seg = s[w.STORE_LARGE]
     s[w.STORE_LARGE] = t[seg * w.SEG_WORDS + w.SEG_NEXT]
@@ -398,7 +392,7 @@ def _take(s: ptr32, t: ptr32) -> int:
 
 @inline
 @micropython.viper
-def _queue(c: ptr32, t: ptr32, seg: int, n: int):
+def _enqueue(c: ptr32, t: ptr32, seg: int, n: int):
     """Put a segment, of which the first `n` bytes are unread, at the end of a queue."""
     row = seg * w.SEG_WORDS
     t[row + w.SEG_NEXT] = c[w.ONES]

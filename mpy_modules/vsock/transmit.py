@@ -31,6 +31,7 @@ class Transmitter:
     def __init__(self, queue, stack):
         self._stack = stack
         self._store = stack.store
+        self._queue = queue
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE, clear=False)
@@ -53,6 +54,11 @@ class Transmitter:
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
+        words = self._words
+        for head in range(self._queue.size):
+            mark = words[words[w.OUT_HEADS] + head]
+            if mark >= w.OUT_SEGMENT and self._queue.holds(head):
+                self._store.returned((mark - w.OUT_SEGMENT) >> w.OUT_MARK_SHIFT)
         self._memory.free()
         self._lent = self._owner = None
         self._waiting = []

@@ -86,15 +86,16 @@ LENT = const(25)  # a program's buffers that the device still reads; up and down
 ERROR = const(26)  # errno, SO_ERROR; set when the connection ends, cleared by who reads it
 OPTIONS = const(27)  # OPT_* bits; set by the socket
 HELD = const(28)  # segments in the receive queue; the Store's to write
-ONES = const(29)  # 0xFFFFFFFF: the mask of 32-bit arithmetic, which viper has no literal for
+ONES = const(29)  # 0xFFFFFFFF, the mask of 32-bit arithmetic; never changes
 MESSAGES = const(30)  # whole messages in the receive queue; up by `admit`, down by who reads one
 READ_CNT = const(31)  # bytes that left our receive queue: RX_CNT - READ_CNT are queued; wraps
 BASE = const(32)  # bytes; the window before it grew; raised by `widen`, set by `set_window`
 ASKED_READ = const(33)  # READ_CNT at the last CREDIT_REQUEST that found us full
 ASKED_FWD = const(34)  # PEER_FWD at that time
 WANTED = const(35)  # 1: somebody had not enough room to send; set by who waits, cleared by credit
+WATCHED = const(37)  # 1: a Ready wants to hear of events; set and cleared by Connection.hear
 BORDERS = const(36)  # flags of OP_RW that count, set when made; 0: bytes without borders (stream)
-BLOCK_WORDS = const(37)
+BLOCK_WORDS = const(38)
 
 # STATE
 FRESH = const(0)
@@ -226,8 +227,8 @@ ATT_CLOSED = const(2)
 # A Device's words: what its receive loop needs.
 DEV_POOL = const(0)  # address of the pool of receive buffers; never changes
 DEV_OUT = const(2)  # address of the Transmitter's words; never changes
-DEV_RX = const(4)  # address of the Receiver's words; never changes
-DEV_BASE = const(6)  # address of the payload of large segment 0; never changes
-DEV_ATTENTION = const(8)  # address of the Attention's words; never changes
-DEV_RING = const(10)  # address of the receive queue's state; never changes
+DEV_BASE = const(4)  # address of the payload of large segment 0; never changes
+DEV_ATTENTION = const(6)  # address of the Attention's words; never changes
+DEV_RING = const(8)  # address of the receive queue's state; never changes
+DEV_RX = const(10)  # address of the Receiver's words; never changes
 DEV_WORDS = const(12)

@@ -9,8 +9,10 @@ import time
 import pytest
 
 from mpfw import paths
+from mpfw.build import deps
 
 PRODUCTS = [paths.IMAGE, paths.BUILD / "port/micropython.elf", paths.BUILD / "firmware/ipl.elf"]
+INCLUDED_BY_UPSTREAM = {"modmachine.c", "modos.c", "modtime.c"}  # by extmod's files of these names
 
 
 def make_image() -> str:
@@ -48,5 +50,23 @@ def test_help_lists_the_targets():
     printed = subprocess.run(
         ["make", "-C", str(paths.ROOT), "help"], check=True, capture_output=True, text=True
     ).stdout
-    for target in ("image", "run", "test", "lint", "clean", "distclean"):
+    for target in ("image", "run", "check", "test", "clean", "distclean"):
         assert re.search(rf"make {target} +\w", printed), target
+
+
+def test_warnings_are_errors_in_our_own_sources_only(built):
+    source, build = deps.provide("micropython"), paths.BUILD / "port"
+    ours = {path.name for path in (paths.ROOT / "port").glob("*.c")} - INCLUDED_BY_UPSTREAM
+    command = ["make", "-C", str(paths.ROOT / "port"), f"MICROPYTHON_DIR={source}"]
+    # If ours were changed: they may bring new qstrs, so that all the others are compiled too.
+    command += [f"BUILD={build}", "V=1", "--dry-run", *[f"--what-if={name}" for name in ours]]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    compilers = re.findall(r"^(gcc .* -c .*?)(?: \|\| |$)", printed, re.MULTILINE)
+    strict = {
+        flags[-1].removeprefix(f"{source}/").removeprefix(f"{build}/")
+        for flags in map(str.split, compilers)
+        if "-Werror" in flags and not {"-Wno-error", "-w"} & set(flags)
+    }
+    including = {f"extmod/{name}" for name in INCLUDED_BY_UPSTREAM}
+    assert strict == ours | including | {"frozen_content.c"}
+    assert len(compilers) > len(strict) + 100

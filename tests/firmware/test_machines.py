@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The image boots to a working prompt on every machine that DESIGN.md section 6 names."""
+"""The image boots to a working prompt on every machine that the README's contracts name."""
 
 import re
 import subprocess

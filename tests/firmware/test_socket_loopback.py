@@ -473,6 +473,24 @@ def test_seqpacket_keeps_messages(run):
     run(body)
 
 
+def test_a_message_without_its_end_is_not_read_when_the_device_loses_the_connection(run):
+    def body():
+        from uctypes import addressof
+        from vsock import control
+
+        a, b = pair(SOCK_SEQPACKET)
+        part = b"half a message"
+        conn = a.connection
+        assert conn.out.small(conn.at, addressof(part), len(part), 0)
+        assert error(b.recv, 100, socket.MSG_DONTWAIT) == "EAGAIN"
+        control.lose(b.connection.at, errno.ECONNRESET)
+        assert [error(b.recv, 100) for _ in range(2)] == ["ECONNRESET", "ENOTCONN"]
+        b.close()
+        a.close()
+
+    run(body)
+
+
 def test_makefile_reads_lines_and_outlives_close(run):
     def body():
         a, b = pair()

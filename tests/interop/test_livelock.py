@@ -2,7 +2,8 @@
 """A client that writes everything before it reads anything.
 
 With vhost-device-vsock it can make the daemon ask for credit for ever, unless the guest takes it
-all (DESIGN.md section 8).
+all: after a partial write to its client the daemon does not write again as long as it can read
+from it and the guest has no room.
 """
 
 import random

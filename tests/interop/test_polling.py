@@ -3,6 +3,7 @@
 
 import socket
 import time
+from select import POLLIN, POLLOUT
 from threading import Event
 
 import pytest
@@ -161,9 +162,6 @@ def poll_states(port):
         pass
     end = sock.recv(1)
     return stages, data, end
-
-
-POLLIN, POLLOUT = 1, 4
 
 
 def test_poll_tells_each_stage(guest_side, vsock):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The two engines of the unit tests: see engines.py."""
 
+import profiles  # noqa: F401 (importing it tells hypothesis how much to try)
 import pytest
 from engines import ENGINES
 

@@ -8,6 +8,7 @@ in the ring again is compared with the model.
 
 import random
 import reprlib
+from errno import EINPROGRESS, EIO, ENODEV, ESOCKTNOSUPPORT
 from typing import Any
 
 import vsock_bench
@@ -15,7 +16,6 @@ from engines import Engine
 from road_model import (
     EAGAIN,
     ECONNRESET,
-    EIO,
     SEQPACKET,
     SIZE,
     STREAM,
@@ -32,10 +32,10 @@ CID = 33
 LARGE, POSTED = 40, 16  # receive buffers, and those of them that are in the ring
 SHOWN_BY = POSTED // 2  # so many posted ones are shown at once
 NOISE = random.Random(11).randbytes(1 << 18)
-ENODEV, ESOCKTNOSUPPORT, EINPROGRESS = 19, 94, 115
-MSG_PEEK = 2
+numbers = vsock_bench.module("sockets.numbers")
+MSG_PEEK = numbers.MSG_PEEK
 SOCKETS = {STREAM: 1, SEQPACKET: 5}
-AF_VSOCK, BUFFER_SIZE = 40, 0
+AF_VSOCK, BUFFER_SIZE = numbers.AF_VSOCK, 0
 # Port: socket type, backlog, window.
 LISTENERS = {1234: (STREAM, 2, None), 1235: (SEQPACKET, 1, None), 1236: (STREAM, 0, 3000)}
 

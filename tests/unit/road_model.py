@@ -8,6 +8,16 @@ masks, no fast paths.
 """
 
 from dataclasses import dataclass, field
+from errno import (
+    EAGAIN,
+    ECONNRESET,
+    EMSGSIZE,
+    ENOBUFS,
+    ENOTCONN,
+    EPIPE,
+    EPROTO,
+    ETIMEDOUT,
+)
 from typing import NamedTuple
 
 import vsock_bench
@@ -15,13 +25,11 @@ import vsock_bench
 w = vsock_bench.module("vsock.words")
 
 M32 = 0xFFFFFFFF
-EIO, EAGAIN, EPIPE, EPROTO, EMSGSIZE = 5, 11, 32, 71, 90
-ECONNRESET, ENOBUFS, ENOTCONN, ETIMEDOUT = 104, 105, 107, 110
 STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
 RCV, SEND, BOTH = w.SHUTDOWN_RCV, w.SHUTDOWN_SEND, w.SHUTDOWN_BOTH
 COPYBREAK, LARGEST = w.COPYBREAK, w.MAX_DATA
 SIZE = 262144  # a socket's buffer if nobody says otherwise, and a step of growth
-WIDE = 1 << 20
+WIDE = w.WIDE
 WIDEST = 16 << 20
 WITHOUT_NEED = 24  # steps that all windows may grow by without need
 CLOSE_MS, FLUSH_MS, CONNECT_MS = 8000, 500, 2000
@@ -428,8 +436,7 @@ class Guest:
         ready = line.messages if line.borders else line.unread
         if not ready:
             if line.over:
-                if not line.unread:
-                    self.ended(line)
+                self.ended(line)  # half a message is nothing to be read
                 return b""
             self.tell(line)
             raise Refusal(EAGAIN)

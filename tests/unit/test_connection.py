@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The connection's state and credit: two ends over a link that loses nothing, and by hand."""
 
+from errno import ECONNRESET, ENOBUFS, EPIPE, EPROTO
+
 import pytest
 import vsock_bench
 from hypothesis import given, settings
@@ -12,7 +14,6 @@ control = vsock_bench.module("vsock.control")
 credit = vsock_bench.module("vsock.credit")
 STREAM = vsock_bench.module("sockets.types").STREAM
 
-EPIPE, EPROTO, ECONNRESET, ENOBUFS = 32, 71, 104, 105
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, UPDATE, CREDIT_REQUEST = range(1, 8)
 BOTH = 3
 M32 = 0xFFFFFFFF

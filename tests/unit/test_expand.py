@@ -242,12 +242,52 @@ F = MARKS + "def f(a: int) -> int:\n    return a\n"
             "    return 2\n" + VIPER + "def g(a: int):\n    f(a)\n",
             "return inside a loop",
         ),
-        (F + VIPER + "def g(a):\n    return a[0] + f(1)\n", "after something else"),
-        (F + VIPER + "def g(a):\n    return a and f(1)\n", "after something else"),
         (F + VIPER + "def g(a):\n    a[0] += f(1)\n", "after something else"),
-        (F + VIPER + "def g(a: int):\n    while f(a):\n        a -= 1\n", "no loop's condition"),
-        (F + VIPER + "def g(a: int):\n    return f(a) + f(1)\n", "one @inline call"),
         (F + VIPER + "def g(a: int):\n    return f(a, 1)\n", "takes 1 positional"),
+        (F + VIPER + "def g(a):\n    return a.b(f(1))\n", "the look-up of a.b"),
+        (F + VIPER + "def g(a):\n    return 1 < a[0] < f(1)\n", "in a Compare"),
+        (F + VIPER + "def g(a):\n    return [f(i) for i in a]\n", "in a ListComp"),
+        (F + VIPER + "def g(a):\n    return lambda: f(a)\n", "in a Lambda"),
+        (F + VIPER + "def g(a):\n    return {1: f(a)}\n", "in a Dict"),
+        (F + VIPER + "def g(a):\n    return a[f(1):2]\n", "in a Subscript"),
+        (F + VIPER + "def g(a):\n    return print(*a, f(1))\n", "in a Starred"),
+        (F + VIPER + "def g(a):\n    return print(f(1), **a)\n", "in a Call"),
+        (F + VIPER + "def g(a):\n    return f'{f(1)}'\n", "in a JoinedStr"),
+        (F + VIPER + "def g(a):\n    return a + (b := f(1))\n", "in a NamedExpr"),
+        (F + VIPER + "def g(a):\n    a[f(1)] = a[2] = 1\n", "in a Assign"),
+        (F + VIPER + "def g(a):\n    with f(1):\n        pass\n", "in a With"),
+        (F + VIPER + "def g(a):\n    del a[f(1)]\n", "in a Delete"),
+        (
+            F + VIPER + "def g(a):\n    while f(1):\n        pass\n    else:\n        g(a)\n",
+            "no else after a while",
+        ),
+        (F + VIPER + "def g(a):\n    global n\n    n += f(1)\n", "after something else"),
+        (
+            "limit = 1\n"
+            + MARKS
+            + "def f() -> int:\n    return limit\n"
+            + VIPER
+            + "def g(limit: int):\n    f()\n",
+            "hides",
+        ),
+        (
+            MARKS
+            + "def f(a: int) -> int:\n    if a:\n        return 1\n"
+            + VIPER
+            + "def g(a: int):\n    f(a)\n",
+            "not at its end",
+        ),
+        (
+            MARKS
+            + "def f(a: int):\n    from b import c\n    c(a)\n"
+            + VIPER
+            + "def g(a: int):\n    f(a)\n",
+            "has no ImportFrom",
+        ),
+        (
+            MARKS + "def f(a: int, *b):\n    pass\n" + VIPER + "def g(a: int):\n    f(a)\n",
+            "positional parameters only",
+        ),
         (
             "@inline\n@micropython.viper\ndef f(a: int) -> int:\n    return f(a)\n",
             "expanded in itself",

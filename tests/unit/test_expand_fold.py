@@ -2,12 +2,10 @@
 """`mpfw expand`: names of modules that hold constants only become numbers, and nothing else."""
 
 import ast
-import contextlib
-import importlib
-import sys
 import textwrap
 
 import pytest
+from expand_trees import lay, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,42 +33,10 @@ AGAIN = const(DEBT * words.STATE + pack.words.MINUS)
 TREE = {"pack/__init__.py": "", "pack/words.py": WORDS, "pack/more.py": MORE}
 
 
-def lay(root, files):
-    """Write files, and return `root`."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text).removeprefix("\n"))
-    return root
-
-
 def folded(root, text, name="pack/user.py", **others):
     """The frozen text of a module `text` that stands beside `words` and `more`."""
     source = lay(root, {**TREE, **others, name: text})
     return {str(place): text for place, text in expanded_texts(source).items()}[name]
-
-
-@contextlib.contextmanager
-def importable(*directories):
-    """Directories to import from; what was imported from them is forgotten."""
-    before = set(sys.modules)
-    paths = [str(each) for each in directories]
-    sys.path[:0] = paths
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        del sys.path[: len(paths)]
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
-
-
-def run(root, function="pack.user.work"):
-    """What a function returns in the tree under `root`, under CPython."""
-    standins = lay(root.parent / "standins", {"micropython.py": "def const(n):\n    return n\n"})
-    module, _, name = function.rpartition(".")
-    with importable(root, standins):
-        return getattr(importlib.import_module(module), name)()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +97,6 @@ def test_modules_of_constants_are_not_frozen(tmp_path):
 def test_other_modules_are_frozen(tmp_path, text):
     user = "from . import other\nX = other\ndef f():\n    pass\n"
     source = lay(tmp_path, {**TREE, "pack/other.py": text, "pack/user.py": user})
-    assert str(source / "pack/other.py") not in expanded_texts(source)
     assert "pack/other.py" in map(str, expanded_texts(source))
 
 
@@ -235,6 +200,16 @@ def changed():
     return STATE
 
 
+def past():
+    STATE = 7
+
+    def within():
+        global STATE
+        return STATE
+
+    return within(), STATE
+
+
 def asked():
     global OTHER
     OTHER = STATE
@@ -296,8 +271,9 @@ def nested():
 def work():
     box = Box(Thing)
     return (
-        local(), loop(), raised(), caught(), inner(), around(), changed(), asked(), imported(),
-        plainly(), walrus(), outward(), targets(), lambdas(), attributes(), nested(),
+        local(), loop(), raised(), caught(), inner(), around(), changed(), past(),
+        asked(), imported(), plainly(), walrus(), outward(), targets(), lambdas(), attributes(),
+        nested(),
         parameter(1, 2, a=3), keyword(), keyword(STATE=2),
         box.method(), box.OWED(), Box.STATE, Box.seen, Box.inside, Box.first, STORE,
         Other.found(None), Other().STATE(),
@@ -379,6 +355,16 @@ def work():
     assert run(source) == run(root / "target")
     frozen = (root / "target/pack/user.py").read_text()
     assert len(frozen.split("\n")) == len(text.split("\n"))
+
+
+def test_a_package_is_frozen_whatever_it_holds(tmp_path):
+    text = "from micropython import const\nONE = const(1)\n"
+    user = "import pack.words\nfrom pack import ONE\nX = ONE + pack.words.STATE\n"
+    files = {**TREE, "pack/__init__.py": text, "pack/user.py": user}
+    source = lay(tmp_path / "source", files)
+    texts = {str(place): text for place, text in expanded_texts(source).items()}
+    assert texts["pack/__init__.py"] == text
+    assert texts["pack/user.py"] == "import pack\nfrom pack import ONE\nX = ONE + 11\n"
 
 
 def test_what_another_module_imports_is_folded_there_too(tmp_path):

@@ -4,6 +4,7 @@
 import contextlib
 import sys
 import types
+from errno import EINVAL, EIO, ENODEV, ETIMEDOUT
 from typing import Any
 
 import pci_machine
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from pci_machine import Machine, imported
 from virtio_device import COMMON, CONFIG, NOTIFY, VERSION_1, VirtioFunction
 
-EIO, EINVAL, ENODEV, ETIMEDOUT = 5, 22, 19, 110
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, FAILED = 1, 2, 4, 8, 0x80
 
 

@@ -3,10 +3,11 @@
 that a used ring allows.
 """
 
+from errno import EIO, ENOBUFS
+
 import pytest
 from engines import Engine, GuestError
 
-EIO, ENOBUFS = 5, 105
 CLOSED = "closed"
 RAN_AHEAD = "used index ran ahead of what was offered"
 OUT_OF_RANGE = "used id out of range"

@@ -5,13 +5,13 @@ What must hold after every step stands in vsock_end.py.
 """
 
 from collections import deque
+from errno import ENOBUFS
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from vsock_end import M32, RCV, SEND, SEQPACKET, STREAM, End, control, credit, w
 
-EPROTO, ECONNRESET, ENOBUFS = 71, 104, 105
 BOTH = RCV | SEND
 
 windows = st.one_of(

@@ -5,6 +5,7 @@ A way out that keeps packets stands in for the device; `Host` is whoever is at i
 """
 
 from array import array
+from errno import EADDRINUSE
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +28,6 @@ ANY = w.CID_ANY
 STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
 TYPES = {STREAM: types_module.STREAM, SEQPACKET: types_module.SEQPACKET}
 BOTH = w.SHUTDOWN_RCV | w.SHUTDOWN_SEND
-EADDRINUSE = 98
 CID = 33
 
 
@@ -472,7 +472,7 @@ def short_splice(conn):
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     conn = host.connected()
     woken: list[object] = []
-    conn.watch = SimpleNamespace(add=woken.append)
+    conn.hear(SimpleNamespace(add=woken.append))
     host.data(1234, 5000, bytes(500))
     assert woken == [conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)

@@ -5,6 +5,8 @@
 the link, and holds the connection to that after every step: `check()`.
 """
 
+from errno import EPIPE
+
 import vsock_bench
 from vsock_bench import M32
 
@@ -13,7 +15,6 @@ types = vsock_bench.module("sockets.types")
 control = vsock_bench.module("vsock.control")
 credit = vsock_bench.module("vsock.credit")
 
-EPIPE = 32
 STREAM, SEQPACKET = types.STREAM, types.SEQPACKET
 RCV, SEND = w.SHUT_LOCAL_RCV, w.SHUT_LOCAL_SEND
 PEER_BOTH = w.SHUT_PEER_RCV | w.SHUT_PEER_SEND

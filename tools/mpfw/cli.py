@@ -9,12 +9,20 @@ import click
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
     "boot-time": "mpfw.guest.boottime:boot_time",
+    "check-house": "mpfw.check.cli:check_house",
+    "compare": "mpfw.bench.compare:compare",
+    "count": "mpfw.bench.count:count",
     "expand": "mpfw.expand:expand",
+    "forward": "mpfw.guest.forward:forward",
+    "frozen-names": "mpfw.image.frozen:frozen_names",
+    "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",
+    "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }
 

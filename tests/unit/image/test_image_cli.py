@@ -52,7 +52,7 @@ def app_data(layout, path):
 def test_build_then_verify_then_inspect(run, tmp_path):
     result = run("build")
     assert result.exit_code == 0
-    assert re.search(r"payload \d+ of 700000 bytes; .*boot volume \d+ of 65536", result.stdout)
+    assert re.search(r"payload \d+ of 900000 bytes; .*boot volume \d+ of 65536", result.stdout)
     result = run("verify", tmp_path / "flash.bin")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'flash.bin'}: whole\n")
     report = json.loads(run("inspect", "--json", tmp_path / "flash.bin").stdout)

@@ -19,19 +19,21 @@ def flip(image, offset, bits=0xFF):
     return bytes(changed)
 
 
-def header_bytes(layout, image):
-    """The offsets of every byte in a header: volumes, files, sections, TE, ELF, reset vector."""
-    for volume in parse(layout, image).values():
-        yield from range(volume.offset, volume.offset + ffs.VOLUME_HEADER_SIZE)
-        for file in volume.files:
-            # The headers of its contents lie within the first 256 bytes of a file's body.
-            yield from range(file.offset, file.offset + min(file.size, 256))
-            for section in file.sections:
-                yield from range(section.offset, section.offset + ffs.SECTION_HEADER_SIZE)
+def header_bytes(volume):
+    """The offsets of every byte in a header: volume, files, sections, TE, ELF, reset vector."""
+    yield from range(volume.offset, volume.offset + ffs.VOLUME_HEADER_SIZE)
+    for file in volume.files:
+        # The headers of its contents lie within the first 256 bytes of a file's body.
+        yield from range(file.offset, file.offset + min(file.size, 256))
+        for section in file.sections:
+            yield from range(section.offset, section.offset + ffs.SECTION_HEADER_SIZE)
 
 
-def test_every_flipped_byte_in_a_header_is_found(layout, small_image):
-    for offset in sorted(set(header_bytes(layout, small_image))):
+@pytest.mark.parametrize("name", ["app", "main", "boot"])
+def test_every_flipped_byte_in_a_header_is_found(layout, small_image, name):
+    volumes = parse(layout, small_image)
+    assert set(volumes) == {"app", "main", "boot"}
+    for offset in sorted(set(header_bytes(volumes[name]))):
         for bits in (0x01, 0x80, 0xFF):
             assert verify(layout, flip(small_image, offset, bits)), f"{offset:#x} ^ {bits:#x}"
 

@@ -35,10 +35,10 @@ def bench(quick: bool, image: Path, accel: str, output: Path) -> None:
     """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
     accel = pick_accelerator() if accel == "auto" else accel
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
-    _allow_descriptors()
+    allow_descriptors()
     try:
         parts = guests.build(accel, image)
-        sitting = _sit(parts, plan.QUICK if quick else plan.FULL)
+        sitting = sit(parts, plan.QUICK if quick else plan.FULL)
     except (deps.DependencyError, MeasurementError) as error:
         raise click.ClickException(
             "\n".join([str(error), *getattr(error, "__notes__", [])])
@@ -53,7 +53,8 @@ def bench(quick: bool, image: Path, accel: str, output: Path) -> None:
     click.echo(f"{output}/README.md, results.json and plots are written")
 
 
-def _sit(parts: guests.Parts, effort: plan.Effort) -> plan.Sitting:
+def sit(parts: guests.Parts, effort: plan.Effort) -> plan.Sitting:
+    """Measure, with a progress bar. Raises MeasurementError."""
     columns = (TextColumn("{task.description:45}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None)
@@ -70,7 +71,8 @@ def _sit(parts: guests.Parts, effort: plan.Effort) -> plan.Sitting:
     return sitting
 
 
-def _allow_descriptors() -> None:
+def allow_descriptors() -> None:
+    """Raise the limit of open files to what a thousand connections need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
         raise click.ClickException(f"{DESCRIPTORS} open files are needed, {hard} allowed")

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -76,6 +76,18 @@ def build(accel: str, image: Path = paths.IMAGE, peer: bool = True) -> Parts:
         guest.version if guest else "",
         (paths.BUILD / "port" / "micropython.elf").stat().st_size,
     )
+
+
+def variants(parts: Parts, images: dict[str, Path]) -> Parts:
+    """The same sitting with nothing but the script and the echo of several images, by label."""
+    kinds = {}
+    for label, image in images.items():
+        for name in ("script", "echo"):
+            kind = parts.kinds[name]
+            machine = kind.machine.with_options(image=image)
+            title = f"{label}, {name}"
+            kinds[title] = replace(kind, name=title, label=title, machine=machine)
+    return replace(parts, kinds=kinds)
 
 
 def _linux(machine: Machine, guest: linux.LinuxGuest) -> Kind:

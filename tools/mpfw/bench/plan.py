@@ -19,7 +19,7 @@ from mpfw.guest.guest import GuestError
 Answer = TypeVar("Answer")
 
 SMALL = 64  # bytes of a round trip
-LARGE = 65536  # bytes of a bulk write
+BULK = 65536  # bytes of a bulk write
 AHEAD = 131072  # bytes of a bulk echo that may be under way: the daemon must not have to store any
 ATTEMPTS = 3
 WHOLE = 8 << 20  # bytes that are written before the first is read
@@ -155,9 +155,9 @@ class Sitting:
         found = {}
         if "bulk" in guest.kind.services:
             for service in ("sink", "source"):
-                run = guest.run(service, LARGE, seconds, seconds=seconds)
+                run = guest.run(service, BULK, seconds, seconds=seconds)
                 found[f"{service}_mbs"] = megabytes(run)
-        run = guest.run("echo", PORT, LARGE, AHEAD, seconds, seconds=seconds)
+        run = guest.run("echo", PORT, BULK, AHEAD, seconds, seconds=seconds)
         found["echo_mbs"] = megabytes(run)
         count = self.effort.connections
         run = guest.run("connect", PORT, count, seconds=count / 100)
@@ -216,7 +216,7 @@ class Sitting:
                 share = guest.idle_share(effort.quiet_seconds)
         small = kind.machine.with_options(memory="16M")
         with BenchGuest(self.parts, Kind("16m", "firmware, 16 MiB", small, kind.ready)) as guest:
-            guest.run("echo", PORT, LARGE, AHEAD, 0.2)
+            guest.run("echo", PORT, BULK, AHEAD, 0.2)
         return {
             "steady_p50_us": steady["p50_us"],
             "steady_max_us": steady["max_us"],

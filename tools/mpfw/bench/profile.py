@@ -8,15 +8,12 @@ viper and native functions have symbols of their own; for bytecode, the function
 that a saved instruction pointer on the stack lies in.
 """
 
-import bisect
 import os
 import re
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,38 +22,19 @@ from mpfw import paths
 from mpfw.bench import guests, plan
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import pick_accelerator
+from mpfw.guest.symbolise import Symbols
+from mpfw.image.frozen import PREFIX
 
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
-FROZEN = "fun_data_"
 LOADS: dict[str, tuple[str | float, ...]] = {
     "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
-    "sink": ("sink", plan.LARGE, 5),
-    "source": ("source", plan.LARGE, 5),
-    "echo": ("echo", guests.PORT, plan.LARGE, plan.AHEAD, 5),
+    "sink": ("sink", plan.BULK, 5),
+    "source": ("source", plan.BULK, 5),
+    "echo": ("echo", guests.PORT, plan.BULK, plan.AHEAD, 5),
     "connect": ("connect", guests.PORT, 3000),
     "busy": ("busy", guests.PORT, 200, plan.SMALL, 5),
 }
-
-
-class Symbols:
-    """The functions of an ELF file by address."""
-
-    def __init__(self, elf: Path):
-        listing = subprocess.run(
-            ["nm", "-S", "--defined-only", elf], capture_output=True, text=True, check=True
-        ).stdout
-        found = re.findall(r"^(\w+) (\w+) [tTrRdD] (\S+)$", listing, re.MULTILINE)
-        self._table = sorted((int(at, 16), int(size, 16), name) for at, size, name in found)
-        self._starts = [at for at, _, _ in self._table]
-
-    def name(self, address: int) -> str | None:
-        """The symbol that `address` lies in."""
-        i = bisect.bisect_right(self._starts, address) - 1
-        if i < 0:
-            return None
-        start, size, name = self._table[i]
-        return name if address < start + size else None
 
 
 class Sampler:
@@ -88,11 +66,11 @@ class Sampler:
         stack = self._monitor(f"x /{STACK_WORDS}gx {rsp:#x}")
         words = [int(word, 16) for word in re.findall(r" 0x(\w{16})", stack)]
         names = [here, *filter(None, map(self._symbols.name, words))]
-        frozen = [name.removeprefix(FROZEN) for name in names if name.startswith(FROZEN)]
+        frozen = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
         if not halted:
             function = frozen[0] if frozen else "(none)"
             self.python[function] += 1
-            self.callers[(here.removeprefix(FROZEN), function)] += 1
+            self.callers[(here.removeprefix(PREFIX), function)] += 1
 
 
 def _register(name: str, registers: str) -> int:

@@ -2,9 +2,11 @@
 """Makes what is frozen of the modules' sources, which ask more than MicroPython's compiler gives.
 
 - modules.py reads the tree.
-- constants.py, fold.py: names of modules that hold constants only become numbers.
-- inline.py: calls of functions marked `@inline` become their bodies.
+- constants.py, scopes.py, edits.py, fold.py: names of modules that hold constants only become
+  numbers.
+- units.py, lower.py, body.py, inline.py: calls of functions marked `@inline` become their bodies.
 - tree.py does both and writes the result; cli.py is the command.
+- report.py, native.py: what was done, and what it costs.
 """
 
 from mpfw.expand.cli import expand

@@ -22,16 +22,21 @@ class Edits:
     def replace(self, node: _Node, text: str) -> None:
         """Put `text`, of one line, in the place of a node."""
         start, end = self._span(node)
-        # What took several lines still does.
-        self._made.append((start, end, text + "\\\n" * self._bytes[start:end].count(b"\n")))
+        lines = self._bytes[start:end].count(b"\n")  # what took several lines still does
+        whole = isinstance(node, ast.stmt) and self._alone(start, end)
+        self._made.append((start, end, text + ("\n" if whole else "\\\n") * lines))
 
-    def blank(self, statement: ast.stmt) -> None:
-        """Take a statement of a module out; what it shares its line with stays."""
-        start, end = self._span(statement)
-        if self._alone(start, end):
-            self._made.append((start, end, "\n" * self._bytes[start:end].count(b"\n")))
+    def keep_names(
+        self, statement: ast.Import | ast.ImportFrom, names: list[ast.alias], top: bool
+    ) -> None:
+        """Leave those names of an import; `top`: it may vanish, no block needs a statement."""
+        if not names:
+            self.replace(statement, "" if top and self._alone(*self._span(statement)) else "pass")
+        elif isinstance(statement, ast.ImportFrom):
+            node = ast.ImportFrom(statement.module, names, statement.level)
+            self.replace(statement, ast.unparse(node))
         else:
-            self.replace(statement, "pass")
+            self.replace(statement, ast.unparse(ast.Import(names)))
 
     def text(self) -> str:
         """The changed text."""

@@ -52,9 +52,9 @@ class Folded:
 def fold(modules: Mapping[str, Module]) -> Folded:
     """The modules with all such names folded; those that hold constants only are left out."""
     for module in modules.values():
-        for node in imports(module.tree):
-            if any(each.name == "*" for each in node.names):
-                raise module.error(node, "import * hides where names come from: list them")
+        for statement in imports(module.tree):
+            if any(each.name == "*" for each in statement.names):
+                raise module.error(statement, "import * hides where names come from: list them")
     folder = _Folder(modules)
     result = Folded({})
     for name, module in modules.items():
@@ -83,8 +83,8 @@ class _Folder:
         counts: Counter[str] = Counter()
         for scope in names.scopes:
             self._check_bindings(module, names, scope)
-        for node in imports(module.tree):
-            self._edit_import(module, names, edits, node)
+        for statement in imports(module.tree):
+            self._edit_import(module, names, edits, statement)
         for scope, use in names.uses:
             found = self._folded(module, names, scope, use)
             if found is not None:
@@ -200,17 +200,8 @@ class _Folder:
                     package = package.rpartition(".")[0]
                 if package:
                     kept.append(ast.alias(package))
-        if kept == node.names:
-            return
-        if kept:
-            changed = ast.Import(kept)
-            if isinstance(node, ast.ImportFrom):
-                changed = ast.ImportFrom(node.module, kept, node.level)
-            edits.replace(node, ast.unparse(changed))
-        elif isinstance(names.parents[node], ast.Module):
-            edits.blank(node)
-        else:
-            edits.replace(node, "pass")
+        if kept != node.names:
+            edits.keep_names(node, kept, isinstance(names.parents[node], ast.Module))
 
 
 class _Order(Enum):

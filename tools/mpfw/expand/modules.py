@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
 
 class ExpandError(Exception):
     """Something that cannot be expanded; one sentence that begins with the place."""
@@ -79,11 +81,14 @@ def _parse(text: str, path: Path) -> ast.Module:
         raise ExpandError(f"{path}:1: {error}") from error
 
 
-def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The import statements of a tree, wherever they stand."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield node
+def imports(tree: ast.AST, definitions: bool = True) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements in `tree`; if not `definitions`, but for those in functions."""
+    for part in ("body", "handlers", "orelse", "finalbody"):
+        for node in getattr(tree, part, []):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                yield node
+            elif definitions or not isinstance(node, _DEFINITIONS):
+                yield from imports(node, definitions)
 
 
 def is_const(node: ast.AST) -> bool:

@@ -2,11 +2,34 @@
 """The whole step: a tree of sources becomes the tree that is frozen."""
 
 import os
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw.expand.fold import fold
-from mpfw.expand.inline import MARK, Expander
-from mpfw.expand.modules import Module, read
+from mpfw.expand.inline import Expander, Place
+from mpfw.expand.modules import read
+from mpfw.expand.units import MARK
+
+
+@dataclass
+class Expansion:
+    """What became of a tree; texts are by their places in it."""
+
+    texts: dict[Path, str]  # to freeze
+    folded: dict[Path, str]  # the same before functions were inlined
+    counts: dict[str, Counter[str]]  # names folded, by module and by the module they are from
+    places: dict[str, list[Place]]  # calls inlined, by caller
+
+
+def expand(root: Path, overlay: Path | None = None) -> Expansion:
+    """Expand the modules under `root`, with those under `overlay` laid over them."""
+    folded = fold(read(root, overlay))
+    expander = Expander(folded.modules)
+    texts = expander.texts()
+    texts.pop(Path(f"{MARK}.py"), None)
+    before = {module.place: module.source for module in folded.modules.values()}
+    return Expansion(texts, before, folded.counts, expander.places)
 
 
 def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
@@ -15,21 +38,19 @@ def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
     Files under the directory `overlay` replace those at the same place, or are added. ExpandError,
     which begins with a file and a line, for what cannot be expanded or is not Python.
     """
-    return _texts(read(root, overlay))
-
-
-def _texts(modules: dict[str, Module]) -> dict[Path, str]:
-    texts = Expander(fold(modules).modules).texts()
-    texts.pop(Path(f"{MARK}.py"), None)
-    return texts
+    return expand(root, overlay).texts
 
 
 def expand_tree(source: Path, target: Path) -> list[Path]:
-    """Write what is to be frozen of the modules in `source` to `target`; returns what changed.
+    """Write what is to be frozen of the modules in `source` to `target`; returns what changed."""
+    return write(expanded_texts(source), source, target)
+
+
+def write(texts: dict[Path, str], source: Path, target: Path) -> list[Path]:
+    """Make `texts` what there is under `target`; returns what changed.
 
     A file is written if it is older than its source, too, so that make sees what was touched.
     """
-    texts = expanded_texts(source)
     changed = []
     for place, text in texts.items():
         written = target / place

@@ -20,6 +20,7 @@ from mpfw.guest.console import Console
 from mpfw.guest.machine import Machine
 from mpfw.guest.programs import Process
 from mpfw.guest.qmp import Qmp
+from mpfw.guest.symbolise import explanation
 from mpfw.guest.vsockhost import VsockHost
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
@@ -44,6 +45,7 @@ class Guest:
         console: str = "socket",
     ):
         self.machine = machine or Machine()
+        self.flash = self.machine.image  # where this machine has it
         self._vsock = vsock
         self._console_kind = console
         self._console: Console | None = None
@@ -127,6 +129,11 @@ class Guest:
             raise GuestError("the guest has no vsock device")
         return self._vsock
 
+    @vsock.setter
+    def vsock(self, host: VsockHost) -> None:
+        """Another host's side, before the guest is started."""
+        self._vsock = host
+
     @property
     def qmp(self) -> Qmp:
         """QEMU's machine protocol."""
@@ -194,6 +201,9 @@ class Guest:
         parts.append(("debugcon", self.debugcon()))
         if self._vsock is not None:
             parts.append(("vsock host", self._vsock.log()))
+        if self.flash is not None:
+            said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
+            parts.append(("CPU exceptions", explanation(said, self.flash)))
         return "\n".join(
             f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
             for name, text in parts

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mpfw import paths
+from mpfw.guest.disk import Disk
 
 DEBUGCON_PORT = 0x402
+# fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
+COMMON_FW_CFG: dict[str, str | bytes] = {}
 
 
 def kvm_is_real() -> bool:
@@ -39,6 +42,7 @@ class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
+    disk: Disk | None = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -71,29 +75,33 @@ class Machine:
         if self.image is not None:
             drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
             options += ["-drive", drive]
+        if self.disk is not None:
+            drive = f"if=pflash,format=raw,unit=1,file={_escape(self.disk.path)}"
+            options += ["-drive", drive]
         options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]
         options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
-        if self.fw_cfg:
-            options += self._fw_cfg_options(fw_cfg_dir)
+        common = COMMON_FW_CFG if self.image is not None else {}
+        options += _fw_cfg_options({**common, **self.fw_cfg}, fw_cfg_dir)
         for device in self.devices:
             options += ["-device", device]
         return [self.qemu, *options, *self.extra]
-
-    def _fw_cfg_options(self, directory: Path | None) -> list[str]:
-        if directory is None:
-            raise ValueError("fw_cfg entries need a directory for their files")
-        options = []
-        for number, (name, content) in enumerate(self.fw_cfg.items()):
-            path = directory / f"fw_cfg.{number}"
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-            options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
-        return options
 
     def _memory_backend(self) -> str:
         if self.share_memory:
             return f"memory-backend-memfd,id=ram,size={self.memory},share=on,reserve=off"
         return f"memory-backend-ram,id=ram,size={self.memory},reserve=off"
+
+
+def _fw_cfg_options(entries: dict[str, str | bytes], directory: Path | None) -> list[str]:
+    options = []
+    for number, (name, content) in enumerate(entries.items()):
+        if directory is None:
+            raise ValueError("fw_cfg entries need a directory for their files")
+        path = directory / f"fw_cfg.{number}"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+    return options
 
 
 def _escape(path: Path) -> str:

@@ -5,6 +5,7 @@ The firmware is tested over a terminal that is its serial port; the unix port fr
 gives the numbers to compare with.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -38,6 +39,13 @@ EXCLUDED = {
 EXCLUDED_VIA_MPY = {
     "^(io|unicode)/(file|open)_?[a-z0-9_]*[.]py$": "opens files beside it",
     "^import/builtin_ext[.]py$": "imports from a directory beside it",
+}
+# Expected output is what this machine's CPython prints; from this version on it prints something
+# else. After 1.25 upstream keeps that output in files (micropython#18673).
+EXCLUDED_SINCE = {
+    (3, 14): {
+        "^float/math_fun(_special)?[.]py$": "math's errors name the argument that was expected",
+    },
 }
 TIMED = "extmod/(asyncio|time|machine_timer)_"
 LIBRARY = paths.ROOT / "tests/upstream/lib"  # unittest, which upstream keeps in another repository
@@ -91,11 +99,13 @@ def run_suite(
     ]
     command += [*MODES[mode], "--keep-path"]
     command += list(files) or ["-d", *DIRECTORIES]
-    command += [f"--exclude={pattern}" for pattern in excluded]
+    command += [f"--exclude={pattern}" for pattern in (*excluded, *outdated())]
     settings = {
         "MICROPYPATH": f".frozen:{source / 'extmod'}:{LIBRARY}",
         "MICROPY_CPYTHON3": sys.executable,
         "MICROPY_MPYCROSS": str(MPY_CROSS),
+        # What a newer CPython thinks of a test's source is no part of the expected output.
+        "PYTHONWARNINGS": "ignore",
     }
     (results / "_results.json").unlink(missing_ok=True)
     with open(results / "run-tests.log", "w+") as log:
@@ -114,6 +124,16 @@ def run_suite(
             log.write(f"\nstopped after {timeout} s\n")
         log.seek(0)
         return _parse(log.read(), results / "_results.json")
+
+
+def outdated(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> list[str]:
+    """Patterns of the tests whose expected output this version of CPython no longer gives."""
+    return [
+        pattern
+        for since, patterns in EXCLUDED_SINCE.items()
+        if version >= since
+        for pattern in patterns
+    ]
 
 
 def _parse(output: str, results: Path) -> Totals:
@@ -145,15 +165,19 @@ def differences(results: Path, lines: int = 60) -> str:
 
 
 def build_unix_port(source: Path) -> Path:
-    """The unix port of `source`, built under build/; returns the program."""
-    build = paths.BUILD / "upstream/unix"
+    """The unix port of `source`, built under build/ by one caller at a time; the program."""
+    place = paths.BUILD / "upstream/unix"
     manifest = paths.ROOT / "tests/upstream/unix_manifest.py"
     without = [f"MICROPY_PY_{name}=0" for name in ("FFI", "SSL", "BTREE")]
     command = ["make", "-s", "-C", str(source / "ports/unix"), f"-j{os.cpu_count()}"]
-    command += [f"BUILD={build}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
-    command.append(f"MICROPY_MPYCROSS={MPY_CROSS}")
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return build / "micropython"
+    command += [f"BUILD={place}", f"FROZEN_MANIFEST={manifest}", f"MPY_LIB_DIR={source}", *without]
+    # -w: upstream makes errors of warnings, and newer compilers know more of them.
+    command += [f"MICROPY_MPYCROSS={MPY_CROSS}", "CFLAGS_EXTRA=-w"]
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return place / "micropython"
 
 
 def run_unix(source: Path, mode: str) -> Totals:
@@ -201,6 +225,12 @@ def source_tree() -> Path:
 @click.group()
 def upstream() -> None:
     """Run MicroPython's own test suite."""
+
+
+@upstream.command()
+def build() -> None:
+    """Build the unix port, which unit tests run as well; print where it is."""
+    print(build_unix_port(source_tree()))
 
 
 @upstream.command()

@@ -54,9 +54,12 @@ class LabHost(Programs):
         """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
-        image = machine.image and self._bring(machine.image)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=image)
-        return LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        flash = machine.image
+        inside = flash and self._bring(flash)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
+        guest = LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        guest.flash = flash
+        return guest
 
     def spawn(self, argv: list[str]) -> Process:
         return self.lab.spawn(argv)

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// The standard streams, where others have an interest in them.
+
+#pragma once
+
+#include "py/obj.h"
+
+// Back on the console, with nothing gathered; for a fresh interpreter.
+void stdio_init(void);
+
+// Put a stream (readinto, write, ioctl, as io.IOBase has them) in the place of stdin (0), stdout (1)
+// or stderr (2); None: the console again. TypeError, OSError if what was gathered cannot be written.
+void stdio_replace(size_t fd, mp_obj_t stream);
+
+// Write what has been gathered and wait until it is out of our hands; errors are ignored: for the end.
+void stdio_finish(void);
+
+// Write what has been gathered. May raise what the streams raise.
+void stdio_flush(void);
