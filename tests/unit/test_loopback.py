@@ -5,15 +5,16 @@ test_vsock_stack_loopback.py has any order of everything, on the sources.
 """
 
 import random
+from errno import EADDRINUSE, EAGAIN, ECONNRESET, EINPROGRESS, ENOTCONN, EPROTO
+from typing import Any
 
 import pytest
 from engines import GuestError
 from road import CID, Road
-from road_model import EAGAIN, ECONNRESET, EPROTO, SIZE, STREAM, Packet, w
+from road_model import SIZE, STREAM, Packet, w
 
 NOISE = random.Random(2).randbytes(1 << 19)
 PORT, LOCAL = 77, w.CID_LOCAL
-EINPROGRESS, ENOTCONN, EADDRINUSE = 115, 107, 98
 SEQPACKET = 5
 DEPTH = 64  # packets that may wait
 
@@ -202,12 +203,12 @@ def test_a_connection_by_a_cid_that_is_still_ours_stays(engine, how):
 
 def go(engine, how, cid):
     """The device resets the transport, with that CID, or goes."""
-    calls: list[list] = {
+    calls: dict[str, list[list[Any]]] = {
         "reset": [["host.have_cid", cid], ["host.event", 4], ["device.poll_events"]],
         "break": [["host.put", 127, 0], ["device.poll"]],
         "close": [["vsock.close"]],
-    }[how]
-    engine.many(*calls)
+    }
+    engine.many(*calls[how])
 
 
 def test_a_new_connection_by_the_new_cid_works_and_by_the_old_one_goes_to_the_host(engine):

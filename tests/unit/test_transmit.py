@@ -5,18 +5,20 @@ The device takes packets when it likes and gives them back in any order. Nothing
 change while it has it, nothing is lost or comes twice, and all that was lent comes back.
 """
 
+from errno import EAGAIN, EPIPE, ETIMEDOUT
+
 import pytest
 from engines import GuestError
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from profiles import examples
-from road import CID, Road
-from road_model import EAGAIN, EPIPE, ETIMEDOUT, M32, SIZE, STREAM, w
+from road import CID, Road, numbers
+from road_model import M32, SIZE, STREAM, w
 from test_receive_road import Chance
 
 RX, TX = 0, 1
-POLLOUT = 4
-LARGE = 65536
+POLLOUT = numbers.POLLOUT
+LARGE = w.LARGE
 
 
 class Line:

@@ -4,12 +4,13 @@
 test_virtio_handshake.py has the same over PCI's registers, with their own ways to lie.
 """
 
+from errno import EIO, ENODEV, ETIMEDOUT
+
 import pytest
 import vsock_bench
 from engines import Engine, GuestError
 
 virtio = vsock_bench.module("virtio.device")
-EIO, ENODEV, ETIMEDOUT = 5, 19, 110
 VERSION_1, EVENT_IDX, INDIRECT = virtio.F_VERSION_1, virtio.F_EVENT_IDX, virtio.F_INDIRECT_DESC
 ACCEPTED = VERSION_1 | EVENT_IDX
 OFF, BEGUN, NEGOTIATED, RUNNING = 0, [0, 1, 3], [0, 1, 3, 0xB], [0, 1, 3, 0xB, 0xF]

@@ -4,14 +4,16 @@
 Programs that wait in the meantime are real sockets that sleep; what the host does then is planned.
 """
 
+from errno import EAGAIN, ECONNRESET, EINPROGRESS, EIO, ENODEV, ENOTCONN
+
 import pytest
 from engines import GuestError
-from road import CID, POSTED, Road, device_module
-from road_model import BOTH, EAGAIN, ECONNRESET, EIO, ENOTCONN, SIZE, STREAM, Packet, w
+from road import CID, POSTED, Road, device_module, numbers
+from road_model import BOTH, SIZE, STREAM, Packet, w
 
-ENODEV, EINPROGRESS = 19, 115
 RX, TX, EVENT, CONFIG = range(4)
-POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP = 1, 4, 8, 16, 0x2000
+POLLIN, POLLOUT = numbers.POLLIN, numbers.POLLOUT
+POLLERR, POLLHUP, POLLRDHUP = numbers.POLLERR, numbers.POLLHUP, numbers.POLLRDHUP
 VERSION_1 = device_module.F_VERSION_1
 RUNNING = [0, 1, 3, 0xB, 0xF]
 OWNERLESS = [CID, 0, w.CID_HOST, 0, 0, 0, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, 0, 0]
