@@ -20,8 +20,13 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
+<<<<<<< HEAD
     "run": "mpfw.run.command:run",
     "run-time": "mpfw.run.runtime:run_time",
+=======
+    "qemu": "mpfw.lab.qemus:qemu",
+    "run": "mpfw.guest.run:run",
+>>>>>>> main
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",

@@ -35,7 +35,7 @@ class _Command(click.Command):
             for i in range(1, len(word)):
                 if takes.get("-" + word[i], False):
                     at += i + 1 == len(word)  # its value is the next word
-                    if "-" + word[i] in _TAKEN_AS_PROGRAM:
+                    if "-" + word[i] in _TAKEN_AS_PROGRAM and at <= len(args):
                         return [*args[:at], "--", *args[at:]]
                     break
         return args
