@@ -20,13 +20,9 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
-<<<<<<< HEAD
+    "qemu": "mpfw.lab.qemus:qemu",
     "run": "mpfw.run.command:run",
     "run-time": "mpfw.run.runtime:run_time",
-=======
-    "qemu": "mpfw.lab.qemus:qemu",
-    "run": "mpfw.guest.run:run",
->>>>>>> main
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",

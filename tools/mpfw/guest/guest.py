@@ -15,13 +15,8 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD
 from mpfw.guest import channel, guarded
-from mpfw.guest.machine import Machine, escape
-=======
-from mpfw.guest.console import Console
-from mpfw.guest.machine import Machine, qemu_program
->>>>>>> main
+from mpfw.guest.machine import Machine, escape, qemu_program
 from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
 
@@ -282,16 +277,11 @@ class Guest:
         guarded.remove_directory(self.directory)
 
 
-<<<<<<< HEAD
-def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
-    """QEMU's version, such as (7, 2, 18)."""
-    import subprocess
-
-=======
 def qemu_version() -> tuple[int, ...]:
     """Version of the QEMU that guests run in, such as (7, 2, 18)."""
+    import subprocess
+
     qemu = qemu_program()
->>>>>>> main
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:

@@ -60,14 +60,9 @@ class LabHost(Programs):
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         flash = machine.image
         inside = flash and self._bring(flash)
-<<<<<<< HEAD
-        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
         device = LabVsock(self.lab, **options) if vsock else None
         guest = LabGuest(self, machine, device, console, program)
-=======
-        machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
-        guest = LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
->>>>>>> main
         guest.flash = flash
         return guest
 

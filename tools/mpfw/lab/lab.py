@@ -20,11 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-<<<<<<< HEAD
 from mpfw.guest import guarded
-=======
 from mpfw.guest.machine import QEMU
->>>>>>> main
 from mpfw.guest.programs import Programs
 from mpfw.lab import image as lab_image
 from mpfw.lab import mux

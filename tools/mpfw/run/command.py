@@ -79,7 +79,9 @@ Examples:
 @click.option(
     "--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto", show_default=True
 )
-@click.option("--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True)
+@click.option(
+    "--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True, envvar="MPFW_QEMU"
+)
 @click.option(
     "--qemu-arg", "qemu_args", metavar="ARG", multiple=True, help="One more word for QEMU."
 )
