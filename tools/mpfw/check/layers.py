@@ -12,12 +12,15 @@ from mpfw.check.sources import Finding, Module, firmware_modules, imports, targe
 
 # From the top down; those of one line may import each other.
 LAYERS = (
-    ("_boot", "_disk", "_overlay", "main", "runner", "startup"),
+    ("_boot", "_disk", "_overlay", "main", "startup"),
+    ("runner",),
     ("apps",),
     ("socket", "sockets"),
-    ("vsock", "channel"),
+    ("vsock",),
+    ("channel",),
     ("virtio",),
     ("pci",),
+    ("os",),
     ("fw_cfg", "hob"),
     ("machine",),  # the port's
 )
