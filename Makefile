@@ -6,6 +6,8 @@
 PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUILD  := $(CURDIR)/build
+override BUILD := $(abspath $(BUILD))
+export MPFW_BUILD := $(BUILD)
 IMAGE  := $(BUILD)/final_vsock.bin
 VENV   := $(BUILD)/venv/bin
 MPFW   := $(VENV)/mpfw
