@@ -246,7 +246,8 @@ def test_an_address_alone_is_a_sentence():
 
 def test_a_guest_that_does_not_run_is_a_sentence():
     with forwarding("tcp:0", "vsock:987654:1") as forward:
-        with forward.dial() as connection, pytest.raises(ConnectionResetError):
+        # On a busy machine even connect() may return after the reset.
+        with pytest.raises(ConnectionResetError), forward.dial() as connection:
             connection.recv(1)
         assert "vsock:987654:1: no guest with CID 987654 runs here" in forward.said()
 
