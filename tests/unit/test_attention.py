@@ -94,6 +94,13 @@ def test_a_program_that_polls_and_finds_packets_makes_it_polled_and_sets_the_tim
     assert not guest.come()  # no interrupt for these
 
 
+def test_a_program_that_waits_for_packets_is_not_interrupted_by_them(guest):
+    [head, *_] = guest.engine.host.heads()
+    guest.engine.host.gives_while_it_looks([[head, TO_NOBODY, b"", w.HEADER_LEN]])
+    assert guest.poll() == 1
+    assert guest.engine.host.asked() is False
+
+
 def test_packets_found_while_polled_are_counted_and_the_timer_stays(guest):
     guest.polled()
     guest.pass_us(500)

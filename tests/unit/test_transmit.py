@@ -297,6 +297,14 @@ def test_who_finds_no_slot_hears_when_the_device_gives_one_back(engine):
     assert engine.program.woken() == []  # it has been told
 
 
+def test_a_slot_that_comes_back_while_interrupts_are_asked_for_is_not_missed(engine):
+    sender = full_of_data(engine)
+    line = sender.lines[1]
+    engine.host.completes_at_the_last_moment()
+    assert engine.call(f"{line.name}.ioctl", 3, POLLOUT) == 0
+    assert engine.program.woken() == [line.name]
+
+
 def test_a_slot_that_came_back_unnoticed_is_found_when_one_is_wanted(engine):
     sender = full_of_data(engine)
     sender.give_back(sender.held[:3])
