@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from mpfw.mutate import equivalent
-from mpfw.mutate.cli import SUBJECTS
+from mpfw.mutate.cli import SUBJECTS, all_mutants
 from mpfw.mutate.mutants import mutants
 from mpfw.mutate.session import MODULES
 
@@ -76,6 +76,15 @@ def test_what_people_read_and_what_is_said_of_types_stays():
     assert changes(text) == []
 
 
+def test_what_would_compute_the_same_stays():
+    assert [each.becomes for each in mutants("m.py", "a[b + w.NEXT - w.LEN] += 1", {"NEXT"})] == [
+        "pass",
+        "a[b + w.NEXT + w.LEN] += 1",
+        "a[b + w.NEXT - w.LEN] -= 1",
+        "a[b + w.NEXT - w.LEN] += 2",
+    ]
+
+
 def test_an_operator_is_not_looked_for_in_a_comment():
     text = "x = (\n    a  # this or that\n    or b\n)\n"
     assert changes(text) == [("or b", "and b")]
@@ -106,7 +115,7 @@ def test_every_mutant_of_the_firmware_is_another_module(path):
 
 
 def test_the_table_names_mutants_that_there_are():
-    every = [each for path, text in SOURCES.items() for each in mutants(path, text)]
+    every = all_mutants(SOURCES)
     assert equivalent.stale(equivalent.read(), every) == []
 
 

@@ -2,6 +2,7 @@
 """The command `mpfw mutate`."""
 
 import random
+import re
 from collections.abc import Iterator
 
 import click
@@ -33,7 +34,7 @@ def mutate(seed: int, count: int, jobs: int, only: tuple[str, ...], again: bool)
     are to be in tests/unit/mutants.toml, which says why they change nothing, or a test is missing.
     """
     sources = {str(path.relative_to(session.MODULES)): path.read_text() for path in SUBJECTS}
-    every = [each for path, text in sources.items() for each in mutants(path, text)]
+    every = all_mutants(sources)
     try:
         known = equivalent.read()
         if gone := equivalent.stale(known, every):
@@ -45,6 +46,14 @@ def mutate(seed: int, count: int, jobs: int, only: tuple[str, ...], again: bool)
     except (equivalent.TableError, session.SurveyError) as error:
         raise click.ClickException(str(error)) from error
     _report(chosen, survivors, seed)
+
+
+def all_mutants(sources: dict[str, str]) -> list[Mutant]:
+    """Every mutant of these modules, texts by path."""
+    tops = {path.partition("/")[0] for path in sources}
+    words = [(session.MODULES / top / "words.py").read_text() for top in tops]
+    zeros = {name for text in words for name in re.findall(r"^(\w+) = const\(0\)", text, re.M)}
+    return [each for path, text in sources.items() for each in mutants(path, text, zeros)]
 
 
 def _choose(

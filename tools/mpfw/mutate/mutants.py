@@ -7,13 +7,14 @@
     7, True      8, False; -1 becomes 1
     a[i] = b     pass: assignments to parts of things, calls for their effect, raise, del, break
 
-Texts and annotations stay as they are.
+Texts and annotations stay as they are; so does what would compute the same: `+` and a constant
+that is 0.
 """
 
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 _COMPARISONS = {
@@ -85,10 +86,10 @@ class _Edit:
     new: str
 
 
-def mutants(path: str, source: str) -> list[Mutant]:
-    """All mutants of a module, in order."""
+def mutants(path: str, source: str, zeros: Collection[str] = ()) -> list[Mutant]:
+    """All mutants of a module, in order. `zeros`: names in other modules that are 0."""
     tree = ast.parse(source)
-    text = _Text(source)
+    text = _Text(source, zeros)
     seen: Counter[tuple[str, str, str]] = Counter()
     found = []
     for function, statement, edit in sorted(
@@ -128,8 +129,9 @@ _Node = ast.expr | ast.stmt
 class _Text:
     """A module's text in bytes, as the positions of its syntax tree count them."""
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, zeros: Collection[str]):
         self.data = source.encode()
+        self.zeros = zeros
         self._starts: list[int] = [0]
         for line in self.data.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
@@ -245,6 +247,9 @@ def _operator(node: ast.AST, text: _Text) -> Iterator[_Edit]:
         for left, right, op in zip(operands, operands[1:], node.ops, strict=False):
             yield from text.between(left, right, *_COMPARISONS[type(op)])
     elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        nothing = isinstance(node.right, ast.Attribute) and node.right.attr in text.zeros
+        if nothing and isinstance(node.op, ast.Add | ast.Sub):
+            return
         yield from text.between(node.left, node.right, *_OPERATORS[type(node.op)])
     elif isinstance(node, ast.BoolOp):
         for left, right in zip(node.values, node.values[1:], strict=False):
