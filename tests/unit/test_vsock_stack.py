@@ -367,6 +367,15 @@ def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second
     assert host.answers() == rst(1234, 5000)
 
 
+def test_a_full_loopback_has_no_room(host):
+    loopback = host.stack.loopback
+    header = array("I", bytes(w.HEADER_LEN))
+    for left in [*range(64, 0, -1), 0]:
+        assert loopback.free() == left
+        loopback.copy(portable.addressof(header), 0, 0)
+    assert loopback.free() == 0
+
+
 def test_the_earliest_of_those_that_linger_comes_first(host):
     late, soon = host.connected(port=1), host.connected(port=2)
     late.close()
