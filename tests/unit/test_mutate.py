@@ -88,6 +88,7 @@ def test_what_would_compute_the_same_stays():
 def test_an_operator_is_not_looked_for_in_a_comment():
     text = "x = (\n    a  # this or that\n    or b\n)\n"
     assert changes(text) == [("or b", "and b")]
+    assert changes("x = 1  # or 2\n") == [("x = 1", "x = 2")]
 
 
 def test_lines_that_are_alike_are_told_apart():

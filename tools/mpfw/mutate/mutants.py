@@ -49,7 +49,7 @@ _PARTS = (ast.Subscript, ast.Attribute)
 class Mutant:
     """One change: the bytes from `start` to `end` of a module become `new`.
 
-    `path`, `function`, `was`, `becomes` (lines without their indentation) and `nth` (which of such
+    `path`, `function`, `was`, `becomes` (lines without what comments say) and `nth` (which of such
     lines in the function, from 1) say which one it is, wherever its line has gone since.
     """
 
@@ -158,7 +158,7 @@ class _Text:
         head = self.part(start, edit.start)
         tail = self.part(edit.end, end)
         was = self.part(start, end)
-        return " ".join(was.split()), " ".join((head + edit.new + tail).split())
+        return _bare(was), _bare(head + edit.new + tail)
 
     def between(self, left: _Node, right: _Node, old: str, new: str) -> Iterator[_Edit]:
         """Another operator between two operands."""
@@ -170,6 +170,11 @@ class _Text:
         found = re.search(rf"\b{word}\b" if old[0].isalpha() else re.escape(old), gap)
         if found:
             yield _Edit(start + found.start(), start + found.end(), new)
+
+
+def _bare(lines: str) -> str:
+    """Code without indentation and without comments at the ends of lines."""
+    return " ".join(re.sub("(?m)  #.*$", "", lines).split())
 
 
 _Found = tuple[str, ast.stmt, _Edit]
