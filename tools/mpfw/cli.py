@@ -18,6 +18,7 @@ COMMANDS = {
     "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "mutate": "mpfw.mutate.cli:mutate",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "qemu": "mpfw.lab.qemus:qemu",
