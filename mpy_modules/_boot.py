@@ -18,4 +18,10 @@ if fw_cfg.size("opt/micropython/overlay") is not None:
 
     _overlay.mount()
     del _overlay
-del fw_cfg  # what is bound here is there at the prompt
+kept = machine.terminal.kept()
+if kept or fw_cfg.size("opt/micropython/repl") is not None:
+    import services
+
+    services.start(kept)
+    del services
+del fw_cfg, kept  # what is bound here is there at the prompt

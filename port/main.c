@@ -21,6 +21,7 @@
 #include "port/ramdisk.h"
 #include "port/serial.h"
 #include "port/stdio.h"
+#include "port/terminal.h"
 
 // What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
 // RuntimeError long before the guard page does it.
@@ -64,6 +65,7 @@ static void __attribute__((noreturn)) interpreter(void) {
         gc_heap_init();
         mp_init();
         stdio_init();
+        terminal_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
         readline_init0();
 

@@ -9,6 +9,7 @@
 #include "port/memory.h"
 #include "port/modmachine.h"
 #include "port/stdio.h"
+#include "port/terminal.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
 #define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9
@@ -215,6 +216,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_port32), MP_ROM_PTR(&machine_port32_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_DMABuffer), MP_ROM_PTR(&machine_dma_type) }, \
         { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_terminal), MP_ROM_PTR(&machine_terminal_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
         { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \
         { MP_ROM_QSTR(MP_QSTR_CRASH_RESET), MP_ROM_INT(MACHINE_CRASH_RESET) }, \

@@ -19,6 +19,7 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
+    "repl": "mpfw.guest.repl:repl",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",

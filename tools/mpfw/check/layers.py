@@ -12,7 +12,7 @@ from mpfw.check.sources import Finding, Module, firmware_modules, imports, targe
 
 # From the top down; those of one line may import each other.
 LAYERS = (
-    ("_boot", "_overlay", "main", "startup"),
+    ("_boot", "_overlay", "main", "services", "startup"),
     ("apps",),
     ("socket", "sockets"),
     ("vsock",),
