@@ -77,7 +77,8 @@ test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or
 	@$(PYTHON) tools/bootstrap.py test
 	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
 
-test-long: test-matrix ## What takes too long for `make test`: three kernels, three fresh machines
+test-long: test-matrix ## What takes too long for `make test`: three kernels, three fresh machines, more
+	@$(PYTEST) -m long $(PYTEST_ARGS) tests
 	@for SUITE in bookworm trixie sid; do $(MAKE) --no-print-directory test-fresh SUITE=$$SUITE || exit; done
 
 lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), the image at hand

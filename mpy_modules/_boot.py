@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Runs first, before boot.py: mounts the RAM disk at /, after formatting it at power-on.
+"""Runs first, before boot.py: mounts the RAM disk at /, formatted at power-on, and what QEMU adds.
 
-FAT, because it refuses a write to a file that is open for reading, which littlefs does not.
+FAT in RAM, because it refuses a write to a file that is open for reading, which littlefs does not.
 """
 
 import fw_cfg  # before the RAM disk is there, whose files have no say in how it comes up
@@ -18,6 +18,11 @@ if fw_cfg.size("opt/micropython/overlay") is not None:
 
     _overlay.mount()
     del _overlay
+if hasattr(machine, "disk"):
+    import _disk
+
+    _disk.mount()
+    del _disk
 kept = machine.terminal.kept()
 if kept or fw_cfg.size("opt/micropython/repl") is not None:
     import services

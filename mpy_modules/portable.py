@@ -18,6 +18,7 @@ if sys.implementation.name == "micropython":
     from uctypes import addressof
 
     ptr8 = ptr16 = ptr32 = uint = int
+    octets = bytearray  # a buffer of so many bytes that has an address
 else:
     import time
     from array import array
@@ -61,6 +62,10 @@ else:
             _arrays[id(buffer)] = buffer
             return id(buffer)
         return memory.addressof(buffer)
+
+    def octets(n):
+        """A writable buffer of `n` bytes that has an address."""
+        return array("B", bytes(n))
 
     def _pointer(width):
         def pointer(at):
@@ -120,6 +125,7 @@ __all__ = (
     "log",
     "micropython",
     "nbytes",
+    "octets",
     "ptr16",
     "ptr32",
     "ptr8",

@@ -91,6 +91,7 @@ void payload_main(const void *hob_list_in) {
     clock_begin();
     memory_init();
     ramdisk_init();
+    machine_disk_init();
     machine_init();
     clock_init();
     debugcon_log("INFO", "port", "MicroPython, %u MiB RAM", (unsigned)(memory_total() >> 20));

@@ -6,6 +6,7 @@
 #include "py/mphal.h"
 #include "port/debugcon.h"
 #include "port/hob.h"
+#include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
 #include "port/stdio.h"
@@ -113,6 +114,7 @@ static void mp_machine_idle(void) {
 
 NORETURN static void mp_machine_reset(void) {
     stdio_finish();
+    littlefs_sync();
     debugcon_log("INFO", "machine", "reset"); // so that who ends with the VM knows why
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
     out8(RESET_CONTROL, 0x02);
@@ -127,6 +129,7 @@ static mp_int_t mp_machine_reset_cause(void) {
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
     stdio_finish();
+    littlefs_sync();
     debugcon_log("INFO", "machine", "poweroff");
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();

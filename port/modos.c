@@ -4,6 +4,18 @@
 // simulations and no more.
 
 #include "py/mphal.h"
+#include "port/littlefs.h"
+
+// Upstream's os.sync() does this to each FAT volume. Those are in RAM here, where nothing needs it;
+// what needs it are files on littlefs.
+#define disk_ioctl(volume, command, buffer) os_sync_littlefs()
+
+static void os_sync_littlefs(void) {
+    int error = littlefs_sync();
+    if (error != 0) {
+        mp_raise_OSError(-error);
+    }
+}
 
 static bool rdrand64(uint64_t *value) {
     if (!(cpuid(1).ecx & (1 << 30))) {

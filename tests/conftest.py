@@ -97,7 +97,7 @@ def boot(image, request):
 
     def boot(vsock=False, console="socket", **machine):
         host = request.getfixturevalue("host") if vsock else local_host()
-        guest = host.guest(Machine(image=image, **machine), vsock=vsock, console=console)
+        guest = host.guest(Machine(**{"image": image} | machine), vsock=vsock, console=console)
         guest.__enter__()
         booted.append(guest)
         return guest

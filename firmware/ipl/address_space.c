@@ -94,7 +94,7 @@ void address_space_map(struct address_space *space, const struct memory_map *map
     uint64_t low_end = memory_map_low_end(map);
     paging_start(&tables, space->stack.end, space->ram.end);
     map_ram(&tables, space, map, image);
-    paging_map(&tables, low_end, FLASH_BASE, MAP_WRITE | MAP_UNCACHED);
+    paging_map(&tables, low_end, FLASH_BASE, MAP_WRITE | MAP_UNCACHED); // a second flash chip ends there
     paging_map(&tables, FLASH_BASE, BOOT_VOLUME_BASE, MAP_READ);
     paging_map(&tables, BOOT_VOLUME_BASE, FOUR_GIB, MAP_READ | MAP_EXECUTE);
     paging_map(&tables, space->pci64.start, space->pci64.end, MAP_WRITE | MAP_UNCACHED);

@@ -70,7 +70,7 @@ class socket(Endpoint):
         conn = self.connection
         if conn is None or self._state != num.IS_CONNECTED:
             conn = self._receiver()
-        if not self.kind.borders and not flags & num.MSG_WAITALL:
+        if not conn.block[w.BORDERS] and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
             queued = credit.queued(conn.at)
             target = min(self.options.lowat, bufsize)
@@ -116,7 +116,7 @@ class socket(Endpoint):
         conn = self._receiver()
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
-        if self.kind.borders:
+        if conn.block[w.BORDERS]:
             return self._receive_message(conn, into, want, flags)
         if not want:
             return 0
@@ -222,7 +222,7 @@ class socket(Endpoint):
         mark = 0
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
-        if self.kind.borders:
+        if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n)
         done = 0

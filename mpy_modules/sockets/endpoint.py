@@ -221,7 +221,7 @@ class Endpoint(io.IOBase):
             if stack.device is None:
                 raise OSError(errnos.ENODEV)
             if stack.device.broken is not None:
-                raise OSError(errnos.EIO, str(stack.device.broken))
+                raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
                 raise OSError(errnos.ESOCKTNOSUPPORT)
         if self._name is None:
@@ -333,7 +333,7 @@ class Endpoint(io.IOBase):
         end = self.endpoint
         conn = self.connection
         if self._state == num.IS_LISTENING:
-            end.watch = None
+            end.hear(None)
             self._stack.unlisten(end, self._name[1])
         elif conn is not None:
             conn.close()

@@ -26,7 +26,7 @@ class Ready:
     def register(self, sock):
         """Watch a socket (or anything with an `endpoint`); it comes up once at once."""
         end = sock.endpoint
-        end.watch = self
+        end.hear(self)
         end.socket = sock
         if not end.queued:
             self.add(end)
@@ -35,7 +35,7 @@ class Ready:
     def unregister(self, sock):
         end = sock.endpoint
         if end is not None:
-            end.watch = None
+            end.hear(None)
             end.socket = None
 
     @micropython.native

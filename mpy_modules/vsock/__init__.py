@@ -50,9 +50,10 @@ def reopen(index=0):
         get(index)
         return
     transport = _transport(index)
+    if transport is None:
+        raise IndexError("this machine has no vsock device")
     close(index)
-    if transport is not None:
-        _start(_stacks[index], transport)
+    _start(_stacks[index], transport)
 
 
 def _transport(index):

@@ -334,7 +334,7 @@ class Connection:
     @micropython.native
     def close(self):
         """The program is done with it; the stack keeps it until the peer is too."""
-        self.watch = None
+        self.hear(None)
         if self.staged >= 0:
             self.unstage()
         unread = credit.queued(self.at)
@@ -344,6 +344,12 @@ class Connection:
             self.stack.shrink(self)
         self.stack.after(self, control.close(self.at))
         self.stack.linger(self)
+
+    @micropython.native
+    def hear(self, watch):
+        """From now on the Ready `watch` hears of events; None: nobody does."""
+        self.watch = watch
+        self.block[w.WATCHED] = int(watch is not None)
 
     @micropython.native
     def notify(self):

@@ -69,6 +69,7 @@ class Device:
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
         put_address(words, w.DEV_OUT, self.out.at)
+        put_address(words, w.DEV_RX, self.receiver.at)
         put_address(words, w.DEV_BASE, self._store.large_base)
         put_address(words, w.DEV_ATTENTION, self._attention.at)
         put_address(words, w.DEV_RING, self._rx.state)
@@ -208,6 +209,7 @@ class Device:
         base = d[w.DEV_BASE] | (d[w.DEV_BASE + 1] << 32)
         rx = d[w.DEV_RING] | (d[w.DEV_RING + 1] << 32)
         out = ptr32(d[w.DEV_OUT] | (d[w.DEV_OUT + 1] << 32))
+        road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
         receiver = self.receiver
         taken = 0
         if micros != 0:
@@ -227,7 +229,7 @@ class Device:
             seg = got >> 32
             data = base + seg * w.LARGE_STRIDE
             n = got - (seg << 32)
-            seg = int(receiver.packet(data - w.HEADER_LEN, data, n, seg))
+            seg = int(Receiver.packet(receiver, road, data - w.HEADER_LEN, data, n, seg))
             # As _blank does.
             place = base + seg * w.LARGE_STRIDE - w.HEADER_LEN
             ptr32(place)[w.TYPE_OP] = w.OP_INVALID

@@ -8,7 +8,7 @@ nests in another.
 
 from array import array
 
-from portable import addressof, copy, micropython
+from portable import addressof, copy, micropython, octets
 
 from . import control
 from . import words as w
@@ -37,7 +37,7 @@ class Loopback:
     def copy(self, at, data, n):
         """Add a packet: the header at `at` and a copy of the `n` bytes at `data`."""
         header = array("I", bytes(w.HEADER_LEN))
-        payload = array("B", bytes(n))
+        payload = octets(n)
         copy(header, 0, at, 0, w.HEADER_LEN)
         if n:
             copy(payload, 0, data, 0, n)
@@ -106,6 +106,6 @@ class Loopback:
                 header, payload = self._packets.pop(0)
                 self._count()
                 length = w.HEADER_LEN + len(payload)
-                receiver.packet(addressof(header), addressof(payload), length, -1)
+                receiver.packet(receiver.at, addressof(header), addressof(payload), length, -1)
         finally:
             self._busy = False

@@ -38,6 +38,10 @@ class Listener:
         self.behind = None
         self.socket = None
 
+    def hear(self, watch):
+        """From now on the Ready `watch` hears of connections; None: nobody does."""
+        self.watch = watch
+
     @micropython.native
     def notify(self):
         if self.watch is not None and not self.queued:
@@ -315,7 +319,7 @@ class Stack:
                 return
             # A new connection from a port whose last one has ended on that side.
             control.drop(conn.at, 0)
-            self.remove(conn)
+            self.after(conn, 0)
             conn = None
         if op == w.OP_RST or op == w.OP_INVALID:
             return

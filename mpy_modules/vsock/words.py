@@ -93,8 +93,9 @@ BASE = const(32)  # bytes; the window before it grew; raised by `widen`, set by 
 ASKED_READ = const(33)  # READ_CNT at the last CREDIT_REQUEST that found us full
 ASKED_FWD = const(34)  # PEER_FWD at that time
 WANTED = const(35)  # 1: somebody had not enough room to send; set by who waits, cleared by credit
+WATCHED = const(37)  # 1: a Ready wants to hear of events; set and cleared by Connection.hear
 BORDERS = const(36)  # flags of OP_RW that count, set when made; 0: bytes without borders (stream)
-BLOCK_WORDS = const(37)
+BLOCK_WORDS = const(38)
 
 # STATE
 FRESH = const(0)
@@ -229,4 +230,5 @@ DEV_OUT = const(2)  # address of the Transmitter's words; never changes
 DEV_BASE = const(4)  # address of the payload of large segment 0; never changes
 DEV_ATTENTION = const(6)  # address of the Attention's words; never changes
 DEV_RING = const(8)  # address of the receive queue's state; never changes
-DEV_WORDS = const(10)
+DEV_RX = const(10)  # address of the Receiver's words; never changes
+DEV_WORDS = const(12)

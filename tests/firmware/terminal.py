@@ -2,8 +2,27 @@
 """Reading a terminal that a program under test writes to."""
 
 import os
+import pty
 import select
+import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def on_terminal(command: Sequence[str | Path]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run a program on a terminal: our end of that and the process, which ends with the block."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
+    os.close(theirs)
+    try:
+        yield ours, process
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:

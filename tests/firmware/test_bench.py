@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mpfw.bench import guests, plan
+from mpfw.bench.count import counted
 from mpfw.guest.machine import pick_accelerator
 
 BRIEF = replace(
@@ -51,3 +52,17 @@ def test_a_guest_that_does_not_listen_is_an_error_that_shows_its_console(parts):
     with pytest.raises(Exception, match="READY") as caught, guests.BenchGuest(parts, kind):
         pass
     assert "--- command ---" in caught.value.__notes__[0]
+
+
+def test_instructions_are_counted_and_hardly_differ_from_run_to_run(image):
+    first, second = counted(image), counted(image)
+    assert first.keys() == second.keys() and len(first) == 7
+    steady = [name for name in first if "loopback" in name]
+    assert all(abs(first[name] - second[name]) < first[name] / 10 for name in steady)
+
+
+def test_compare_measures_an_image_against_another(parts, image):
+    sitting = plan.Sitting(guests.variants(parts, {"a": image, "b": image}), BRIEF, print)
+    sitting.run()
+    assert sorted(sitting.measured) == ["a, echo", "a, script", "b, echo", "b, script"]
+    assert not sitting.extra

@@ -12,6 +12,8 @@ import time
 import pytest
 from terminal import read_until, type_until
 
+from mpfw.guest.disk import KIB, Disk
+
 
 class Mpremote:
     """mpremote connected to one guest."""
@@ -20,8 +22,8 @@ class Mpremote:
         self.command = [sys.executable, "-m", "mpremote", "connect", terminal]
         self.environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
 
-    def __call__(self, *arguments: str, timeout=60, **options) -> str:
-        """Run mpremote; its output, with \\n line ends. It must succeed."""
+    def run(self, *arguments: str, timeout=60) -> tuple[int, str]:
+        """Run mpremote; its exit status, and its output with \\n line ends."""
         result = subprocess.run(
             [*self.command, *map(str, arguments)],
             env=self.environment,
@@ -30,10 +32,13 @@ class Mpremote:
             stderr=subprocess.STDOUT,
             timeout=timeout,
             check=False,
-            **options,
         )
-        output = result.stdout.decode().replace("\r\n", "\n")
-        assert result.returncode == 0, output
+        return result.returncode, result.stdout.decode().replace("\r\n", "\n")
+
+    def __call__(self, *arguments: str, timeout=60) -> str:
+        """Run mpremote; its output. It must succeed."""
+        status, output = self.run(*arguments, timeout=timeout)
+        assert status == 0, output
         return output
 
 
@@ -75,6 +80,17 @@ def test_cp_up_and_down(mpremote, tmp_path):
     assert hashlib.sha256(data).hexdigest() in mpremote("sha256sum", ":kept.bin")
     mpremote("cp", ":kept.bin", down)
     assert down.read_bytes() == data
+
+
+def test_cp_to_the_disk_stays_there(boot, image, tmp_path):
+    data = random.Random(2).randbytes(20_000)
+    (tmp_path / "up.bin").write_bytes(data)
+    disk = Disk(tmp_path / "disk.img", 128 * KIB).prepare(image)
+    guest = boot(console="pty", disk=disk)
+    Mpremote(guest.pty, tmp_path)("cp", tmp_path / "up.bin", ":/disk/kept.bin")
+    guest.close()
+    mpremote = Mpremote(boot(console="pty", disk=disk).pty, tmp_path)
+    assert hashlib.sha256(data).hexdigest() in mpremote("sha256sum", ":/disk/kept.bin")
 
 
 def test_cp_a_directory_and_import_from_it(mpremote, tmp_path):
@@ -138,3 +154,22 @@ def test_repl_and_ctrl_c_out_of_an_endless_loop(mpremote):
         process.kill()
         process.wait()
         os.close(ours)
+
+
+@pytest.mark.parametrize("has_app", [False, True])
+def test_romfs_deploy_is_refused_by_a_sentence_that_names_the_ways(boot, tmp_path, has_app):
+    app, machine = tmp_path / "app", {}
+    app.mkdir()
+    (app / "module.py").write_text("pass\n")
+    if has_app:
+        machine["image"] = tmp_path / "image.bin"
+        command = [sys.executable, "-m", "mpfw", "image", "build", "--app", app]
+        subprocess.run([*command, "-o", machine["image"]], check=True)
+    mpremote = Mpremote(boot(console="pty", **machine).pty, tmp_path)
+    assert ("ROMFS image size: " in mpremote("romfs", "query")) == has_app
+    status, said = mpremote.run("romfs", "deploy", app)
+    assert status != 0
+    assert said.rstrip().splitlines()[-1] == (
+        "OSError: [Errno 30] EROFS: romfs deploy cannot write to this flash: `mpfw image build "
+        "--app DIR` puts DIR at /rom, `mpfw run --disk FILE` keeps what is copied to /disk"
+    )

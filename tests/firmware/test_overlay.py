@@ -2,14 +2,13 @@
 """Guests that run modules laid over the image's: what `--overlay` and fw_cfg do at boot."""
 
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from terminal import read_until
+from terminal import on_terminal, read_until
 
 from mpfw import paths
 from mpfw.guest.console import RemoteError
@@ -134,10 +133,7 @@ def test_without_an_overlay_nothing_of_it_is_there(boot):
 def test_run_shows_the_edit_on_a_terminal(image, tmp_path):
     edit(tmp_path, "apps/echo.py", "def main(", "print('the edited echo')\n\n\ndef main(")
     command = [sys.executable, "-m", "mpfw", "run", "--image", image, "--overlay", tmp_path]
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
-    os.close(theirs)
-    try:
+    with on_terminal(command) as (ours, process):
         read_until(ours, b"overlay: apps/echo.py (in place of the frozen ones)", 60)
         read_until(ours, b"The console is yours", 60)
         os.write(ours, b"\x03")
@@ -146,10 +142,6 @@ def test_run_shows_the_edit_on_a_terminal(image, tmp_path):
         read_until(ours, b"/overlay/apps/echo.mpy")
         os.write(ours, b"\x01x")  # Ctrl-A x
         assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def pytest_run(*arguments: str | Path) -> subprocess.CompletedProcess:

@@ -2,12 +2,11 @@
 """`make run` and the smoke test, as their users meet them: the README's contracts."""
 
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
-from terminal import read_until
+from terminal import on_terminal, read_until
 
 MPFW = [sys.executable, "-m", "mpfw"]
 
@@ -78,10 +77,7 @@ def test_run_fails_when_the_conversation_fails(options, image_with):
 
 
 def test_run_on_a_terminal_hands_the_console_over(options):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([*MPFW, "run", *options], stdin=theirs, stdout=theirs)
-    os.close(theirs)
-    try:
+    with on_terminal([*MPFW, "run", *options]) as (ours, process):
         read_until(ours, b"The console is yours", 60)
         os.write(ours, b"\x03")
         read_until(ours, b">>> ")
@@ -89,26 +85,15 @@ def test_run_on_a_terminal_hands_the_console_over(options):
         read_until(ours, b"sum 42\r\n")
         os.write(ours, b"\x01x")  # Ctrl-A x
         assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def test_run_script_with_arguments(options, tmp_path):
     script = tmp_path / "app.py"
     script.write_text("import sys, machine\nprint(sys.argv[1:])\nmachine.poweroff()\n")
-    ours, theirs = pty.openpty()
     command = [*MPFW, "run", *options, "--script", str(script), "it's", "two words"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
-    os.close(theirs)
-    try:
+    with on_terminal(command) as (ours, process):
         read_until(ours, b"[\"it's\", 'two words']", 60)
         assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 def test_smoke_passes_on_the_image(options):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mpfw.guest.built import Build
 from mpfw.guest.console import RemoteError
 from mpfw.guest.guest import Guest
 from mpfw.guest.symbolise import Code
+from mpfw.image.built import Build
 
 UNMAPPED = 0x7FFF_0000_0000  # above all RAM and every PCI window
 

@@ -9,13 +9,16 @@ tests' oracle too: `placed()` reads back from the registers where everything dec
 import builtins
 import contextlib
 import importlib
+import os
 import struct
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
-MODULES = Path(__file__).resolve().parents[2] / "mpy_modules"
+MODULES = Path(
+    os.environ.get("UNIT_MODULES") or Path(__file__).resolve().parents[2] / "mpy_modules"
+)
 GIB = 1 << 30
 
 Q35 = 0x29C08086

@@ -6,7 +6,6 @@ import textwrap
 from click.testing import CliRunner
 from expand_trees import lay
 
-from mpfw import paths
 from mpfw.build import deps
 from mpfw.expand import native
 from mpfw.expand.cli import expand
@@ -173,8 +172,3 @@ def test_without_mpy_cross_one_sentence_says_how_to_get_it(tmp_path, monkeypatch
     assert result.exit_code == 1
     assert lines[-1].startswith("Error: ") and lines[-1].endswith(": `make image` builds it.")
     assert "all" in {line.split()[0] for line in lines if line}
-
-
-def test_sizes_are_those_of_the_build():
-    makefile = (paths.ROOT / "port/Makefile").read_text()
-    assert f"MPY_CROSS_FLAGS += {' '.join(native.FLAGS)}\n" in makefile

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from mpfw import paths
-from mpfw.guest.built import Build
+from mpfw.image.built import Build
 from mpfw.image.frozen import names
 
 MODULE = """\

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the Makefile and the README name can be made; what the hooks of pre-commit run is there."""
+"""What the Makefile and documents name can be made; what the hooks of pre-commit run is there."""
 
 import os
 import re
@@ -10,7 +10,8 @@ from mpfw import paths
 
 TEXT = (paths.ROOT / "Makefile").read_text()
 PHONY = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", TEXT, re.M)[0].replace("\\\n", "").split()
-NAMED = re.findall(r"`make ([a-z][a-z-]+)", (paths.ROOT / "README.md").read_text())
+DOCUMENTS = [*paths.ROOT.glob("*.md"), *paths.ROOT.glob("docs/**/*.md")]
+NAMED = re.findall(r"`make ([a-z][a-z-]+)", "".join(each.read_text() for each in DOCUMENTS))
 
 
 @pytest.mark.parametrize("target", sorted({*PHONY, *NAMED}))

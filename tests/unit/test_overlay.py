@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from mpfw import paths
 from mpfw.expand import expanded_texts
 from mpfw.guest import run as runs
-from mpfw.guest.built import Build
 from mpfw.guest.overlay import (
     FW_CFG,
     MODULES,
@@ -19,6 +18,7 @@ from mpfw.guest.overlay import (
     OverlayError,
     overlay,
 )
+from mpfw.image.built import Build
 
 INLINE = "def inline(function):\n    return function\n"
 COUNTER = """\

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mpfw import paths
-from mpfw.guest.built import Build
 from mpfw.guest.symbolise import Code, annotate, explanation, symbolise
+from mpfw.image.built import Build
 
 PAYLOAD, IPL = Build().symbols
 

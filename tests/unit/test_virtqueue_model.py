@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The virtqueue against a model: drivers and devices that do anything in any order."""
 
-from collections.abc import Callable
-from typing import Any
-
-from hypothesis import HealthCheck, settings
+from engines import Engine, GuestError
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -12,31 +9,32 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
-from queue_client import RemoteError, Server, breaks
+from profiles import run_machine
+from test_virtqueue import breaks
 
 
 class Model(RuleBasedStateMachine):
     """Chains in flight as the driver should see them, against what the queue and device say."""
 
-    server: Callable[[str], Any]
+    def __init__(self, bench: Engine):
+        super().__init__()
+        self.bench = bench
+        self.q, self.d = bench.q, bench.d
 
     @initialize(
         bits=st.integers(0, 5),
         start=st.sampled_from([0, 0xFFFF, 0xFFF0, 0x7FFF]),
         event_idx=st.booleans(),
         indirect=st.booleans(),
+        notify_bytes=st.sampled_from([2, 4]),
     )
-    def first_queue(self, bits, start, event_idx, indirect):
-        self.new_queue(bits, start, event_idx, indirect)
-
-    def new_queue(self, bits, start, event_idx, indirect):
+    def new_queue(self, bits, start, event_idx, indirect, notify_bytes):
         self.size = 1 << bits
         self.event_idx = event_idx
         self.indirect = indirect
-        self.server(f"new({self.size}, {event_idx}, {indirect})")
-        self.server(f"d.start_at(q, {start})")
+        self.bench.new_queue(self.size, event_idx, indirect, notify_bytes, start)
+        self.above = b"\xff\xff" if notify_bytes == 2 else b"\0\0"
         self.published = start
         self.event = 0
         self.added = []  # not yet published: (head, chain, descriptors)
@@ -62,14 +60,14 @@ class Model(RuleBasedStateMachine):
         indirect = self.indirect and segments >= 3
         needed = 1 if indirect else segments
         first, second = chain[:readable], chain[readable:]
-        call = f"q.add({first}, {second})"
-        if segments == 1:
-            call = f"q.add1({chain[0][0]}, {chain[0][1]}, {bool(writable)})"
-        elif (readable, writable) == (2, 0):
-            call = "q.add2({}, {}, {}, {})".format(*chain[0], *chain[1])
         try:
-            head = self.server(call)
-        except RemoteError as error:
+            if segments == 1:
+                head = self.q.add1(*chain[0], bool(writable))
+            elif (readable, writable) == (2, 0):
+                head = self.q.add2(*chain[0], *chain[1])
+            else:
+                head = self.q.add(first, second)
+        except GuestError as error:
             if needed > self.size:
                 assert error.name in ("ValueError", "QueueFull")
             else:
@@ -79,18 +77,18 @@ class Model(RuleBasedStateMachine):
         assert self.used() + needed <= self.size
         assert head not in self.flying
         self.added.append(
-            (head, [(*s, False) for s in first] + [(*s, True) for s in second], needed)
+            (head, [[*s, False] for s in first] + [[*s, True] for s in second], needed)
         )
 
     @precondition(lambda self: not self.broken)
     @rule()
     def publish(self):
-        self.server("q.publish()")
+        self.q.publish()
         old, new = self.published, (self.published + len(self.added)) & 0xFFFF
         self.published = new
         crossed = (new - self.event - 1) & 0xFFFF < (new - old) & 0xFFFF
         wanted = crossed if self.event_idx else bool(self.added)
-        assert self.server("d.notified()") == (3 if wanted else None)
+        assert self.d.rung() == ((b"\x03\0" + self.above) if wanted else None)
         for head, chain, needed in self.added:
             writable = sum(length for _, length, write in chain if write)
             self.flying[head] = (writable, needed)
@@ -100,17 +98,17 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: not self.broken and self.event_idx)
     @rule(count=st.integers(1, 40))
     def ask_for_notification(self, count):
-        self.server(f"d.ask_after({count})")
+        self.d.ask_after(count)
         self.event = (self.published + count - 1) & 0xFFFF
 
     @precondition(lambda self: not self.broken)
     @rule()
     def take(self):
         if not self.waiting:
-            assert self.server("d.take()") is None
+            assert self.d.take() is None
             return
         head, chain = self.waiting.pop(0)
-        assert self.server("d.take()") == (head, chain)
+        assert self.d.take() == [head, chain]
         self.taken.append(head)
 
     @precondition(lambda self: not self.broken and self.taken)
@@ -119,29 +117,36 @@ class Model(RuleBasedStateMachine):
         head = data.draw(st.sampled_from(self.taken))
         length = data.draw(st.integers(0, self.flying[head][0]))
         self.taken.remove(head)
-        self.server(f"d.put({head}, {length})")
+        self.d.put(head, length)
         self.done.append((head, length))
 
     @precondition(lambda self: not self.broken)
     @rule()
     def pop(self):
         if not self.done:
-            assert self.server("q.pop()") == -1
+            assert self.q.pop() == -1
             return
         head, length = self.done.pop(0)
-        assert self.server("q.pop()") == head << 32 | length
+        assert self.q.pop() == head << 32 | length
         del self.flying[head]
 
     @precondition(lambda self: not self.broken)
     @rule()
     def enable_interrupts(self):
-        assert self.server("q.enable_interrupts()") == bool(self.done)
+        assert self.q.enable_interrupts() == bool(self.done)
+        assert self.done or self.d.armed()
+
+    @precondition(lambda self: not self.broken)
+    @rule()
+    def disable_interrupts(self):
+        self.q.disable_interrupts()
+        assert not self.d.armed()
 
     @precondition(lambda self: not self.broken)
     @rule()
     def scribble(self):
         if not self.waiting and not self.added:
-            self.server("d.scribble()")
+            self.d.scribble()
 
     @precondition(lambda self: not self.broken and not self.done)
     @rule(head=st.integers(0, 0xFFFFFFFF) | st.integers(0, 40), length=st.integers(0, 0xFFFFFFFF))
@@ -151,15 +156,15 @@ class Model(RuleBasedStateMachine):
         added = {a[0] for a in self.added}
         if not self.flying or head in added:
             return
-        self.server(f"d.put({head}, {length})")
+        self.d.put(head, length)
         if truth and (length <= truth[0] or not truth[0]):
-            assert self.server("q.pop()") == head << 32 | (length if truth[0] else 0)
+            assert self.q.pop() == head << 32 | (length if truth[0] else 0)
             del self.flying[head]
             self.taken = [h for h in self.taken if h != head]
             self.waiting = [(h, c) for h, c in self.waiting if h != head]
             self.broken = True  # the device now disagrees with itself on what it has taken
             return
-        breaks(self.server)
+        breaks(self.bench)
         self.broken = True
 
     @precondition(lambda self: not self.broken)
@@ -168,36 +173,28 @@ class Model(RuleBasedStateMachine):
         flying = len(self.flying)
         if len(self.done) + jump <= flying:
             return
-        index = self.server("d.done")
-        self.server(f"d.set_used_idx({(index + jump) & 0xFFFF})")
+        index = self.d.done()
+        self.d.set_used_idx((index + jump) & 0xFFFF)
         if len(self.done) + jump > 0xFFFF:
-            self.server(f"d.set_used_idx({index})")
+            self.d.set_used_idx(index)
             return
-        breaks(self.server)
+        breaks(self.bench)
         self.broken = True
 
     @precondition(lambda self: self.broken)
     @rule()
     def new_queue_after_the_end(self):
-        self.new_queue(2, 0, True, False)
+        self.new_queue(2, 0, True, False, 2)
 
     @invariant()
     def free_count_is_right(self):
         if hasattr(self, "size") and not self.broken:
-            assert self.server("q.free") == self.size - self.used()
-            assert self.server("q.in_flight") == len(self.flying) + len(self.added)
+            flying = len(self.flying) + len(self.added)
+            assert self.bench.many(["q.free"], ["q.in_flight"]) == [
+                self.size - self.used(),
+                flying,
+            ]
 
 
-def test_any_order_of_everything_matches_the_model():
-    server = Server()
-    Model.server = staticmethod(server)
-    run_state_machine_as_test(
-        Model,
-        settings=settings(
-            max_examples=400,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    server.close()
+def test_any_order_of_everything_matches_the_model(engine):
+    run_machine(lambda: Model(engine), 400, 40)

@@ -23,7 +23,7 @@ store_module = vsock_bench.module("vsock.store")
 types_module = vsock_bench.module("sockets.types")
 receive_module = vsock_bench.module("vsock.receive")
 options_module = vsock_bench.module("sockets.options")
-Clock = vsock_bench.Clock
+clock = vsock_bench.clock
 ANY = w.CID_ANY
 STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
 TYPES = {STREAM: types_module.STREAM, SEQPACKET: types_module.SEQPACKET}
@@ -64,7 +64,7 @@ class Host:
         """Send a packet down the receive road."""
         header, payload = array("I", header), array("B", payload)
         at, data = portable.addressof(header), portable.addressof(payload)
-        self.receiver.packet(at, data, w.HEADER_LEN + len(payload), -1)
+        self.receiver.packet(self.receiver.at, at, data, w.HEADER_LEN + len(payload), -1)
 
     def find(self, cid, to, port):
         """The connection of the host's port `to` and our `port`, or None."""
@@ -95,7 +95,7 @@ class Host:
 
 @pytest.fixture
 def host():
-    Clock.now = 0
+    clock.now = 0
     return Host()
 
 
@@ -345,10 +345,10 @@ def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(
     conn.close()
     assert [(a[0], a[5]) for a in host.answers()] == [(w.OP_SHUTDOWN, BOTH)]
     assert host.stack.next_expiry() == 8000
-    Clock.now = 7999
+    clock.now = 7_999_000
     host.stack.expire()
     assert host.answers() == [] and conn.key is not None
-    Clock.now = 8000
+    clock.now = 8_000_000
     host.stack.expire()
     assert host.answers() == rst(1234, 5000)
     assert conn.key is None and host.stack.next_expiry() is None
@@ -472,7 +472,7 @@ def short_splice(conn):
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     conn = host.connected()
     woken: list[object] = []
-    conn.watch = SimpleNamespace(add=woken.append)
+    conn.hear(SimpleNamespace(add=woken.append))
     host.data(1234, 5000, bytes(500))
     assert woken == [conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
@@ -482,6 +482,20 @@ def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     assert woken == [conn, conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
     assert woken == [conn, conn]
+
+
+def test_who_reads_a_connection_that_a_new_one_replaced_hears_of_it_once(host):
+    conn = host.connected()
+    woken: list[object] = []
+    conn.watch = SimpleNamespace(add=woken.append)
+    host.data(1234, 5000, b"nobody read this")
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH)
+    woken.clear()
+    host.packet(w.OP_REQUEST, 1234, 5000)
+    assert woken == [conn]
+    into = vsock_bench.DMABuffer(100)
+    assert conn.receive(into.addr, 100, False) == 16
+    assert woken == [conn]
 
 
 def test_what_is_staged_is_forgotten_with_its_connection(host):

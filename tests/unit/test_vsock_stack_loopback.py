@@ -21,7 +21,7 @@ store_module = vsock_bench.module("vsock.store")
 types = vsock_bench.module("sockets.types")
 options_module = vsock_bench.module("sockets.options")
 memory = vsock_bench.memory
-Clock = vsock_bench.Clock
+clock = vsock_bench.clock
 ANY, LOCAL = w.CID_ANY, w.CID_LOCAL
 STREAM, SEQPACKET = types.STREAM, types.SEQPACKET
 TYPES = {kind.packet_type: kind for kind in (STREAM, SEQPACKET)}
@@ -31,7 +31,7 @@ NOISE = random.Random(5).randbytes(1 << 20)
 
 def new_stack(chunks=32):
     memory.clear()
-    Clock.now = 0
+    clock.now = 0
     store = store_module.Store(vsock_bench.DMABuffer, 1, chunks << 18)
     return stack_module.Stack(store, 1 << 20, 5000)
 
@@ -205,7 +205,7 @@ class Transfers(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from([1, 499, 500, 8000]))
     def time_passes(self, ms):
-        Clock.now += ms
+        clock.now += 1000 * ms
         self.stack.expire()
 
     @invariant()
@@ -224,7 +224,7 @@ class Transfers(RuleBasedStateMachine):
                 if not side.closed:
                     side.close(self.stack)
         for _ in range(2):
-            Clock.now += 8000
+            clock.now += 8_000_000
             self.stack.expire()
         self.stack.unlisten(self.listeners[STREAM], PORT)
         assert_nothing_is_left(self.stack)

@@ -11,6 +11,7 @@ COMMANDS = {
     "boot-time": "mpfw.guest.boottime:boot_time",
     "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
+    "count": "mpfw.bench.count:count",
     "expand": "mpfw.expand:expand",
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",

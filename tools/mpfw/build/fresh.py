@@ -21,7 +21,7 @@ from mpfw.build import debian, debroot
 
 SUITES = ("bookworm", "trixie", "sid")
 COMMANDS = ("run", "test")
-PLACE = "/root/firmware"  # where the clone lies in the root
+PLACE = "/srv/firmware"  # where the clone lies in the root
 
 
 @click.command()

@@ -12,10 +12,10 @@ from mpfw.check.sources import Finding, Module, firmware_modules, imports, targe
 
 # From the top down; those of one line may import each other.
 LAYERS = (
-    ("_boot", "_overlay", "main", "services", "startup"),
+    ("_boot", "_disk", "_overlay", "main", "runner", "services", "startup"),
     ("apps",),
     ("socket", "sockets"),
-    ("vsock",),
+    ("vsock", "channel"),
     ("virtio",),
     ("pci",),
     ("fw_cfg", "hob"),

@@ -15,10 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mpfw import paths
+from mpfw.image.built import Build
 
-MPY_CROSS = paths.BUILD / "mpy-cross/mpy-cross"
-FLAGS = ("-march=x64", "-msmall-int-bits=63")  # as in port/Makefile
+MPY_CROSS = Build().mpy_cross
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -69,7 +68,7 @@ def _module_sizes(name: str, place: Path, text: str, micropython: Path) -> dict[
         source = Path(directory) / "module.py"
         source.write_text(text, encoding="utf-8")
         output = str(source.with_suffix(".mpy"))
-        command = [str(MPY_CROSS), *FLAGS, "-s", str(place), "-o", output, str(source)]
+        command = [str(MPY_CROSS), *Build().flags, "-s", str(place), "-o", output, str(source)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise CompileError(f"mpy-cross takes no {place}: {result.stderr.strip()}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw import paths
-from mpfw.guest.built import Build
+from mpfw.image.built import Build
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfw import paths
+from mpfw.guest.disk import Disk
 
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
@@ -41,6 +42,7 @@ class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
+    disk: Disk | None = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -72,6 +74,9 @@ class Machine:
             options += ["-cpu", self.cpu]
         if self.image is not None:
             drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
+            options += ["-drive", drive]
+        if self.disk is not None:
+            drive = f"if=pflash,format=raw,unit=1,file={_escape(self.disk.path)}"
             options += ["-drive", drive]
         options += ["-nic", "none", *self.display, *serial]
         options += ["-debugcon", f"file:{_escape(debugcon)}"]

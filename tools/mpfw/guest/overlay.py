@@ -18,9 +18,9 @@ from pathlib import Path
 from mpfw import paths
 from mpfw.expand import ExpandError, expanded_texts
 from mpfw.expand.modules import read
-from mpfw.guest.built import Build, NotBuiltError
 from mpfw.guest.names import missing, undefined
 from mpfw.image import romfs
+from mpfw.image.built import Build, NotBuiltError
 
 FW_CFG = "opt/micropython/overlay"
 MODULES = paths.ROOT / "mpy_modules"

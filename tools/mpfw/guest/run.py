@@ -14,14 +14,15 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.guest.built import Build, NotBuiltError
 from mpfw.guest.console import Console, ConsoleError
 from mpfw.guest.conversation import ConversationFailed, converse, summary
 from mpfw.guest.debugger import Stub, stub
+from mpfw.guest.disk import Disk, DiskError
 from mpfw.guest.guest import Guest, GuestError
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine, pick_accelerator
 from mpfw.guest.overlay import OverlayError, overlay
+from mpfw.image.built import Build, NotBuiltError
 
 ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
 
@@ -39,6 +40,11 @@ ESCAPE = b"\x01"  # Ctrl-A, as in QEMU's own multiplexed console
     envvar="MPFW_OVERLAY",
     help="Modules to run in place of the frozen ones; laid out as mpy_modules is.",
 )
+@click.option(
+    "--disk",
+    metavar="FILE[,SIZE]",
+    help="The file that keeps /disk, made if it is missing (1M).",
+)
 @click.option("--gdb", is_flag=True, help="Stop before the first instruction, for gdb.")
 @click.argument("argv", nargs=-1)
 def run(
@@ -48,6 +54,7 @@ def run(
     kind: str,
     script: Path | None,
     directory: Path | None,
+    disk: str | None,
     gdb: bool,
     argv: tuple[str, ...],
 ) -> None:
@@ -62,7 +69,9 @@ def run(
     """
     accel = pick_accelerator() if accel == "auto" else accel
     fw_cfg = _fw_cfg(script, argv) | _laid_over(directory, image)
-    machine = Machine(image=image, memory=memory, accel=accel, fw_cfg=fw_cfg)
+    machine = Machine(
+        image=image, disk=_disk(disk, image), memory=memory, accel=accel, fw_cfg=fw_cfg
+    )
     host = local_host(kind)
     print(f"{image.name}: accelerator {accel}, vsock device {host.kind}")
     with ExitStack() as stack:
@@ -88,9 +97,15 @@ def _fw_cfg(script: Path | None, argv: tuple[str, ...]) -> dict[str, str | bytes
     if script is not None:
         entries["opt/micropython/main.py"] = script.read_bytes()
     if argv:
-        quoted = ["'" + word.replace("'", "'\"'\"'") + "'" for word in argv]
-        entries["opt/micropython/argv"] = " ".join(quoted)
+        entries["opt/micropython/argv"] = "".join(word + "\0" for word in argv)
     return entries
+
+
+def _disk(text: str | None, image: Path) -> Disk | None:
+    try:
+        return Disk.parse(text).prepare(image) if text is not None else None
+    except DiskError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _laid_over(directory: Path | None, image: Path) -> dict[str, bytes]:

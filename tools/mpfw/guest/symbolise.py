@@ -15,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from mpfw.guest.built import Build, NotBuiltError
+from mpfw.image.built import Build, NotBuiltError
 from mpfw.image.frozen import PREFIX
 
 _WHERE = (

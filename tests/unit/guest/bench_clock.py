@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What the modules under test find as `time`. It stands still unless a test, or a look, moves it.
+
+Every look at the microseconds calls `at_look`, if there is one, and takes `look` of them.
+"""
+
+_PERIOD = 1 << 62
+_HALF = 1 << 61
+
+now = 0  # us
+look = 0
+at_look = None
+timers = []  # those of bench_machine.Vector that are alive
+
+
+def reset():
+    """Begin anew."""
+    global now, look, at_look
+    now = look = 0
+    at_look = None
+    timers.clear()
+
+
+def looks_take(micros):
+    """From now on each look takes so many microseconds."""
+    global look
+    look = micros
+
+
+def ticks_us():
+    global now
+    if at_look is not None:
+        at_look()
+    now += look
+    return now
+
+
+def ticks_ms():
+    return now // 1000
+
+
+def ticks_add(ticks, delta):
+    return (ticks + delta) & (_PERIOD - 1)
+
+
+def ticks_diff(later, earlier):
+    return ((later - earlier + _HALF) & (_PERIOD - 1)) - _HALF
+
+
+def advance(micros):
+    """Let time pass, and timers run out."""
+    global now
+    end = now + micros
+    while True:
+        rest = until_timer()
+        if rest is None or now + rest > end:
+            break
+        now += rest
+        for each in list(timers):
+            if each.due is not None and each.due <= now:
+                each.due = None
+                each.fire()
+    now = max(now, end)
+
+
+def until_timer():
+    """Microseconds until the first timer runs out, None if there is none."""
+    due = [each.due for each in timers if each.due is not None]
+    return max(0, min(due) - now) if due else None

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""What the modules under test find as `machine` and `uctypes`: memory, vectors, sleep.
+
+Runs under CPython, on memory that knows its bounds (bench_memory.py), and under MicroPython's unix
+port on ordinary memory.
+"""
+
+import sys
+
+import bench_clock as clock
+
+NATIVE = sys.implementation.name == "micropython"  # these are the expanded modules
+
+if NATIVE:
+    from uctypes import addressof, bytearray_at
+
+    _GUARD = b"\xc5" * 64
+
+    class DMABuffer:
+        """machine.DMABuffer between two stretches of bytes that nobody must change."""
+
+        live = []
+        spare = {}  # size: memory of buffers that are no more; to find anew is slow in this heap
+
+        def __init__(self, size, align=4096, clear=True):
+            whole = size + 2 * len(_GUARD) + align
+            spare = DMABuffer.spare.get(whole)
+            self._memory = spare.pop() if spare else bytearray(whole)
+            if clear:
+                self._memory[:] = bytes(whole)
+            at = addressof(self._memory) + len(_GUARD)
+            self.addr = (at + align - 1) & -align
+            self._size = size
+            self._guards = []
+            for place in self.addr - len(_GUARD), self.addr + size:
+                guard = bytearray_at(place, len(_GUARD))
+                guard[:] = _GUARD
+                self._guards.append(guard)
+            DMABuffer.live.append(self)
+
+        def __len__(self):
+            return self._size
+
+        def check(self):
+            """Nobody wrote beside it."""
+            for guard in self._guards:
+                if guard != _GUARD:
+                    raise AssertionError("a write beside %d bytes of DMA memory" % self._size)
+
+        def free(self):
+            self.check()
+            DMABuffer.live.remove(self)
+            DMABuffer.spare.setdefault(len(self._memory), []).append(self._memory)
+
+    def span(at, n):
+        """The memory of `n` bytes at an address."""
+        return bytearray_at(at, n)
+
+    def copy(to, to_offset, source, source_offset, n):
+        """machine.copy."""
+        if not isinstance(to, int):
+            to = addressof(to)
+        if not isinstance(source, int):
+            source = addressof(source)
+        bytearray_at(to + to_offset, n)[:] = bytearray_at(source + source_offset, n)
+
+    def nbytes(buffer, writable=False):
+        """machine.nbytes."""
+        if isinstance(buffer, (bytes, bytearray, memoryview)):
+            return len(buffer)
+        return len(bytes(buffer))
+
+    def dma_used():
+        """machine.dma_used; looks after the guards, too."""
+        for each in DMABuffer.live:
+            each.check()
+        return sum([len(each) for each in DMABuffer.live])
+
+    def forget():
+        """Begin anew: DMA memory of before is gone."""
+        for each in list(DMABuffer.live):
+            each.free()
+else:
+    from bench_memory import DMABuffer, memory
+
+    def span(at, n):
+        return memory.find(at, n)
+
+    bytearray_at = span
+
+    def dma_used():
+        return memory.allocated
+
+    def forget():
+        memory.clear()
+
+
+def fence():
+    """machine.fence."""
+
+
+class Vector:
+    """machine.Vector; the test fires it, or the clock does."""
+
+    def __init__(self):
+        self.count = 0
+        self.handler = None
+        self.due = None
+        clock.timers.append(self)
+
+    def irq(self, handler):
+        self.handler = handler
+
+    def after(self, micros):
+        self.due = clock.now + micros
+
+    def close(self):
+        self.due = None
+        clock.timers.remove(self)
+
+    def fire(self):
+        """An interrupt."""
+        if self not in clock.timers:
+            raise AssertionError("a closed vector interrupts")
+        self.count += 1
+        if self.handler is not None:
+            self.handler(self)
+
+
+logged = []  # [level, where, what]
+at_reset = []  # functions that wait for a soft reset
+alarms = []  # what `alarm` was told
+waits = []  # how long `wait` was told to sleep
+at_wait = []  # what happens while the program sleeps, one function for each time
+
+
+def log(where, what, level="INFO"):
+    """machine.log."""
+    logged.append([level, where, what])
+
+
+def atreset(function):
+    """machine.atreset."""
+    at_reset.append(function)
+
+
+def alarm(micros):
+    """machine.alarm."""
+    alarms.append(micros)
+
+
+def wait(micros=-1):
+    """machine.wait: what the test has planned happens, or time passes."""
+    waits.append(micros)
+    if at_wait:
+        at_wait.pop(0)()
+        return
+    if micros < 0:
+        raise AssertionError("the program waits for ever")
+    rest = clock.until_timer()
+    clock.advance(micros if rest is None else min(rest, micros))
+
+
+def reset():
+    """Begin anew, with nothing left of before."""
+    forget()
+    clock.reset()
+    for each in (logged, alarms, waits, at_wait):
+        each.clear()

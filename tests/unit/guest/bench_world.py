@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: MIT
+"""A whole vsock device on a fake transport: `host` is what is beyond it, `program` uses sockets.
+
+The modules under test are brought up as on the firmware, by vsock.get().
+"""
+
+import struct
+
+import bench_clock
+import bench_machine
+import virtio
+import vsock
+import vsock.device
+from bench_machine import span
+from bench_objects import find, objects, offered
+from bench_transport import FakeTransport
+from sockets.data import socket
+from sockets.ready import Ready
+from vsock import words as w
+
+RX, TX, EVENT = 0, 1, 2
+_HEADER = "<%dI" % w.HEADER_WORDS
+
+
+class Host:
+    """The device's side: it has the rings, and everybody whom the guest may talk to."""
+
+    def __init__(self):
+        self.transport = FakeTransport()
+        self.transport.configuration = struct.pack("<Q", 33)
+        self.serving = True  # it takes what is sent while the driver comes up
+        self.posted = {}  # receive buffers that it has: head -> [address, length]
+        self.sent = {}  # chains of the transmit queue that it has: head -> length of the chain
+
+    def ring(self, index):
+        return self.transport.rings[index]
+
+    def serve(self):
+        """At a look at the clock: take what was sent at once, if it does that."""
+        if self.serving:
+            self.collect(True)
+
+    def refresh(self):
+        """The buffers that were posted meanwhile: [head, address, length, what is in TYPE_OP]."""
+        found = []
+        if RX not in self.transport.rings:  # the driver reset the device
+            self.posted.clear()
+            self.sent.clear()
+            return found
+        for head, chain in self.ring(RX).take_all():
+            if len(chain) != 1 or not chain[0][2] or head in self.posted:
+                raise AssertionError("a receive buffer of %r" % chain)
+            address, length, _ = chain[0]
+            self.posted[head] = [address, length]
+            mark = struct.unpack_from("<I", span(address + 4 * w.TYPE_OP, 4), 0)[0]
+            found.append([head, address, length, mark])
+        return found
+
+    def fill(self, head, header, payload):
+        """Write a packet into a receive buffer: header words, none if the list is empty."""
+        address = self.posted[head][0]
+        if header:
+            struct.pack_into(_HEADER, span(address, w.HEADER_LEN), 0, *header)
+        if payload:
+            span(address + w.HEADER_LEN, len(payload))[:] = payload
+
+    def give(self, packets):
+        """Complete receive buffers: [head, header words, payload, used length], all at once."""
+        for head, header, payload, length in packets:
+            self.fill(head, header, payload)
+            del self.posted[head]
+            self.ring(RX).put(head, length, False)
+        self.ring(RX).set_used_idx(self.ring(RX).done)
+
+    def put(self, head, length):
+        """A used entry of the receive queue, true or not."""
+        self.ring(RX).put(head, length)
+
+    def jump(self, count):
+        """The receive queue's used index runs ahead."""
+        self.ring(RX).set_used_idx(self.ring(RX).done + count)
+
+    def collect(self, complete):
+        """What the guest sent since: [head, header words, payload, parts of the chain]."""
+        found = []
+        if TX not in self.transport.rings:
+            return found
+        for head, chain in self.ring(TX).take_all():
+            data = b"".join([bytes(span(address, n)) for address, n, _ in chain])
+            if any([writable for _, _, writable in chain]):
+                raise AssertionError("a writable buffer in the transmit queue")
+            header = struct.unpack_from(_HEADER, data, 0)
+            found.append([head, list(header), data[w.HEADER_LEN :], len(chain)])
+            self.sent[head] = len(data)
+        if complete:
+            self.complete([each[0] for each in found])
+        return found
+
+    def complete(self, heads):
+        """Give sent chains back."""
+        for head in heads:
+            del self.sent[head]
+            self.ring(TX).put(head, 0)
+
+    def event(self, length, event=w.EVENT_TRANSPORT_RESET):
+        """Complete an event buffer; False if there is none."""
+        taken = self.ring(EVENT).take()
+        if taken is None:
+            return False
+        head, [[address, _, _]] = taken
+        struct.pack_into("<I", span(address, w.EVENT_BYTES), 0, event)
+        self.ring(EVENT).put(head, length)
+        return True
+
+    def have_cid(self, cid):
+        """The guest's CID from now on, 64 bits."""
+        self.transport.set("configuration", struct.pack("<Q", cid))
+
+    def dropped(self):
+        """How many packets went no further, by DROP_*."""
+        return objects["device"].receiver.dropped
+
+    def broken(self):
+        """What stopped the device, as text; None: nothing."""
+        device = objects["device"]
+        return None if device.broken is None else str(device.broken)
+
+
+class Program:
+    """What runs on the guest. Sockets have names; `woken` tells of which there are news."""
+
+    def socket(self, name, kind=1):
+        """Make a socket that never waits."""
+        sock = socket(type=kind, stack=objects["stack"])
+        sock.settimeout(0)
+        return self._keep(name, sock)
+
+    def _keep(self, name, sock):
+        sock.bench_name = name
+        objects[name] = sock
+
+    def listen(self, name, port, kind=1, backlog=0, cid=w.CID_ANY):
+        """Make a socket that listens."""
+        self.socket(name, kind)
+        find(name).bind((cid, port))
+        find(name).listen(backlog)
+        self.watch(name)
+
+    def accept(self, listener, name):
+        """Accept a connection, which is watched; the peer's address."""
+        sock, peer = find(listener).accept()
+        sock.settimeout(0)
+        self._keep(name, sock)
+        self.watch(name)
+        return peer
+
+    def connect(self, name, cid, port, local, kind=1):
+        """Begin to connect from our port `local`; the errno."""
+        self.socket(name, kind)
+        find(name).bind((w.CID_ANY, local))
+        error = find(name).connect_ex((cid, port))
+        if find(name).endpoint is not None:
+            self.watch(name)
+        return error
+
+    def watch(self, name):
+        """Hear of news of a socket, from now on."""
+        ready = objects["ready"]
+        ready.register(find(name))
+        self.woken()
+
+    def woken(self):
+        """The sockets with news since the last call."""
+        found = []
+        while True:
+            sock = objects["ready"].next()
+            if sock is None:
+                return found
+            found.append(sock.bench_name)
+
+    def forget(self, name):
+        """Close a socket and let go of it."""
+        find(name).close()
+        del objects[name]
+
+    def connecting(self, names):
+        """Whether connections under way are there: [1], [0] not yet, or [-1, errno], forgotten."""
+        found = []
+        for name in names:
+            state = find(name).connect_state()
+            found.append([state])
+            if state < 0:
+                found[-1].append(find(name).take_error())
+                self.forget(name)
+        return found
+
+    def connections(self):
+        """How many there are in the table."""
+        count = 0
+        for conn in objects["stack"].connections.values():
+            while conn is not None:
+                count += 1
+                conn = conn.twin
+        return count
+
+
+@offered
+def power_on(settings):
+    """A new machine with a vsock device (`host`), not yet used; `settings` of its transport."""
+    _power_off()
+    for name in [each for each in objects if each[0] == "~"]:
+        del objects[name]
+    objects["host"] = host = Host()
+    objects["transport"] = host.transport
+    objects["program"] = Program()
+    objects["vsock"] = vsock
+    for name in settings:
+        host.transport.set(name, settings[name])
+    virtio.find = lambda wanted: [host.transport] if wanted == virtio.SOCKET else []
+
+
+def _power_off():
+    """Stop the devices of before, which would keep their memory, and forget everything."""
+    if "host" in objects:
+        objects["transport"].reset_reads = 0
+    try:
+        for function in bench_machine.at_reset:
+            function()
+    except Exception:
+        pass  # what a failing test left behind
+    vsock._stacks.clear()
+    bench_machine.reset()
+
+
+@offered
+def bring_up():
+    """Use the device: `stack` and `device` are there then. The guest's CID."""
+    _let_it_serve()
+    objects["stack"] = stack = vsock.get()
+    objects["ready"] = Ready(stack)
+    _come_up()
+    return stack.cid
+
+
+@offered
+def reopen():
+    """vsock.reopen()."""
+    _let_it_serve()
+    vsock.reopen()
+    objects["host"].posted.clear()
+    objects["host"].sent.clear()
+    _come_up()
+
+
+def _let_it_serve():
+    bench_clock.at_look = objects["host"].serve
+    bench_clock.looks_take(10)
+
+
+def _come_up():
+    objects["device"] = objects["stack"].device
+    host = objects["host"]
+    bench_clock.at_look = None
+    bench_clock.looks_take(0)
+    if objects["device"] is not None:
+        host.collect(True)
+
+
+@offered
+def attempt(path, *arguments):
+    """[value, None] of a call, or [None, errno] if it raises an OSError."""
+    try:
+        found = find(path)(*arguments)
+    except OSError as error:
+        return [None, error.errno]
+    return [found, None]
+
+
+@offered
+def plan(calls):
+    """What happens while the program sleeps: a list of calls for each time."""
+    for each in calls:
+        bench_machine.at_wait.append(_plan(each))
+
+
+def _plan(calls):
+    def happen():
+        for path, *arguments in calls:
+            find(path)(*arguments)
+
+    return happen
