@@ -16,6 +16,7 @@ import sys
 
 import errnos
 import machine
+from apps import notify
 from portable import const
 
 _FRAME = "<II"
@@ -129,6 +130,7 @@ def run(start, interactive):
     if interactive:
         return
     machine.log("runner", "exit status %d" % status)
+    notify.end(status, "exit status %d" % status)
     machine.port8[_DEBUG_EXIT] = status & 0xFF
     machine.poweroff()
 

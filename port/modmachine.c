@@ -50,6 +50,9 @@ void machine_init(void) {
     }
 }
 
+// What machine.atnotify() was given; MP_OBJ_NULL: nobody tells the VMM anything.
+MP_REGISTER_ROOT_POINTER(mp_obj_t machine_notifier);
+
 // The functions that machine.atreset() was given, a list; None before the first.
 MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atreset_list);
 
@@ -70,12 +73,15 @@ void machine_deinit(void) {
             }
         }
     }
+    MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     machine_vector_deinit_all();
     mp_hal_set_alarm_us(-1);
     reset_cause = MACHINE_SOFT_RESET;
 }
 
 void machine_crashed(void) {
+    MP_STATE_PORT(machine_atreset_list) = MP_OBJ_NULL; // what the old heap holds is not called
+    MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     reset_cause = MACHINE_CRASH_RESET;
 }
 
@@ -88,6 +94,26 @@ static mp_obj_t machine_atreset(mp_obj_t fn) {
     return mp_obj_list_append(MP_STATE_PORT(machine_atreset_list), fn);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atreset_obj, machine_atreset);
+
+// atnotify(fn): fn(message) is how machine.notify() tells the VMM; fn(None) is called at power-off.
+static mp_obj_t machine_atnotify(mp_obj_t fn) {
+    MP_STATE_PORT(machine_notifier) = fn;
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_atnotify_obj, machine_atnotify);
+
+// notify(message): tell the VMM how the guest is doing, in lines as sd_notify(3) has them. True if it
+// asked to be told.
+static mp_obj_t machine_notify(mp_obj_t message) {
+    if (!mp_obj_is_str_or_bytes(message)) {
+        mp_raise_TypeError(MP_ERROR_TEXT("a message is str or bytes"));
+    }
+    if (MP_STATE_PORT(machine_notifier) == MP_OBJ_NULL) {
+        return mp_const_false;
+    }
+    return mp_call_function_1(MP_STATE_PORT(machine_notifier), message);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_notify_obj, machine_notify);
 
 // wait(timeout_us=-1): sleep until an interrupt has come since the last wait() or idle() returned,
 // or the time is over. Runs what interrupts have scheduled. Callers check their condition again.
@@ -128,6 +154,9 @@ static mp_int_t mp_machine_reset_cause(void) {
 
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
+    if (MP_STATE_PORT(machine_notifier) != MP_OBJ_NULL) {
+        mp_call_function_1_protected(MP_STATE_PORT(machine_notifier), mp_const_none);
+    }
     stdio_finish();
     littlefs_sync();
     debugcon_log("INFO", "machine", "poweroff");
@@ -206,6 +235,8 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_alarm), MP_ROM_PTR(&machine_alarm_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_atnotify), MP_ROM_PTR(&machine_atnotify_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_notify), MP_ROM_PTR(&machine_notify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \

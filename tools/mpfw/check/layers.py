@@ -18,7 +18,7 @@ LAYERS = (
     ("vsock", "channel"),
     ("virtio",),
     ("pci",),
-    ("fw_cfg", "hob"),
+    ("credentials", "fw_cfg", "hob"),
     ("machine",),  # the port's
 )
 # They know nothing of the layers, so that every layer may import them.
