@@ -34,7 +34,7 @@ def notify(message):
 
 machine.atnotify(notify)
 kept = machine.terminal.kept()
-if kept or fw_cfg.size("opt/micropython/repl") is not None:
+if kept or any(fw_cfg.size("opt/micropython/" + name) is not None for name in ("repl", "log")):
     import services
 
     services.start(kept)

@@ -7,6 +7,7 @@ import fw_cfg
 from portable import const
 
 REPL = "opt/micropython/repl"  # the REPL's vsock port
+LOG = "opt/micropython/log"  # the host's port that the log goes to
 _LIMIT = const(32)
 
 
@@ -27,6 +28,11 @@ def start(kept):
         from apps import repl
 
         _try(REPL, repl.start, port, words)
+    port = _number(LOG)
+    if port is not None:
+        from apps import logs
+
+        _try(LOG, logs.start, port)
 
 
 def _try(name, start, *arguments):

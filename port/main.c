@@ -14,6 +14,7 @@
 #include "port/debugcon.h"
 #include "port/hob.h"
 #include "port/interrupts.h"
+#include "port/journal.h"
 #include "port/main.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
@@ -66,6 +67,7 @@ static void __attribute__((noreturn)) interpreter(void) {
         mp_init();
         stdio_init();
         terminal_init();
+        journal_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
         readline_init0();
 

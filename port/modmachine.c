@@ -4,8 +4,10 @@
 #include <string.h>
 #include "py/mperrno.h"
 #include "py/mphal.h"
+#include "py/objstr.h"
 #include "port/debugcon.h"
 #include "port/hob.h"
+#include "port/journal.h"
 #include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
@@ -56,23 +58,39 @@ MP_REGISTER_ROOT_POINTER(mp_obj_t machine_notifier);
 // The functions that machine.atreset() was given, a list; None before the first.
 MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atreset_list);
 
-void machine_deinit(void) {
-    mp_obj_t list = MP_STATE_PORT(machine_atreset_list);
-    MP_STATE_PORT(machine_atreset_list) = MP_OBJ_NULL;
-    if (list != MP_OBJ_NULL) {
-        size_t len;
-        mp_obj_t *items;
-        mp_obj_list_get(list, &len, &items);
-        while (len-- != 0) {
-            nlr_buf_t nlr;
-            if (nlr_push(&nlr) == 0) {
-                mp_call_function_0(items[len]);
-                nlr_pop();
-            } else {
-                mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
-            }
+// The functions that machine.atend() was given, likewise.
+MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atend_list);
+
+static mp_obj_t append_to(mp_obj_t *list, mp_obj_t fn) {
+    if (*list == MP_OBJ_NULL) {
+        *list = mp_obj_new_list(0, NULL);
+    }
+    return mp_obj_list_append(*list, fn);
+}
+
+// Call all of a list, the last one first, once.
+static void call_all(mp_obj_t *list) {
+    if (*list == MP_OBJ_NULL) {
+        return;
+    }
+    size_t len;
+    mp_obj_t *items;
+    mp_obj_list_get(*list, &len, &items);
+    *list = MP_OBJ_NULL;
+    while (len-- != 0) {
+        nlr_buf_t nlr;
+        if (nlr_push(&nlr) == 0) {
+            mp_call_function_0(items[len]);
+            nlr_pop();
+        } else {
+            mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
         }
     }
+}
+
+void machine_deinit(void) {
+    call_all(&MP_STATE_PORT(machine_atreset_list));
+    MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
     MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     machine_vector_deinit_all();
     mp_hal_set_alarm_us(-1);
@@ -80,7 +98,8 @@ void machine_deinit(void) {
 }
 
 void machine_crashed(void) {
-    MP_STATE_PORT(machine_atreset_list) = MP_OBJ_NULL; // what the old heap holds is not called
+    // What the old heap holds is not called.
+    MP_STATE_PORT(machine_atreset_list) = MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
     MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     reset_cause = MACHINE_CRASH_RESET;
 }
@@ -88,12 +107,16 @@ void machine_crashed(void) {
 // atreset(fn): fn() is called before a soft reset frees DMA memory; a driver stops its device
 // there. The last one registered is called first.
 static mp_obj_t machine_atreset(mp_obj_t fn) {
-    if (MP_STATE_PORT(machine_atreset_list) == MP_OBJ_NULL) {
-        MP_STATE_PORT(machine_atreset_list) = mp_obj_new_list(0, NULL);
-    }
-    return mp_obj_list_append(MP_STATE_PORT(machine_atreset_list), fn);
+    return append_to(&MP_STATE_PORT(machine_atreset_list), fn);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atreset_obj, machine_atreset);
+
+// atend(fn): fn() is called before the machine is off or reset, the last one first; what has gone as
+// far as a buffer goes on its way there.
+static mp_obj_t machine_atend(mp_obj_t fn) {
+    return append_to(&MP_STATE_PORT(machine_atend_list), fn);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_atend_obj, machine_atend);
 
 // atnotify(fn): fn(message) is how machine.notify() tells the VMM; fn(None) is called at power-off.
 static mp_obj_t machine_atnotify(mp_obj_t fn) {
@@ -138,10 +161,16 @@ static void mp_machine_idle(void) {
     machine_wait(0, NULL);
 }
 
-NORETURN static void mp_machine_reset(void) {
+// `how` it ends is the last line of the log, so that who ends with the VM knows why.
+static void finish(const char *how) {
+    debugcon_log("INFO", "machine", "%s", how);
+    call_all(&MP_STATE_PORT(machine_atend_list));
     stdio_finish();
     littlefs_sync();
-    debugcon_log("INFO", "machine", "reset"); // so that who ends with the VM knows why
+}
+
+NORETURN static void mp_machine_reset(void) {
+    finish("reset");
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
     out8(RESET_CONTROL, 0x02);
     out8(RESET_CONTROL, 0x06);
@@ -157,9 +186,7 @@ static mp_obj_t machine_poweroff(void) {
     if (MP_STATE_PORT(machine_notifier) != MP_OBJ_NULL) {
         mp_call_function_1_protected(MP_STATE_PORT(machine_notifier), mp_const_none);
     }
-    stdio_finish();
-    littlefs_sync();
-    debugcon_log("INFO", "machine", "poweroff");
+    finish("poweroff");
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();
 }
@@ -235,6 +262,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_alarm), MP_ROM_PTR(&machine_alarm_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_atend), MP_ROM_PTR(&machine_atend_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atnotify), MP_ROM_PTR(&machine_atnotify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_notify), MP_ROM_PTR(&machine_notify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
@@ -250,6 +278,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_port32), MP_ROM_PTR(&machine_port32_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_DMABuffer), MP_ROM_PTR(&machine_dma_type) }, \
         { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_journal), MP_ROM_PTR(&machine_journal_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_terminal), MP_ROM_PTR(&machine_terminal_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
         { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \

@@ -12,11 +12,12 @@ import struct
 import errnos
 import machine
 from portable import const
-from sockets import carry
+from sockets import carry, ending
 
 PORT = const(8266)  # WebREPL's
 _WINDOW = const(262144)  # bytes; it stays, because what is typed is never much
 _CHUNK = const(4096)  # what machine.terminal gathers, and what goes into one packet
+_LAST_SECONDS = const(1)  # that a terminal has to take the last output before power-off
 _PATIENCE = const(10)  # seconds that a terminal which takes no output may hold a program up
 
 _service = None
@@ -70,6 +71,15 @@ class Repl:
             if words is not None:
                 machine.terminal.keep(struct.pack("<I", self.port) + words)
 
+    def finish(self):
+        """Before power-off: have what was printed arrive, and hang up."""
+        sock = self._sock
+        if sock is not None and not self._sending:
+            self._output(sock)
+        if sock is not None and sock is self._sock:
+            self._forget()
+            ending.finish(sock, _LAST_SECONDS)
+
     def _serve(self, sock):
         if sock is self._listener:
             self._accept()
@@ -85,13 +95,15 @@ class Repl:
             self.attach(sock)
 
     def _hang_up(self, sock):
-        if sock is None or sock is not self._sock:
-            return
+        if sock is not None and sock is self._sock:
+            self._forget()
+            sock.close()
+
+    def _forget(self):
         self._sock = None
         self._left = b""
         os.dupterm(None)
         machine.terminal.irq(None)
-        sock.close()
 
     def _output(self, why):
         """Send what was printed, read what was typed. With None for `why` there must be room for
@@ -168,6 +180,7 @@ def start(port=PORT, words=None):
     _service = Repl(port)
     if first:
         machine.atreset(lambda: _service.carry())
+        machine.atend(lambda: _service.finish())
     sock = None if words is None else carry.unpack(words)
     if sock is not None:
         _service.attach(sock)

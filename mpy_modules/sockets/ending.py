@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The end of a connection whose bytes must have arrived, as before power-off."""
+"""Whether the bytes of a connection have arrived: for what must be read, as before power-off."""
 
+from vsock import credit
 from vsock.wait import deadline, left
 
 
@@ -20,3 +21,15 @@ def finish(sock, seconds):
         stack.waiter.wait(rest)
     device = stack.device
     return device is None or device.broken is None
+
+
+def unread(sock):
+    """Bytes that were sent and that the peer has not read, as far as it has said (SIOCOUTQ)."""
+    return credit.unread(sock.connection.at)
+
+
+def ask(sock):
+    """Ask the peer how much it has read; its answer is news of the socket."""
+    conn = sock.connection
+    conn.room()  # who asks hears of credit
+    conn.ask_credit()
