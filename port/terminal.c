@@ -9,20 +9,21 @@
 #include "py/ringbuf.h"
 #include "py/runtime.h"
 #include "py/stream.h"
+#include "port/memory.h"
 #include "port/modmachine.h"
 #include "port/terminal.h"
 
-#define KEPT_SIZE (512)
+typedef struct _buffers_t {
+    uint8_t in[16 * 1024];
+    uint8_t out[4096];
+    uint8_t kept[512]; // what keep() was given
+} buffers_t;
 
-static uint8_t in_array[16 * 1024];
-static ringbuf_t in_ring = { in_array, sizeof(in_array), 0, 0 };
+static buffers_t *buffers; // made when first used, outlives a soft reset
+static ringbuf_t in_ring;
 static bool in_held; // feed() left bytes to its caller, who hears when there is room
-
-static uint8_t out[4096];
 static size_t out_len;
 static bool making_room; // Python takes output, because there was no room for more
-
-static uint8_t kept[KEPT_SIZE]; // what keep() was given; outlives a soft reset
 static size_t kept_len;
 
 // The Vector that is triggered when there is output, or room for input again; None: nobody is there.
@@ -35,6 +36,16 @@ void terminal_init(void) {
     in_held = false;
     out_len = 0;
     making_room = false;
+}
+
+static void need_buffers(void) {
+    if (buffers == NULL) {
+        buffers = memory_alloc(sizeof(buffers_t), PAGE_SIZE, MEMORY_TERMINAL);
+        if (buffers == NULL) {
+            mp_raise_OSError(MP_ENOMEM);
+        }
+        in_ring = (ringbuf_t) { buffers->in, sizeof(buffers->in), 0, 0 };
+    }
 }
 
 static void call_python(void) {
@@ -50,6 +61,7 @@ static mp_obj_t terminal_irq(size_t n_args, const mp_obj_t *args) {
     if (vector != mp_const_none && !mp_obj_is_type(vector, &machine_vector_type)) {
         mp_raise_TypeError(MP_ERROR_TEXT("a machine.Vector, or None"));
     }
+    need_buffers();
     MP_STATE_PORT(terminal_vector) = vector;
     out_len = 0;
     return mp_const_none;
@@ -63,6 +75,7 @@ static mp_obj_t terminal_feed(mp_obj_t self_in, mp_obj_t data) {
     (void)self_in;
     mp_buffer_info_t bufinfo;
     mp_get_buffer_raise(data, &bufinfo, MP_BUFFER_READ);
+    need_buffers();
     const uint8_t *from = bufinfo.buf;
     size_t done = 0;
     for (size_t i = 0; mp_interrupt_char >= 0 && i < bufinfo.len; ++i) {
@@ -86,8 +99,10 @@ static mp_obj_t terminal_take(mp_obj_t self_in, mp_obj_t buffer) {
     mp_buffer_info_t bufinfo;
     mp_get_buffer_raise(buffer, &bufinfo, MP_BUFFER_WRITE);
     size_t n = MIN(bufinfo.len, out_len);
-    memcpy(bufinfo.buf, out, n);
-    memmove(out, out + n, out_len - n);
+    if (n != 0) {
+        memcpy(bufinfo.buf, buffers->out, n);
+        memmove(buffers->out, buffers->out + n, out_len - n);
+    }
     out_len -= n;
     return MP_OBJ_NEW_SMALL_INT(n);
 }
@@ -98,10 +113,11 @@ static mp_obj_t terminal_keep(mp_obj_t self_in, mp_obj_t data) {
     (void)self_in;
     mp_buffer_info_t bufinfo;
     mp_get_buffer_raise(data, &bufinfo, MP_BUFFER_READ);
-    if (bufinfo.len > sizeof(kept)) {
+    need_buffers();
+    if (bufinfo.len > sizeof(buffers->kept)) {
         mp_raise_ValueError(MP_ERROR_TEXT("too long"));
     }
-    memcpy(kept, bufinfo.buf, bufinfo.len);
+    memcpy(buffers->kept, bufinfo.buf, bufinfo.len);
     kept_len = bufinfo.len;
     return mp_const_none;
 }
@@ -111,21 +127,27 @@ static mp_obj_t terminal_kept(mp_obj_t self_in) {
     (void)self_in;
     size_t n = kept_len;
     kept_len = 0;
-    return mp_obj_new_bytes(kept, n);
+    return n == 0 ? mp_const_empty_bytes : mp_obj_new_bytes(buffers->kept, n);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(terminal_kept_obj, terminal_kept);
 
 // -- what os.dupterm sees -------------------------------------------------------------------------
 
+static size_t available(void) {
+    return buffers == NULL ? 0 : ringbuf_avail(&in_ring);
+}
+
 static mp_uint_t terminal_read(mp_obj_t self_in, void *buf, mp_uint_t size, int *errcode) {
     (void)self_in;
-    size_t n = MIN(size, ringbuf_avail(&in_ring));
+    size_t n = MIN(size, available());
     if (n == 0 && size != 0) {
         *errcode = MP_EAGAIN;
         return MP_STREAM_ERROR;
     }
-    ringbuf_get_bytes(&in_ring, buf, n);
-    if (in_held && ringbuf_free(&in_ring) >= sizeof(in_array) / 2) {
+    if (n != 0) {
+        ringbuf_get_bytes(&in_ring, buf, n);
+    }
+    if (in_held && ringbuf_free(&in_ring) >= sizeof(buffers->in) / 2) {
         in_held = false;
         call_python();
     }
@@ -160,18 +182,18 @@ static mp_uint_t terminal_write(mp_obj_t self_in, const void *buf, mp_uint_t siz
     const uint8_t *from = buf;
     size_t left = size;
     while (left != 0 && MP_STATE_PORT(terminal_vector) != mp_const_none) {
-        if (out_len == sizeof(out)) {
+        if (out_len == sizeof(buffers->out)) {
             if (making_room) {
                 break;
             }
             make_room();
-            if (out_len == sizeof(out)) {
+            if (out_len == sizeof(buffers->out)) {
                 break;
             }
             continue;
         }
-        size_t n = MIN(left, sizeof(out) - out_len);
-        memcpy(out + out_len, from, n);
+        size_t n = MIN(left, sizeof(buffers->out) - out_len);
+        memcpy(buffers->out + out_len, from, n);
         out_len += n;
         from += n;
         left -= n;
@@ -185,7 +207,7 @@ static mp_uint_t terminal_ioctl(mp_obj_t self_in, mp_uint_t request, uintptr_t a
     switch (request) {
         case MP_STREAM_POLL: {
             mp_uint_t ready = arg & MP_STREAM_POLL_WR;
-            return ringbuf_avail(&in_ring) != 0 ? ready | (arg & MP_STREAM_POLL_RD) : ready;
+            return available() != 0 ? ready | (arg & MP_STREAM_POLL_RD) : ready;
         }
         case MP_STREAM_FLUSH:
         case MP_STREAM_CLOSE:

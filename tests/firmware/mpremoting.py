@@ -39,14 +39,14 @@ class Mpremote:
         return output
 
 
-def copies_both_ways(mpremote, folder, size, place=":kept.bin"):
+def copies_both_ways(mpremote, folder, size, place=":kept.bin", seconds=60):
     """cp of `size` bytes to the guest and back: equal hashes everywhere."""
     data = random.Random(size).randbytes(size)
     up, down = folder / "up.bin", folder / "down.bin"
     up.write_bytes(data)
-    mpremote("cp", up, place, timeout=100)
+    mpremote("cp", up, place, timeout=seconds)
     assert hashlib.sha256(data).hexdigest() in mpremote("sha256sum", place)
-    mpremote("cp", place, down, timeout=100)
+    mpremote("cp", place, down, timeout=seconds)
     assert down.read_bytes() == data
 
 

@@ -31,7 +31,7 @@ def hear(port, kind, count):
 def say(count):
     import machine
 
-    return [machine.notify("READY=1\nSTATUS=%d" % n) for n in range(count)]
+    return [machine.notify(f"READY=1\nSTATUS={n}") for n in range(count)]
 
 
 @pytest.fixture

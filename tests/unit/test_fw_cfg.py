@@ -5,7 +5,6 @@ import pytest
 from fw_cfg_device import FwCfg
 from pci_machine import Machine, imported
 
-
 FILES = {"opt/a": b"1", "opt/a/b": b"22", "x" * 55: b"long", "empty": b""}
 
 
