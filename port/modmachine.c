@@ -11,7 +11,7 @@
 #include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 #include "port/terminal.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go

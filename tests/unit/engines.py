@@ -125,6 +125,11 @@ class Expanded(Engine):
             status = self._process.wait(10)
             self._process = None  # the next call finds a new one
             raise AssertionError(f"MicroPython ended with status {status} in {calls}") from error
+        except BaseException:  # a time-out: it may run for ever
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            raise
         if failure is None:
             return values
         if failure[0] == "AssertionError":

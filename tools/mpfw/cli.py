@@ -20,6 +20,7 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
+    "qemu": "mpfw.lab.qemus:qemu",
     "repl": "mpfw.guest.repl:repl",
     "run": "mpfw.guest.run:run",
     "smoke": "mpfw.guest.smoke:smoke",

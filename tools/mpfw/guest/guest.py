@@ -17,7 +17,7 @@ import weakref
 from pathlib import Path
 
 from mpfw.guest.console import Console
-from mpfw.guest.machine import Machine
+from mpfw.guest.machine import Machine, qemu_program
 from mpfw.guest.programs import Process
 from mpfw.guest.qmp import Qmp
 from mpfw.guest.symbolise import explanation
@@ -230,8 +230,9 @@ class Guest:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
-    """QEMU's version, such as (7, 2, 18)."""
+def qemu_version() -> tuple[int, ...]:
+    """Version of the QEMU that guests run in, such as (7, 2, 18)."""
+    qemu = qemu_program()
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:
