@@ -11,6 +11,8 @@ import pytest
 from mpremoting import Mpremote, copies_both_ways, has_a_repl, mounts
 from sides import IDLE
 
+from mpfw.guest.programs import pipe
+
 PORT = 8266
 pytestmark = pytest.mark.once
 
@@ -37,7 +39,7 @@ def mpfw(*words):
     command = [sys.executable, "-m", "mpfw", *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process.stdout.readline()
+            yield pipe(process.stdout).readline()
         finally:
             process.terminate()
             assert process.wait(10) == 0

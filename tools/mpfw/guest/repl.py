@@ -111,8 +111,8 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
     try:
         print(f"{link} -> {name}", flush=True)
         while True:
-            ready = select.select([ours, connection], [], [])[0]
-            if connection in ready:
+            ready = select.select([ours, connection.fileno()], [], [])[0]
+            if connection.fileno() in ready:
                 data = connection.recv(65536)
                 if not data:
                     return
