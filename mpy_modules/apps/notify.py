@@ -12,7 +12,8 @@ import machine
 from portable import const
 
 CREDENTIAL = "vmm.notify_socket"
-_FIRST_PORT = const(1023)  # and from there down
+_FIRST_PORT = const(1023)  # and from there down to the last, and again
+_LAST_PORT = const(512)
 _SECONDS = const(2)  # that the VMM may take to accept, and to read
 # systemd's order where the address leaves the type open.
 _TYPES = {
@@ -24,6 +25,7 @@ _TYPES = {
 # This type of socket is not to be had, or nobody listens for it: perhaps another one.
 _NOT_SO = (errnos.ENODEV, errnos.ESOCKTNOSUPPORT, errnos.EOPNOTSUPP, errnos.ECONNRESET)
 
+_port = _FIRST_PORT  # the next one: a late packet of the last message is not for this one
 _ended = False  # EXIT_STATUS went out: the first one counts
 
 
@@ -104,13 +106,15 @@ def _connected(types, peer):
 
 
 def _bind(sock, cid):
-    """Take a free port below 1024, the highest."""
-    port = _FIRST_PORT
-    while True:
+    """Take a free port below 1024."""
+    global _port
+    for _ in range(_LAST_PORT, _FIRST_PORT + 1):
+        port = _port
+        _port = port - 1 if port > _LAST_PORT else _FIRST_PORT
         try:
             sock.bind((cid, port))
             return
         except OSError as error:
-            if error.errno != errnos.EADDRINUSE or port == 1:
+            if error.errno != errnos.EADDRINUSE:
                 raise
-            port -= 1
+    raise OSError(errnos.EADDRINUSE)

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Whether the bytes of a connection have arrived: for what must be read, as before power-off."""
 
+from portable import const
 from vsock import credit
 from vsock.wait import deadline, left
+
+from . import numbers as num
+
+_LITTLE = const(64)  # bytes; a peer that only reads says nothing
 
 
 def finish(sock, seconds):
@@ -12,8 +17,19 @@ def finish(sock, seconds):
     """
     conn = sock.connection
     stack = conn.stack
-    sock.close()
     end = deadline(seconds)
+    try:
+        # Where half-close passes, the peer ends first: Linux's answers a SHUTDOWN of both
+        # directions with two RSTs, the later of which may meet the next connection.
+        if conn.out is stack.loopback or stack.device is not None and stack.device.seqpacket:
+            sock.settimeout(seconds)
+            sock.shutdown(num.SHUT_WR)
+            while sock.recv(_LITTLE):
+                pass
+    except OSError:
+        pass  # too late, or it has ended already
+    finally:
+        sock.close()
     while conn.key is not None:  # in the stack's table
         rest = left(end)
         if rest == 0:

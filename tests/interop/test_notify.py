@@ -36,14 +36,28 @@ class Vmm:
 
 
 @pytest.fixture
-def watched(boot):
+def vmm():
+    """vmm(guest): the Vmm of that guest; it ends with the test."""
+    vmms = []
+
+    def vmm(guest):
+        vmms.append(Vmm(guest))
+        return vmms[-1]
+
+    yield vmm
+    for one in vmms:
+        one.listener.close()
+
+
+@pytest.fixture
+def watched(boot, vmm):
     """watched(...): a guest at its prompt, and its Vmm."""
 
     def watched(**machine):
         guest = boot(vsock=True, fw_cfg=IDLE | machine.pop("fw_cfg", {}), **machine)
-        vmm = Vmm(guest)
+        listening = vmm(guest)
         guest.console.wait_prompt(30)
-        return guest, vmm
+        return guest, listening
 
     return watched
 
@@ -80,10 +94,9 @@ def test_the_end_is_told_before_the_machine_is_off(watched):
 
 
 @pytest.mark.once
-def test_the_echo_is_ready_when_it_listens(boot):
+def test_the_echo_is_ready_when_it_listens(boot, vmm):
     guest = boot(vsock=True, extra=smbios("vsock:2:4711"))
-    vmm = Vmm(guest)
-    assert vmm.hear() == READY
+    assert vmm(guest).hear() == READY
     with guest.vsock.dial_once(1234) as connection:
         connection.sendall(b"at once")
         assert connection.recv(100) == b"at once"
@@ -94,20 +107,20 @@ def test_the_echo_is_ready_when_it_listens(boot):
     "script, status",
     (("pass", 0), ("import sys; sys.exit(3)", 3), ("1 // 0", 1)),
 )
-def test_a_program_tells_its_status(boot, script, status):
+def test_a_program_tells_its_status(boot, vmm, script, status):
     fw_cfg = {"opt/micropython/main.py": script, "opt/micropython/run": "exit"}
     guest = boot(vsock=True, fw_cfg=fw_cfg, extra=(*smbios("vsock:2:4711"), "-no-reboot"))
     said = b"STATUS=exit status %d\nEXIT_STATUS=%d" % (status, status)
-    assert Vmm(guest).hear() == said
+    assert vmm(guest).hear() == said
     assert guest.wait() == 0
 
 
 @pytest.mark.once
-def test_a_status_that_the_script_told_is_the_one(boot):
+def test_a_status_that_the_script_told_is_the_one(boot, vmm):
     script = "import machine\nmachine.notify('EXIT_STATUS=7')\n"
     fw_cfg = {"opt/micropython/main.py": script, "opt/micropython/run": "exit"}
     guest = boot(vsock=True, fw_cfg=fw_cfg, extra=smbios("vsock:2:4711"))
-    vmm = Vmm(guest)
+    vmm = vmm(guest)
     assert vmm.hear() == b"EXIT_STATUS=7"
     assert guest.wait() == 0
     vmm.listener.settimeout(0.1)
