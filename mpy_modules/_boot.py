@@ -23,20 +23,13 @@ if hasattr(machine, "disk"):
 
     _disk.mount()
     del _disk
-
-
-def notify(message):
-    """machine.notify(message); None is the end of the machine."""
-    from apps import notify
-
-    return notify.end(0, "powered off") if message is None else notify.send(message)
-
-
-machine.atnotify(notify)
-kept = machine.terminal.kept()
-if kept or any(fw_cfg.size("opt/micropython/" + name) is not None for name in ("repl", "log")):
+if (
+    machine.terminal.keeps()
+    or fw_cfg.size("opt/micropython/repl") is not None
+    or fw_cfg.size("opt/micropython/log") is not None
+):
     import services
 
-    services.start(kept)
+    services.start()
     del services
-del fw_cfg, kept, notify  # what is bound here is there at the prompt
+del fw_cfg  # what is bound here is there at the prompt

@@ -14,9 +14,9 @@ import io
 import struct
 import sys
 
+import _notify
 import errnos
 import machine
-from apps import notify
 from portable import const
 
 _FRAME = "<II"
@@ -130,7 +130,7 @@ def run(start, interactive):
     if interactive:
         return
     machine.log("runner", "exit status %d" % status)
-    notify.end(status, "exit status %d" % status)
+    _notify.end(status, "exit status %d" % status)
     machine.port8[_DEBUG_EXIT] = status & 0xFF
     machine.poweroff()
 

@@ -4,6 +4,7 @@
 import struct
 
 import fw_cfg
+import machine
 from portable import const
 
 REPL = "opt/micropython/repl"  # the REPL's vsock port
@@ -11,9 +12,11 @@ LOG = "opt/micropython/log"  # the host's port that the log goes to
 _LIMIT = const(32)
 
 
-def start(kept):
-    """Start them. `kept` is what machine.terminal kept over a soft reset: a REPL's connection."""
+def start():
+    """Start them, and what machine.terminal kept over a soft reset: a REPL's connection."""
     import vsock
+
+    kept = machine.terminal.kept()
 
     if not vsock.devices():
         print("The services that fw_cfg asks for need a vsock device.")

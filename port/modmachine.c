@@ -52,9 +52,6 @@ void machine_init(void) {
     }
 }
 
-// What machine.atnotify() was given; MP_OBJ_NULL: nobody tells the VMM anything.
-MP_REGISTER_ROOT_POINTER(mp_obj_t machine_notifier);
-
 // The functions that machine.atreset() was given, a list; None before the first.
 MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atreset_list);
 
@@ -91,7 +88,6 @@ static void call_all(mp_obj_t *list) {
 void machine_deinit(void) {
     call_all(&MP_STATE_PORT(machine_atreset_list));
     MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
-    MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     machine_vector_deinit_all();
     mp_hal_set_alarm_us(-1);
     reset_cause = MACHINE_SOFT_RESET;
@@ -100,7 +96,6 @@ void machine_deinit(void) {
 void machine_crashed(void) {
     // What the old heap holds is not called.
     MP_STATE_PORT(machine_atreset_list) = MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
-    MP_STATE_PORT(machine_notifier) = MP_OBJ_NULL;
     reset_cause = MACHINE_CRASH_RESET;
 }
 
@@ -118,12 +113,13 @@ static mp_obj_t machine_atend(mp_obj_t fn) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atend_obj, machine_atend);
 
-// atnotify(fn): fn(message) is how machine.notify() tells the VMM; fn(None) is called at power-off.
-static mp_obj_t machine_atnotify(mp_obj_t fn) {
-    MP_STATE_PORT(machine_notifier) = fn;
-    return mp_const_none;
+// The frozen module _notify is there for whoever has something to tell, and else not even imported.
+static mp_obj_t notify_hear(mp_obj_t message) {
+    mp_obj_t hear[3] = { [2] = message };
+    mp_obj_t module = mp_import_name(MP_QSTR__notify, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
+    mp_load_method(module, MP_QSTR_hear, hear);
+    return mp_call_method_n_kw(1, 0, hear);
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(machine_atnotify_obj, machine_atnotify);
 
 // notify(message): tell the VMM how the guest is doing, in lines as sd_notify(3) has them. True if it
 // asked to be told.
@@ -131,10 +127,7 @@ static mp_obj_t machine_notify(mp_obj_t message) {
     if (!mp_obj_is_str_or_bytes(message)) {
         mp_raise_TypeError(MP_ERROR_TEXT("a message is str or bytes"));
     }
-    if (MP_STATE_PORT(machine_notifier) == MP_OBJ_NULL) {
-        return mp_const_false;
-    }
-    return mp_call_function_1(MP_STATE_PORT(machine_notifier), message);
+    return notify_hear(message);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_notify_obj, machine_notify);
 
@@ -183,8 +176,12 @@ static mp_int_t mp_machine_reset_cause(void) {
 
 // poweroff(): ACPI S5; the VMM ends.
 static mp_obj_t machine_poweroff(void) {
-    if (MP_STATE_PORT(machine_notifier) != MP_OBJ_NULL) {
-        mp_call_function_1_protected(MP_STATE_PORT(machine_notifier), mp_const_none);
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        notify_hear(mp_const_none);
+        nlr_pop();
+    } else {
+        mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
     }
     finish("poweroff");
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
@@ -263,7 +260,6 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atend), MP_ROM_PTR(&machine_atend_obj) }, \
-        { MP_ROM_QSTR(MP_QSTR_atnotify), MP_ROM_PTR(&machine_atnotify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_notify), MP_ROM_PTR(&machine_notify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \

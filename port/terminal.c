@@ -108,7 +108,8 @@ static mp_obj_t terminal_take(mp_obj_t self_in, mp_obj_t buffer) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(terminal_take_obj, terminal_take);
 
-// keep(data): bytes that outlive a soft reset; kept() returns them, once.
+// keep(data): bytes that outlive a soft reset; keeps() tells whether there are any, kept() returns
+// them, once.
 static mp_obj_t terminal_keep(mp_obj_t self_in, mp_obj_t data) {
     (void)self_in;
     mp_buffer_info_t bufinfo;
@@ -122,6 +123,12 @@ static mp_obj_t terminal_keep(mp_obj_t self_in, mp_obj_t data) {
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(terminal_keep_obj, terminal_keep);
+
+static mp_obj_t terminal_keeps(mp_obj_t self_in) {
+    (void)self_in;
+    return mp_obj_new_bool(kept_len != 0);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(terminal_keeps_obj, terminal_keeps);
 
 static mp_obj_t terminal_kept(mp_obj_t self_in) {
     (void)self_in;
@@ -223,6 +230,7 @@ static const mp_rom_map_elem_t terminal_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_feed), MP_ROM_PTR(&terminal_feed_obj) },
     { MP_ROM_QSTR(MP_QSTR_take), MP_ROM_PTR(&terminal_take_obj) },
     { MP_ROM_QSTR(MP_QSTR_keep), MP_ROM_PTR(&terminal_keep_obj) },
+    { MP_ROM_QSTR(MP_QSTR_keeps), MP_ROM_PTR(&terminal_keeps_obj) },
     { MP_ROM_QSTR(MP_QSTR_kept), MP_ROM_PTR(&terminal_kept_obj) },
     { MP_ROM_QSTR(MP_QSTR_read), MP_ROM_PTR(&mp_stream_read_obj) },
     { MP_ROM_QSTR(MP_QSTR_write), MP_ROM_PTR(&mp_stream_write_obj) },

@@ -8,7 +8,7 @@ connections, and splice() instead of recv and send, because that copies nothing.
 import socket
 import time
 
-from . import notify
+import _notify
 
 PORT = 1234
 GREETING = b"hello from micropython\n"
@@ -113,5 +113,5 @@ class Echo:
 def main():
     echo = Echo()
     print("READY vsock cid=%d port=%d" % (socket.get_local_cid(), PORT))
-    notify.tell("READY=1\nSTATUS=Echoing on port %d" % PORT)
+    _notify.tell("READY=1\nSTATUS=Echoing on port %d" % PORT)
     echo.run()

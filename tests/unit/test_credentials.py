@@ -30,7 +30,7 @@ END = structure(127)
 
 @contextmanager
 def credentials(files):
-    with imported(FwCfg(files), "credentials") as module:
+    with imported(FwCfg(files), "_credentials") as module:
         yield module
 
 

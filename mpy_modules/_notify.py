@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Tells the VMM how the guest is doing, by the protocol of sd_notify(3): machine.notify().
+"""Tells the VMM how the guest is doing, by the protocol of sd_notify(3), for machine.notify().
 
 The VMM names the socket in the credential `vmm.notify_socket`: docs/services.md. A message is a
 connection of its own, from a port below 1024, which only a guest's firmware or root has. Sockets
 come in only if there is something to be said to somebody.
 """
 
-import credentials
+import _credentials
 import errnos
 import machine
 from portable import const
@@ -27,6 +27,11 @@ _NOT_SO = (errnos.ENODEV, errnos.ESOCKTNOSUPPORT, errnos.EOPNOTSUPP, errnos.ECON
 
 _port = _FIRST_PORT  # the next one: a late packet of the last message is not for this one
 _ended = False  # EXIT_STATUS went out: the first one counts
+
+
+def hear(message):
+    """What machine.notify() calls; and machine.poweroff(), with None."""
+    return end(0, "powered off") if message is None else send(message)
 
 
 def send(message):
@@ -71,7 +76,7 @@ def end(status, why):
 
 def _address():
     """(socket types, (cid, port)) of the VMM's socket; None if it named none."""
-    text = credentials.read(CREDENTIAL)
+    text = _credentials.read(CREDENTIAL)
     if not text:
         return None
     text = str(text, "utf-8").strip()
