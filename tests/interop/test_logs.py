@@ -67,6 +67,13 @@ def listener(guest):
     listener.close()
 
 
+@pytest.mark.once
+def test_a_text_of_two_lines_is_two_messages(guest, listener):
+    with accept(listener) as connection:
+        log(guest, "one\ntwo", "three")
+        assert Reader(connection).until(b"three")[-3:] == [b"one", b"two", b"three"]
+
+
 def log(guest, *texts):
     guest.console.exec(f"for t in {texts!r}: machine.log('test', t)")
 
