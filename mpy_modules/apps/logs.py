@@ -74,7 +74,9 @@ class Logs:
             self._send()
 
     def _serve(self, sock):
-        if sock is None:
+        if sock is None and self._up:
+            self._send()
+        elif sock is None:
             self._call()
         elif sock is not self._sock:
             pass  # of an earlier connection
@@ -142,6 +144,7 @@ class Logs:
                 return
         if messages.half_full():
             ending.ask(sock)
+            self._background.after(_RETRY_US)  # it may answer before it has read
 
     def _lost(self):
         self._messages.read(self._sent - ending.unread(self._sock))
