@@ -22,6 +22,7 @@
 #define CMOS_DATA           (0x71)
 #define CMOS_SHUTDOWN       (0x40)   // a byte that nothing else uses; QEMU clears 0x0f, the PC's own, on reset
 #define SHUTDOWN_BY_PYTHON  (0xa5)
+#define DEBUG_EXIT          (0xf4)   // isa-debug-exit: QEMU ends with 2 * status + 1
 #define FW_CFG_SELECTOR     (0x510)
 #define FW_CFG_DATA         (0x511)
 #define FW_CFG_UUID         (0x02)
@@ -174,8 +175,10 @@ static mp_int_t mp_machine_reset_cause(void) {
     return reset_cause;
 }
 
-// poweroff(): ACPI S5; the VMM ends.
-static mp_obj_t machine_poweroff(void) {
+// poweroff(status=0): ACPI S5; the VMM ends. Another status than 0 goes to QEMU's isa-debug-exit, if
+// it has that.
+static mp_obj_t machine_poweroff(size_t n_args, const mp_obj_t *args) {
+    uint8_t status = n_args == 0 ? 0 : mp_obj_get_int(args[0]);
     nlr_buf_t nlr;
     if (nlr_push(&nlr) == 0) {
         notify_hear(mp_const_none);
@@ -184,10 +187,13 @@ static mp_obj_t machine_poweroff(void) {
         mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
     }
     finish("poweroff");
+    if (status != 0) {
+        out8(DEBUG_EXIT, status);
+    }
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();
 }
-static MP_DEFINE_CONST_FUN_OBJ_0(machine_poweroff_obj, machine_poweroff);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_poweroff_obj, 0, 1, machine_poweroff);
 
 // The VM's UUID (QEMU -uuid), 16 bytes; zeros if it has none.
 static mp_obj_t mp_machine_unique_id(void) {

@@ -12,12 +12,15 @@ from mpfw.check.sources import Finding, Module, firmware_modules, imports, targe
 
 # From the top down; those of one line may import each other.
 LAYERS = (
-    ("_boot", "_disk", "_overlay", "main", "runner", "services", "startup"),
+    ("_boot", "_disk", "_overlay", "main", "services", "startup"),
+    ("runner",),
     ("apps", "_notify"),
     ("socket", "sockets"),
-    ("vsock", "channel"),
+    ("vsock",),
+    ("channel",),
     ("virtio",),
     ("pci",),
+    ("os",),
     ("_credentials", "fw_cfg", "hob"),
     ("machine",),  # the port's
 )

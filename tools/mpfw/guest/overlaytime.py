@@ -61,7 +61,7 @@ def time_terminal(edit: Edit, image: Path) -> float:
     main = edit.overlay.parent / "main.py"
     main.write_text(edit.script)
     command = [sys.executable, "-m", "mpfw", "run", "--image", str(image)]
-    command += ["--overlay", str(edit.overlay), "--script", str(main)]
+    command += ["--overlay", str(edit.overlay), str(main)]
     ours, theirs = pty.openpty()
     start = time.perf_counter()
     edit.write()
@@ -71,8 +71,6 @@ def time_terminal(edit: Edit, image: Path) -> float:
         _read_until(ours, edit.line.encode(), 30)
         return time.perf_counter() - start
     finally:
-        if process.poll() is None:
-            os.write(ours, b"\x01x")  # Ctrl-A x
         process.wait(30)
         os.close(ours)
 
