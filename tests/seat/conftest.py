@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,14 @@ def seated(kind, image):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, 9)
         shutil.rmtree(seat.tmp)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_count():
+    """Runs do not ignore signals because the tests' shell does (`&`, nohup)."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # an exec makes the default of it
 
 
 @pytest.fixture
