@@ -12,6 +12,7 @@ COMMANDS = {
     "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
     "count": "mpfw.bench.count:count",
+    "doctor": "mpfw.guest.doctor:doctor",
     "expand": "mpfw.expand:expand",
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
