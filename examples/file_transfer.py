@@ -5,8 +5,8 @@ r"""Takes a file from the host: its bytes go to standard output, its SHA-256 to 
     file transfer: CID 33, port 7001
     $ mpfw forward tcp:7001 vsock:33:7001 &
     tcp:127.0.0.1:7001 -> vsock:33:7001
-    $ head -c 1000000 build/final_vsock.bin | tee sent.bin | socat -u - TCP:localhost:7001
-    $ wait %1
+    $ head -c 1000000 build/final_vsock.bin >sent.bin
+    $ socat -u OPEN:sent.bin TCP:localhost:7001; wait %1
     1000000 bytes, SHA-256 8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4
     $ cmp sent.bin received.bin
     $ kill %2

@@ -19,10 +19,10 @@ PAGE = "<h1>%s</h1><p>Page %d. MicroPython has %d KiB free.</p>\n"
 
 def serve(client, number):
     """Answer one request."""
-    request = client.makefile("rb")
-    path = request.readline().split()[1].decode()
-    while request.readline().strip():
-        pass  # headers, up to the empty line
+    with client.makefile("rb") as request:
+        path = request.readline().split()[1].decode()
+        while request.readline().strip():
+            pass  # headers, up to the empty line
     body = PAGE % (path.replace("<", "&lt;"), number, gc.mem_free() // 1024)
     head = "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(body)
     client.sendall((head + body).encode())

@@ -6,7 +6,7 @@ r"""One loop for many sockets with select.poll: whatever one client sends, all o
     $ mpfw forward tcp:7005 vsock:33:7005 &
     tcp:127.0.0.1:7005 -> vsock:33:7005
     $ (sleep 1; echo news) | socat -t 1 - TCP:localhost:7005,shut-none &
-    $ socat -u TCP:localhost:7005 - | head -n 1
+    $ head -n 1 </dev/tcp/localhost/7005
     news
     $ kill %2 %1
 """

@@ -7,7 +7,6 @@ offers seqpacket: Linux's does, vhost-device-vsock 0.3.0 does not.
     $ mpfw run --host none examples/seqpacket.py
     sent 5 bytes, received b'first'
     sent 6 bytes, received b'second'
-    sent 0 bytes, received b''
     sent 8 bytes, received b'sho' and MSG_TRUNC says 8
 """
 
@@ -23,7 +22,7 @@ sender = socket.socket(socket.AF_VSOCK, socket.SOCK_SEQPACKET)
 sender.connect(HERE)
 receiver, _ = server.accept()
 
-messages = (b"first", b"second", b"")
+messages = (b"first", b"second")
 for message in messages:
     sender.send(message)
 for message in messages:

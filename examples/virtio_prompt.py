@@ -6,8 +6,11 @@ may write to. Chapters are those of virtio 1.2.
 
     $ mpfw run --host none --qemu-arg=-device --qemu-arg=virtio-rng-pci -i examples/virtio_prompt.py
     00:02.0 Unclassified device: Red Hat Virtio RNG [1af4:1005]
+    MicroPython v1.25.0 on ...
+    Type "help()" for more information.
     >>> device = VirtioDevice(transport)     # 3.1.1: reset, ACKNOWLEDGE, DRIVER
     >>> hex(device.negotiate())              # 2.2: which features both sides have
+    '0x130000000'
     >>> queue = device.queue(0)              # 5.4.2: the only queue
     >>> device.driver_ok()                   # 3.1.1: the device may begin
     >>> queue.add1(memory.addr, 16, True)    # 2.7.5: 16 bytes, for the device to write

@@ -56,18 +56,15 @@ def _start(namespace):
         namespace.update(__import__(str(module, "utf-8"), None, None, False).__dict__)
     elif source is not None:
         namespace["__file__"] = name
-        exec(_compiled(source, name), namespace)
+        try:
+            code = compile(source, _short(name), "exec")
+        except SyntaxError:
+            if "\n\t" in source and "\n " in source:
+                print(_MIXED % name, file=sys.stderr)
+            raise
+        exec(code, namespace)
     else:
         _echo()
-
-
-def _compiled(source, name):
-    try:
-        return compile(source, _short(name), "exec")
-    except SyntaxError:
-        if "\n\t" in source and "\n " in source:
-            print(_MIXED % name, file=sys.stderr)
-        raise
 
 
 def _short(name):

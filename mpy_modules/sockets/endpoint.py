@@ -29,6 +29,10 @@ _TAKEN = "port %d is taken: close the socket that has it, or take another port"
 _NOT_OURS = "CID %d is not this machine's: VMADDR_CID_ANY stands for all that are"
 _NO_DEVICE = "this machine has no vsock device: CID 1, the machine itself, is all there is"
 _SILENT = "CID %d does not answer: does a program listen on its port %d?"
+_DEAF = (
+    "the vsock device takes nothing: vhost-user-vsock-pci needs memory that QEMU shares with it, "
+    "-object memory-backend-memfd,share=on"
+)
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
@@ -276,7 +280,7 @@ class Endpoint(io.IOBase):
             self._error = 0
             self._state = num.IS_UNCONNECTED
             if error == errnos.ETIMEDOUT:
-                raise timeout(error, _SILENT % peer)
+                raise timeout(error, _DEAF if self._stack.deaf() else _SILENT % peer)
             if error == errnos.ECONNRESET:
                 raise OSError(error, _REFUSED % peer)
             raise OSError(error)

@@ -75,7 +75,7 @@ def sections(document: str, text: str) -> Iterator[Section]:
 
 def example(path: Path) -> Section:
     """The commands in a program's docstring."""
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    text = ast.get_docstring(ast.parse(path.read_text()), clean=False) or ""
     found = list(sections(path.name, text))
     return found[0] if found else Section(path.name, "", [], {})
 

@@ -20,7 +20,7 @@ from reading import SHELL, Section, Step
 _MARK = "\x1e"  # around the status in the shell's prompt
 _PROMPT = re.compile(f"{_MARK}(\\d+){_MARK}")
 _FAILS = re.compile(r"error|^mpfw\b.*: |^Traceback|cannot|failed|not ", re.I | re.M)
-SECONDS = 90.0  # that a step may take
+SECONDS = 60.0  # that a step may take
 GRACE = 1.0  # in which a command ends that has said all it says
 
 
@@ -92,11 +92,11 @@ class Terminal:
         return self._text.rpartition("\n")[2]
 
     def interrupt(self) -> None:
-        """Ctrl-C, until the command ends."""
-        for _ in range(10):
+        """Ctrl-C until the command ends; a console's way out if that is of no use."""
+        for keys in [b"\x03"] * 5 + [b"\x01x"]:
             if self.status is not None:
                 return
-            os.write(self.master, b"\x03")
+            os.write(self.master, keys)
             deadline = time.monotonic() + 1
             while self.status is None and time.monotonic() < deadline:
                 self.listen(0.1)

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from mpfw import paths
+from mpfw.build import deps
 from mpfw.guest.vsockhost import KERNEL_DEVICE
 
 _KVM = Path("/dev/kvm")
@@ -119,10 +120,10 @@ def vhost_vsock(device: Path = KERNEL_DEVICE) -> Finding:
 
 def daemon(qemu_name: str = "qemu-system-x86_64") -> Finding:
     """vhost-device-vsock, which is a vsock device where the kernel's is missing."""
-    own = os.environ.get("VHOST_DEVICE_VSOCK")
-    fetched = paths.DEPS / "vhost-device-vsock/usr/bin/vhost-device-vsock"
-    place = Path(own) if own else fetched
     what = "vhost-device-vsock"
+    own = os.environ.get("VHOST_DEVICE_VSOCK")
+    fetched = paths.DEPS / deps.dependency(what).unpack / "usr/bin" / what
+    place = Path(own) if own else fetched
     if not place.exists():
         if own:
             advice = "set it to the program's path, or unset it: then one is fetched"
