@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""Many clients at once with asyncio: each line comes back in capitals.
 
+How to run it:
+
     $ mpfw run --cid 33 examples/asyncio_server.py &
     asyncio server: CID 33, port 7003
     $ mpfw forward tcp:7003 vsock:33:7003 &

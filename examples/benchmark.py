@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""How fast is a connection to the host? socat echoes there; the guest takes the time.
 
+How to run it:
+
     $ socat UNIX-LISTEN:bench.vsock_7006,fork PIPE &
     $ mpfw run --host vhost-user --uds-path bench.vsock examples/benchmark.py
     round trip of 64 bytes: 105 us (median), 300 us (99 of 100)

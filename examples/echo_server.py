@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""An echo server: what a client sends to port 7000 comes back, for one client after the other.
 
+How to run it:
+
     $ mpfw run --cid 33 examples/echo_server.py &
     echo server: CID 33, port 7000
     $ mpfw forward tcp:7000 vsock:33:7000 &

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""Takes a file from the host: its bytes go to standard output, its SHA-256 to standard error.
 
+How to run it:
+
     $ mpfw run --cid 33 examples/file_transfer.py >received.bin &
     file transfer: CID 33, port 7001
     $ mpfw forward tcp:7001 vsock:33:7001 &

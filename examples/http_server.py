@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""A web page from the guest, for the browser of the host: http://localhost:8080/ once both run.
 
+How to run it:
+
     $ mpfw run --cid 33 examples/http_server.py &
     web server: CID 33, port 80
     $ mpfw forward tcp:8080 vsock:33:80 &

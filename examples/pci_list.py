@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""Every PCI function of the machine: what it is, where its registers lie, what it can do.
 
+How to run it:
+
     $ mpfw run --host none --qemu-arg=-device --qemu-arg=virtio-rng-pci examples/pci_list.py
     ...
     00:02.0 Unclassified device: Red Hat Virtio RNG [1af4:1005]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 r"""One loop for many sockets with select.poll: whatever one client sends, all others receive.
 
+How to run it:
+
     $ mpfw run --cid 33 examples/select_server.py &
     select server: CID 33, port 7005
     $ mpfw forward tcp:7005 vsock:33:7005 &

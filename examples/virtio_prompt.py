@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 r"""A virtio device explored at the prompt: virtio-rng, by hand, step by step.
 
-The script finds the device; -i leaves you at the prompt with its names. `memory` is what the device
-may write to. Chapters are those of virtio 1.2.
+The script finds the device; -i leaves you at the prompt with its names. `memory` is what the
+device may write to. Chapters are those of virtio 1.2.
 
-    $ mpfw run --host none --qemu-arg=-device --qemu-arg=virtio-rng-pci -i examples/virtio_prompt.py
+    $ mpfw run -i --host none --qemu-arg=-device --qemu-arg=virtio-rng-pci \
+        examples/virtio_prompt.py
     00:02.0 Unclassified device: Red Hat Virtio RNG [1af4:1005]
     MicroPython v1.25.0 on ...
     Type "help()" for more information.
@@ -25,7 +26,7 @@ may write to. Chapters are those of virtio 1.2.
 
 import machine
 import virtio
-from virtio.device import VirtioDevice
+from virtio.device import VirtioDevice  # noqa: F401, for you
 
 transport = virtio.find(virtio.ENTROPY)[0]
 memory = machine.DMABuffer(4096)

@@ -51,8 +51,13 @@ def environment(place: Path) -> dict[str, str]:
     daemon = Path(vsockhost.daemon_program()).parent
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "USER") if name in os.environ}
     path = [str(place.parent / "bin"), str(paths.VENV / "bin"), str(daemon), os.environ["PATH"]]
-    return {**kept, "PATH": ":".join(path), "TMPDIR": str(place.parent / "tmp"), "LC_ALL": "C.UTF-8",
-        "VIRTUAL_ENV_DISABLE_PROMPT": "1"}
+    return {
+        **kept,
+        "PATH": ":".join(path),
+        "TMPDIR": str(place.parent / "tmp"),
+        "LC_ALL": "C.UTF-8",
+        "VIRTUAL_ENV_DISABLE_PROMPT": "1",
+    }
 
 
 @pytest.fixture

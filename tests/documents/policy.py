@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Which commands of the documents take minutes, which go on until they are ended, and which no test
-runs, by name and with the reason. A pattern stands for whole commands, without remarks."""
+"""Which commands of the documents take minutes, which go on until they are ended, and which no
+test runs, by name and with the reason. A pattern stands for whole commands, without remarks."""
 
 import re
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Commands in documents, examples and help texts: what is typed where, and what is shown then.
 
-A block in which a line begins with `$ ` is a session: what follows a command is all that it prints.
-Other blocks list commands: each line that begins with a program's name is one. A block of Python
-whose first line is `# name.py` is a file that the reader writes.
+A block in which a line begins with `$ ` is a session: what follows a command is all that it
+prints. Other blocks list commands: each line that begins with a program's name is one. A block of
+Python whose first line is `# name.py` is a file that the reader writes.
 """
 
 import ast
@@ -81,12 +81,10 @@ def example(path: Path) -> Section:
 
 
 def help_examples(name: str, text: str) -> Section:
-    """The commands below "Examples:" in a help text; what they do stands two blanks behind them."""
-    _, _, below = text.partition("\nExamples:\n")
+    """The commands below "Examples:" in a help text; two blanks and what they do come behind."""
+    below = re.search(r"^ *Examples:\n((?: +.*\n?)+)", text, re.M)
     steps = []
-    for number, line in enumerate(below.splitlines(), 1):
-        if not line.startswith("  "):
-            break
+    for number, line in enumerate(below[1].splitlines() if below else (), 1):
         command = re.split(r"\s{2,}", line.strip())[0]
         steps.append(Step(number, SHELL, command, "1", None))
     return Section(f"{name} -h", "", steps, {})

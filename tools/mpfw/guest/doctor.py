@@ -20,6 +20,7 @@ import click
 from mpfw import paths
 from mpfw.build import deps
 from mpfw.guest.vsockhost import KERNEL_DEVICE
+from mpfw.usage import examples
 
 _KVM = Path("/dev/kvm")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -114,7 +115,9 @@ def vhost_vsock(device: Path = KERNEL_DEVICE) -> Finding:
         return Finding(WITHOUT, "vhost-vsock", f"you may not open {device}", _join(device))
     if trouble is not None:
         said = f"{device} does not answer ({trouble.strerror})"
-        return Finding(WITHOUT, "vhost-vsock", said, "as root: modprobe -r vhost_vsock, then again")
+        return Finding(
+            WITHOUT, "vhost-vsock", said, "as root: modprobe -r vhost_vsock, then again"
+        )
     return Finding(OK, "vhost-vsock", f"{device} works: host programs use AF_VSOCK")
 
 
@@ -218,11 +221,10 @@ def conclusion(findings: list[Finding]) -> str:
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  mpfw doctor                   what works here, and what to do about what does not
-  mpfw doctor || echo no        status 0 if a guest can run, else 1
-"""
+    epilog=examples(
+        "mpfw doctor                   what works here, and what to do about what does not",
+        "mpfw doctor && mpfw run app.py         its status is 0 if a guest can run, else 1",
+    )
 )
 @click.option("--qemu", "qemu_name", metavar="PATH", default="qemu-system-x86_64")
 @click.option("--image", "flash", type=click.Path(path_type=Path), default=paths.IMAGE)

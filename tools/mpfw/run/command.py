@@ -42,6 +42,13 @@ class _Command(click.Command):
         return args
 
 
+def _file_names(ctx: click.Context, param: click.Parameter, start: str) -> list[Any]:
+    """What a shell offers for a program's name: files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(start, type="file")]
+
+
 _FOLDER = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _EPILOG = """\b
@@ -106,7 +113,13 @@ Examples:
 @click.option("--gdb", is_flag=True, help="Stop before the first instruction, for gdb.")
 @click.option("--image", type=_FILE, default=paths.IMAGE, help="The flash image.")
 @click.option("--script", hidden=True, help="What SCRIPT was before it was an argument.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARG]...]")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[SCRIPT [ARG]...]",
+    shell_complete=_file_names,
+)
 def run(words: tuple[str, ...], script: str | None, **options: Any) -> None:
     """Run a Python program in a guest: SCRIPT is a file, a directory with main.py, or "-" for
     standard input. Standard streams, arguments and the exit status are the program's.
