@@ -19,7 +19,7 @@ from test_sessions import DOCUMENTS
 from mpfw import paths
 from mpfw.cli import main
 
-SECONDS = 120
+SECONDS = 60
 MINUTES = 30  # of a long one
 LISTENER = "import socket; s = socket.create_server((2**32 - 1, 80)); print('up'); s.accept()"
 
