@@ -119,6 +119,7 @@ class Guardian:
     def __init__(self, fork: bool = False):
         """`fork`: the cheap way, for a process that has neither threads nor anything loaded."""
         self.owner = os.getpid()
+        self._paths: dict[str, None] = {}  # what it is to remove
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pidfd = os.pidfd_open(self.owner)
         with theirs:
@@ -152,10 +153,12 @@ class Guardian:
 
     def keep(self, path: str | Path) -> None:
         """Have a file, or a directory and all in it, removed when this process ends."""
+        self._paths[os.fspath(path)] = None
         self._send(("keep", os.fspath(path)))
 
     def drop(self, path: str | Path) -> None:
         """Take that back."""
+        self._paths.pop(os.fspath(path), None)
         self._send(("drop", os.fspath(path)))
 
     def _send(self, request: tuple[Any, ...], descriptors: Sequence[int] = ()) -> None:
@@ -173,9 +176,12 @@ class Guardian:
         """End everything; returns when nothing is left."""
         self._control.close()
         try:
-            os.waitpid(self._pid, 0)
+            _, status = os.waitpid(self._pid, 0)
         except ChildProcessError:
-            pass  # somebody has waited for all children
+            return  # somebody has waited for all children
+        if status:  # it was killed
+            for path in reversed(self._paths):
+                guardian.remove(path)
 
 
 _LOCK = threading.Lock()

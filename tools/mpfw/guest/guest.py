@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpfw.guest import channel, guarded
-from mpfw.guest.machine import Machine, escape
+from mpfw.guest.machine import Machine, escape, qemu_program
 from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
 
@@ -277,10 +277,11 @@ class Guest:
         guarded.remove_directory(self.directory)
 
 
-def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
-    """QEMU's version, such as (7, 2, 18)."""
+def qemu_version() -> tuple[int, ...]:
+    """Version of the QEMU that guests run in, such as (7, 2, 18)."""
     import subprocess
 
+    qemu = qemu_program()
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:

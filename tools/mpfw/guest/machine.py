@@ -9,11 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpfw import paths
-from mpfw.guest.disk import Disk
 
+if TYPE_CHECKING:
+    from mpfw.guest.disk import Disk
+
+QEMU = "qemu-system-x86_64"
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
 COMMON_FW_CFG: dict[str, str | bytes] = {}
@@ -38,12 +41,17 @@ def pick_accelerator() -> str:
     return "kvm" if kvm_is_real() else "tcg"
 
 
+def qemu_program() -> str:
+    """The QEMU that guests on this machine run in: MPFW_QEMU in the environment, else QEMU."""
+    return os.environ.get("MPFW_QEMU", QEMU)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
-    disk: Disk | None = None  # prepared; /disk in the guest
+    disk: "Disk | None" = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -54,7 +62,7 @@ class Machine:
     fw_cfg: Mapping[str, Entry] = field(default_factory=dict)  # by name
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
-    qemu: str = "qemu-system-x86_64"
+    qemu: str = field(default_factory=qemu_program)
 
     def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""

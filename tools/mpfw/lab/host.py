@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfw.guest.guest import Guest
-from mpfw.guest.machine import Machine
+from mpfw.guest.machine import QEMU, Machine
 from mpfw.guest.programs import ProgramError, Programs
 from mpfw.guest.vsockhost import KernelVsock
 from mpfw.lab.image import LabImage
@@ -60,7 +60,7 @@ class LabHost(Programs):
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         flash = machine.image
         inside = flash and self._bring(flash)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
         device = LabVsock(self.lab, **options) if vsock else None
         guest = LabGuest(self, machine, device, console, program)
         guest.flash = flash

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The command `mpfw run`: its options, and what they make of a machine, a device, a program."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ class _Command(click.Command):
             for i in range(1, len(word)):
                 if takes.get("-" + word[i], False):
                     at += i + 1 == len(word)  # its value is the next word
-                    if "-" + word[i] in _TAKEN_AS_PROGRAM:
+                    if "-" + word[i] in _TAKEN_AS_PROGRAM and at <= len(args):
                         return [*args[:at], "--", *args[at:]]
                     break
         return args
@@ -87,7 +86,9 @@ Examples:
 @click.option(
     "--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto", show_default=True
 )
-@click.option("--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True)
+@click.option(
+    "--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True, envvar="MPFW_QEMU"
+)
 @click.option(
     "--qemu-arg", "qemu_args", metavar="ARG", multiple=True, help="One more word for QEMU."
 )
@@ -128,13 +129,7 @@ def run(words: tuple[str, ...], script: str | None, **options: Any) -> None:
     terminal, the console is yours, otherwise the guest is powered off.
     """
     words = (script, *words) if script is not None else words
-    # Nothing is torn down step by step: what is left is nobody's any more.
-    from mpfw.guest import guarded
     from mpfw.run.parts import Options
     from mpfw.run.start import start
 
-    status = start(words, Options(**options))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    guarded.end_all()
-    os._exit(status)
+    sys.exit(start(words, Options(**options)))
