@@ -3,9 +3,9 @@ r"""A chat between two guests: lines of standard input go to the other one, its 
 
 Without an argument it waits to be called, with one it calls the guest of that CID.
 
-    $ (sleep 3; echo hello yourself; sleep 3) | mpfw run --cid 33 --group chat examples/chat.py &
+    $ (sleep 6; echo hello yourself; sleep 1) | mpfw run --cid 33 --group chat examples/chat.py &
     waiting for a call
-    $ (sleep 1; echo hello; sleep 3) | mpfw run --cid 34 --group chat examples/chat.py 33
+    $ (echo hello; sleep 9) | mpfw run --cid 34 --group chat examples/chat.py 33
     CID 34: hello
     CID 33: hello yourself
     $ wait

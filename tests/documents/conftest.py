@@ -40,6 +40,8 @@ def place() -> Iterator[Path]:
     (tree / "OLD.bin").symlink_to(paths.IMAGE)
     (tree / "directory/pci").mkdir(parents=True)
     (tree / "directory/main.py").write_text(APP)
+    (tree / "package").mkdir()
+    (tree / "package/module.py").write_text(APP)
     shutil.copy(paths.ROOT / "mpy_modules/pci/names.py", tree / "directory/pci/names.py")
     yield tree
     shutil.rmtree(top)

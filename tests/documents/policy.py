@@ -8,14 +8,13 @@ ELSEWHERE = {
     r"make test( .*)?": "runs the tests, of which this is one",
     r"make (check|test-long|test-matrix)": "runs the tests, some of which are of this directory",
     r"pytest --overlay mpy_modules tests/firmware": "the same tests as without an overlay",
+    r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
+    r"mpfw run --gdb.*": "what gdb shows is of its version; tests/firmware/test_gdb.py types alike",
     r"socat - VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
     r"qemu-system-x86_64 .*-device vhost-vsock-pci.*": "needs the kernel's vhost-vsock: tests/lab",
 }
-LONG = (
-    r"make (bench|upstream|test-fresh|lab|boot-time|lock|image DEBUG=1).*",
-    r"mpfw (bench|compare|count|fresh|overlay-time|profile|upstream|boot-time|lab)( .*)?",
-)
-STAYS = (r"mpfw forward .*", r"mpfw run --keep .*", r"vhost-device-vsock .*")
+LONG = (r"mpfw (bench|compare|count|overlay-time|profile|upstream|lab)( .*)?",)
+STAYS = (r"mpfw forward .*",)
 
 
 def bare(command: str) -> str:

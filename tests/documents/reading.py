@@ -14,7 +14,18 @@ from pathlib import Path
 
 PROGRAMS = (
     *("make", "mpfw", "pytest", "mpremote", "qemu-system-x86_64", "socat", "vhost-device-vsock"),
-    *("truncate", "curl", "python3", "build/venv/bin/mpfw", "ci/smoke", "pip", "git", "eval", "."),
+    *(
+        "truncate",
+        "curl",
+        "python3",
+        "build/venv/bin/mpfw",
+        "ci/smoke",
+        "pip",
+        "git",
+        "eval",
+        "echo",
+        ".",
+    ),
 )
 SHELL = "$ "
 PROMPTS = (SHELL, ">>> ", "(gdb) ")

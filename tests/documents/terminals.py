@@ -20,6 +20,7 @@ from reading import SHELL, Section, Step
 _MARK = "\x1e"  # around the status in the shell's prompt
 _PROMPT = re.compile(f"{_MARK}(\\d+){_MARK}")
 _FAILS = re.compile(r"error|^mpfw\b.*: |^Traceback|cannot|failed|not ", re.I | re.M)
+_TERMINALS = re.compile(r"/dev/pts/\d+")
 SECONDS = 60.0  # that a step may take
 GRACE = 1.0  # in which a command ends that has said all it says
 
@@ -127,6 +128,7 @@ class Reader:
         self._directory = directory
         self._environment = environment
         self._terminals: dict[str, Terminal] = {}
+        self._names: dict[str, str] = {}  # of terminals: the document's, and ours
 
     def go_through(self, section: Section, seconds: float = SECONDS) -> None:
         """Type everything. Raises Mismatch, which says where the document is wrong."""
@@ -143,7 +145,7 @@ class Reader:
         deadline = time.monotonic() + seconds
         if step.prompt == SHELL:
             _until(lambda: terminal.status is not None, terminal, deadline, "the shell's prompt")
-            terminal.command(step.typed)
+            terminal.command(_TERMINALS.sub(lambda name: self._names[name[0]], step.typed))
         else:
             prompt = step.prompt
             _until(lambda: terminal.last == prompt, terminal, deadline, f"the prompt {prompt!r}")
@@ -162,6 +164,8 @@ class Reader:
             return same(shown, lines) and (ended or (bool(shown) and not same_terminal))
 
         _until(done, terminal, deadline, f"shown is\n{wanted}")
+        told = _TERMINALS.findall("\n".join(terminal.lines))
+        self._names.update(zip(_TERMINALS.findall("\n".join(shown)), told, strict=False))
         if terminal.status is None and not same_terminal:
             terminal.listen(GRACE)  # it may be about to end
         self._judge(step, then, terminal)

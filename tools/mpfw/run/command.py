@@ -55,7 +55,7 @@ Examples:
   mpfw run app.py one two       a script and its arguments
   mpfw run -c 'print(6 * 7)'    a line
   mpfw run -m package.module    a module of this directory
-  ... | mpfw run - | ...        a script from standard input
+  echo 'print(1)' | mpfw run -  a script from standard input
   mpfw run                      a conversation with the built-in echo, then the console
 """
 
