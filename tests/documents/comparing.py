@@ -6,7 +6,7 @@ import re
 # What is not the same twice, and what stands for it in a pattern.
 _VARIES = (
     (r"\d[\d,.]*(?= ?(?:ns|us|µs|ms|s|minutes|KiB|MB/s|GB/s|%)(?!\w))", r"\d[\d,.]*"),  # measured
-    (r"\b(?:0x)?[0-9a-f]{8,}\b", r"(?:0x)?[0-9a-f]+"),  # addresses, random bytes
+    (r"\b(?:0x)?[0-9a-f]{6,}\b", r"(?:0x)?[0-9a-f]+"),  # addresses, random bytes
     (r"/tmp/[\w./-]+", r"/tmp/[\w./-]+"),
     (r"/dev/pts/\d+", r"/dev/pts/\d+"),
     (r"\b\d+\.\d+\.\d+[\w.+~-]*", r"[\w.+~-]+"),  # versions
