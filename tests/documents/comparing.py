@@ -9,7 +9,7 @@ _VARIES = (
     (r"\b(?:0x)?[0-9a-f]{6,}\b", r"(?:0x)?[0-9a-f]+"),  # addresses, random bytes
     (r"/tmp/[\w./-]+", r"/tmp/[\w./-]+"),
     (r"/dev/pts/\d+", r"/dev/pts/\d+"),
-    (r"\b\d+\.\d+\.\d+[\w.+~-]*", r"[\w.+~-]+"),  # versions
+    (r"\bv?\d+\.\d+\.\d+[\w.+~-]*", r"[\w.+~-]+"),  # versions
     (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),
     (r" +", r" +"),  # columns
     (r"\.\.\.", r".*"),

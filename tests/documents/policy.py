@@ -9,11 +9,15 @@ ELSEWHERE = {
     r"make (check|test-long|test-matrix)": "runs the tests, some of which are of this directory",
     r"pytest --overlay mpy_modules tests/firmware": "the same tests as without an overlay",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
-    r"mpfw run --gdb.*": "what gdb shows is of its version; tests/firmware/test_gdb.py types alike",
+    r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",
     r"socat - VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
     r"qemu-system-x86_64 .*-device vhost-vsock-pci.*": "needs the kernel's vhost-vsock: tests/lab",
 }
-LONG = (r"mpfw (bench|compare|count|overlay-time|profile|upstream|lab)( .*)?",)
+LONG = (
+    r"mpfw (bench|compare|count|overlay-time|profile|run-time|upstream)( .*)?",
+    r"(echo uname -r \| )?mpfw lab( .*)?",
+    r"\$\(mpfw qemu .*",
+)
 STAYS = (r"mpfw forward .*",)
 
 

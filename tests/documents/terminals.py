@@ -152,22 +152,24 @@ class Reader:
             terminal.type(_without_remark(step.typed) + "\r")
         shown = _with_echo(step)
         same_terminal = then is not None and then.terminal == step.terminal
-        asks = then.prompt if then and same_terminal else ""  # what is to come once it is through
+        asks = then.prompt if then and same_terminal else SHELL  # what comes once it is through
         wanted = "\n".join(shown) or "nothing"
 
         def done() -> bool:
             lines = terminal.lines
-            if asks != SHELL and asks and lines and lines[-1] == asks.rstrip():
+            asked = asks != SHELL and terminal.last == asks
+            if asked:
                 lines.pop()
-            ended = terminal.status is not None or terminal.last == asks
+            ended = terminal.status is not None or asked
             # What is followed by work at another terminal, or by nothing, may go on.
             return same(shown, lines) and (ended or (bool(shown) and not same_terminal))
 
         _until(done, terminal, deadline, f"shown is\n{wanted}")
         told = _TERMINALS.findall("\n".join(terminal.lines))
         self._names.update(zip(_TERMINALS.findall("\n".join(shown)), told, strict=False))
-        if terminal.status is None and not same_terminal:
-            terminal.listen(GRACE)  # it may be about to end
+        grace = time.monotonic() + GRACE  # it may be about to end
+        while not same_terminal and terminal.status is None and time.monotonic() < grace:
+            terminal.listen(0.1)
         self._judge(step, then, terminal)
 
     def _judge(self, step: Step, then: Step | None, terminal: Terminal) -> None:

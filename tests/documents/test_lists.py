@@ -83,7 +83,7 @@ def listed() -> list:
 def test_a_help_text_has_examples_of_its_own_command(name):
     steps = help_examples(name, help_text(name)).steps
     assert steps, f"{name} -h has no examples"
-    assert any(bare(step.typed).startswith(name) for step in steps)
+    assert any(name in bare(step.typed) for step in steps)
 
 
 @pytest.mark.parametrize("pattern", [*ELSEWHERE, *LONG, *STAYS])
