@@ -117,7 +117,8 @@ class Guardian:
     """The guardian of this process."""
 
     def __init__(self, fork: bool = False):
-        """`fork`: the cheap way, for a process that has neither threads nor anything loaded."""
+        """`fork`: the cheap way, for a process that has neither threads nor anything loaded; the
+        end of whoever started that process is its hangup then."""
         self.owner = os.getpid()
         self._paths: dict[str, None] = {}  # what it is to remove
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -243,8 +244,14 @@ def _spawn(control: socket.socket, pidfd: int) -> int:
 
 def _fork(control: socket.socket, pidfd: int) -> int:
     """Start the guardian as a copy of this process; its process number."""
+    try:
+        parent = os.pidfd_open(os.getppid())
+    except OSError:
+        parent = -1  # it is outside: a container's first process has none
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        guardian.main(control.fileno(), pidfd)
+        guardian.main(control.fileno(), pidfd, parent)
+    if parent >= 0:
+        os.close(parent)
     return pid
