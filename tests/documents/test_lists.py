@@ -19,6 +19,7 @@ from test_sessions import DOCUMENTS
 
 from mpfw import paths
 from mpfw.cli import main
+from mpfw.guest.programs import pipe
 
 SECONDS = 60
 MINUTES = 30  # of a long one
@@ -69,7 +70,7 @@ def in_help() -> Iterator[tuple[str, str]]:
 
 def listed() -> list:
     """All of them once, but for those that run elsewhere."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for where, command in [*in_documents(), *in_help()]:
         if not elsewhere(command):
             found.setdefault(bare(command), (where, command))
@@ -101,13 +102,13 @@ def guest(place, environment):
         command = ["mpfw", "run", "--cid", "33", "-c", LISTENER]
         one = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE)
         started.append(one)
-        assert one.stdout.readline() == b"up\n"
+        assert pipe(one.stdout).readline() == b"up\n"
 
     yield start
     for one in started:
         one.terminate()
         one.wait(10)
-        one.stdout.close()
+        pipe(one.stdout).close()
 
 
 def prepare(command: str, place) -> None:
@@ -134,7 +135,7 @@ def test_a_listed_command_works(command, place, environment, guest):
     )
     try:
         if stays(command):
-            assert select.select([shell.stdout], [], [], SECONDS)[0], "it says nothing"
+            assert select.select([pipe(shell.stdout)], [], [], SECONDS)[0], "it says nothing"
             os.killpg(shell.pid, signal.SIGINT)
         limit = 60 * MINUTES if is_long(command) else SECONDS
         said, _ = shell.communicate(timeout=limit)
