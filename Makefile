@@ -99,7 +99,7 @@ test-matrix: image ## In labs of Linux 6.1, 6.12 and sid's newest; here with tho
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 	@for SUITE in bookworm trixie sid; do QEMU=$$($(MPFW) qemu $$SUITE) && \
-	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop || exit; done
+	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop tests/seat || exit; done
 
 test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
 test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)

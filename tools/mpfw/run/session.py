@@ -97,7 +97,7 @@ def _without_status(guest: Guest, streams: Streams) -> int:
     if code < 0:
         why = signal.strsignal(-code)
         raise Ended(channel.OURS, f"QEMU was ended by a signal: {why}")
-    if code == 1:  # which the firmware never makes it
+    if code == 1 or (code and not streams.starts):  # which the firmware never makes it
         raise Ended(channel.OURS, f"QEMU: {_complaint(guest.qemu_log())}")
     if code > 1:
         return code >> 1  # isa-debug-exit
