@@ -4,6 +4,7 @@
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -128,6 +129,11 @@ def test_a_guest_that_is_kept(seat):
         said = b""
         while b"(3,) 42" not in said:
             said += console.recv(1000)
+    with socket.socket(socket.AF_UNIX) as console:  # a visitor who leaves while the guest speaks
+        console.connect(places["console"])
+        console.sendall(b"for i in range(300): print('spoken to nobody', i)\r\r")
+        console.recv(1)
+    time.sleep(0.5)
     with socket.socket(socket.AF_UNIX) as monitor:
         monitor.connect(places["QEMU's monitor (QMP)"])
         assert b"QMP" in monitor.recv(1000)
