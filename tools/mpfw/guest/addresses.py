@@ -168,12 +168,14 @@ class Hybrid(Address):
     "OK <number>\\n"; the guest's calls to the host arrive at PATH_<port>.
     """
 
-    def __init__(self, path: Path, port: int):
+    def __init__(self, path: Path, port: int, name: str = ""):
+        """`name` is what the user calls it, if not by its path."""
         self.path = path
         self.port = port
+        self._name = name
 
     def __str__(self) -> str:
-        return f"uds:{self.path}:{self.port}"
+        return self._name or f"uds:{self.path}:{self.port}"
 
     async def dial(self) -> socket.socket:
         try:
@@ -187,6 +189,9 @@ class Hybrid(Address):
                 return connection
         except TimeoutError:
             raise AddressError(f"{self}: the guest does not answer") from None
+        except BrokenPipeError:
+            what = "the guest does not use its vsock device yet"
+            raise AddressError(f"{self}: {what}: its program makes no socket") from None
         except OSError as error:
             what = f"no guest has its vsock device at {self.path}"
             raise AddressError(f"{self}: {what} ({error.strerror})") from None
@@ -236,7 +241,7 @@ class Guest(Address):
         if len(paths) > 1:
             choice = " or ".join(f"uds:{path}:{self.port}" for path in paths)
             raise AddressError(f"{self}: several guests run, say which: {choice}")
-        return Hybrid(paths[0], self.port)
+        return Hybrid(paths[0], self.port, str(self))
 
     async def dial(self) -> socket.socket:
         return await self._found().dial()
