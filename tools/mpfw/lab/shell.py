@@ -19,6 +19,7 @@ from mpfw.lab.lab import Lab
 from mpfw.usage import examples
 
 _PROMPT = b"# "
+_TAIL = 16  # bytes in which a prompt, and what a shell asks its terminal then, have room
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
@@ -59,7 +60,7 @@ def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process)
     if saved:
         tty.setraw(keyboard)
     try:
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             for file in (console, ended):
                 selector.register(file, selectors.EVENT_READ)
             said = b""  # last, by the console
@@ -67,8 +68,9 @@ def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process)
             while True:
                 ready = {key.fileobj for key, _ in selector.select()}
                 if console in ready:
-                    said = console.recv(1 << 16)
-                    os.write(sys.stdout.fileno(), said)
+                    text = console.recv(1 << 16)
+                    os.write(sys.stdout.fileno(), text)
+                    said = (said + text)[-_TAIL:]
                     if not listens:
                         selector.register(keyboard, selectors.EVENT_READ)
                         listens = True
@@ -81,6 +83,7 @@ def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process)
                         selector.unregister(keyboard)
                     else:
                         console.sendall(data)
+                        said = b""
                 if over and _PROMPT in said:
                     said = b""
                     console.sendall(b"\x04")  # the end of input, for a shell that reads
