@@ -18,6 +18,7 @@ from pathlib import Path
 
 BACKLOG = 4096
 DIAL_SECONDS = 10  # how long a guest may take to accept
+TCP = (socket.AF_INET, socket.AF_INET6)
 LOCALHOST = "127.0.0.1"
 _KERNEL_DEVICE = Path("/dev/vhost-vsock")
 _LISTENS = "00010000"  # among the flags of /proc/net/unix
@@ -326,9 +327,14 @@ async def _connected(family: int, place: object) -> socket.socket:
     except BaseException:
         connection.close()
         raise
-    if family != socket.AF_VSOCK and family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once(connection)
     return connection
+
+
+def at_once(connection: socket.socket) -> None:
+    """Have small pieces go out when they are sent, which TCP does not do by itself."""
+    if connection.family in TCP:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _unix_connected(path: Path) -> socket.socket:

@@ -49,6 +49,7 @@ def _file_names(ctx: click.Context, param: click.Parameter, start: str) -> list[
 
 
 _FOLDER = click.Path(path_type=Path)
+_PORT = click.IntRange(0, 0xFFFFFFFE)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _EPILOG = """\b
 Examples:
@@ -97,7 +98,23 @@ Examples:
     "--app", "folders", type=_FOLDER, multiple=True, help="Files to come along, as /app."
 )
 @click.option(
-    "--lib", "libraries", type=_FOLDER, multiple=True, help="Where imports look besides."
+    "--lib",
+    "libraries",
+    type=_FOLDER,
+    multiple=True,
+    help="Where imports look, too; compiled here.",
+)
+@click.option(
+    "--repl-port",
+    type=_PORT,
+    metavar="PORT",
+    help="A vsock port of the guest with its REPL, for `mpfw repl`.",
+)
+@click.option(
+    "--log-port",
+    type=_PORT,
+    metavar="PORT",
+    help="The host's vsock port that the guest's log goes to, as syslog messages.",
 )
 @click.option("--disk", metavar="FILE[,SIZE]", help="What keeps /disk, made if missing (1M).")
 @click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Ends it with status 124.")

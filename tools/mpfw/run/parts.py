@@ -37,6 +37,14 @@ class Refused(Exception):
         self.status = status
 
 
+class Ended(Exception):
+    """The run is over: the exit status, and one sentence unless the script has said it all."""
+
+    def __init__(self, status: int, why: str = ""):
+        super().__init__(why)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Options:
     """The command's options, by their names there."""
@@ -57,6 +65,8 @@ class Options:
     environment: tuple[str, ...]
     folders: tuple[Path, ...]
     libraries: tuple[Path, ...]
+    repl_port: int | None
+    log_port: int | None
     disk: str | None
     timeout: float | None
     reboot: bool
@@ -81,10 +91,19 @@ def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machin
         smp=options.cpus,
         accel=options.accel,
         disk=_disk(options),
-        fw_cfg=fw_cfg | _overlay(options),
+        fw_cfg=fw_cfg | _services(options) | _overlay(options),
         extra=(*(() if reboots else ("-no-reboot",)), *options.qemu_args),
         qemu=_find_program(options.qemu),
     )
+
+
+def _services(options: Options) -> dict[str, Entry]:
+    """The fw_cfg entries that start the guest's services. Raises Refused."""
+    ports = {"repl": options.repl_port, "log": options.log_port}
+    wanted = {name: port for name, port in ports.items() if port is not None}
+    if wanted and options.host == "none":
+        raise Refused("--repl-port and --log-port need a vsock device: not --host none")
+    return {f"opt/micropython/{name}": str(port) for name, port in wanted.items()}
 
 
 def _disk(options: Options) -> "Disk | None":
