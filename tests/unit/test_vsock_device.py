@@ -67,6 +67,64 @@ def test_memory_for_what_nobody_reads_has_an_end(engine):
     assert engine.machine.dma_used() - before == 32 << 20
 
 
+def test_reopen_before_anything_brings_it_up_once(engine):
+    engine.power_on({})
+    engine.clock.looks_take(1000)
+    engine.call("vsock.reopen")
+    engine.bring_up()
+    assert engine.transport.opened() == 1
+
+
+def test_reopen_of_a_device_that_is_gone_says_so(engine):
+    brought_up(engine)
+    engine.no_device()
+    with pytest.raises(GuestError) as caught:
+        engine.call("vsock.reopen")
+    assert caught.value.name == "IndexError"
+    assert caught.value.arguments == ["this machine has no vsock device"]
+
+
+def test_who_waits_ends_what_lingers_too(road):
+    engine = road.engine
+    name = road.open(1234, 5000)
+    engine.clock.looks_take(10)
+    engine.program.forget(name)
+    engine.call("stack.waiter.wait", 1000)
+    assert engine.machine.alarms() == [8_000_000]
+    assert engine.program.connections() == 1
+    engine.host.work()
+    engine.host.took()
+    engine.clock.advance(8_000_000)
+    engine.call("stack.waiter.wait", 1000)
+    assert engine.program.connections() == 0
+    assert len(engine.machine.alarms()) == 1
+    [(_, header, _, _)] = engine.host.collect(True)
+    assert header[w.TYPE_OP] >> w.OP_SHIFT == w.OP_RST
+
+
+def test_bytes_are_read_into_a_part_of_a_buffer(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    [head, *_] = engine.host.heads()
+    header = [2, 0, CID, 0, 5000, 1234, 5, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]
+    engine.many(["host.give", [[head, header, b"bytes", 49]]], ["device.poll"])
+    assert engine.program.read_into(name, 4, 2) == b"by\0\0"
+    assert engine.program.read_into(name, 2, 9) == b"te"
+    assert engine.program.read_into(name, 4, 0) == b"s\0\0\0"
+
+
+def test_bytes_that_come_while_a_program_spins_are_read_without_sleep(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    engine.call(f"{name}.settimeout", None)
+    [head, *_] = engine.host.heads()
+    header = [2, 0, CID, 0, 5000, 1234, 5, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]
+    engine.clock.looks_take(10)
+    engine.host.gives_while_it_looks([[head, header, b"bytes", 49]])
+    assert engine.program.read_into(name, 5, 0) == b"bytes"
+    assert engine.machine.waits() == []
+
+
 def test_it_waits_until_the_device_takes_packets(engine):
     engine.power_on({})
     engine.host.takes_after(3000)
