@@ -337,6 +337,17 @@ def test_a_debt_finds_slots_that_came_back_unnoticed(engine):
     assert sender.lines[3].ops[-1] == w.OP_SHUTDOWN
 
 
+def test_who_would_sleep_hears_of_packets_that_must_wait(engine):
+    sender = full_of_data(engine)
+    line = sender.lines[1]
+    header = [2, 0, CID, 0, line.port, 1234, 0, STREAM | w.OP_CREDIT_REQUEST << 16, 0, SIZE, 0]
+    engine.many(["host.give", [[sender.heads.pop(0), header, b"", 44]]], ["device.poll", 300])
+    for _ in range(6):
+        sender.tell(line, w.OP_CREDIT_REQUEST)
+    assert not engine.ring(RX, "armed")
+    assert engine.device.attend() is True
+
+
 def test_an_interrupt_for_packets_that_must_wait_does_not_look_again_and_again(engine):
     sender = full_of_data(engine)
     for _ in range(7):

@@ -386,6 +386,18 @@ def test_data_leaves_room_in_the_loopback_for_what_is_owed(host):
     assert host.store.spare == 2  # it was copied, and is free again
 
 
+def test_half_of_the_window_read_is_told_at_once(host):
+    conn = host.connected()
+    for _ in range(3):
+        host.data(1234, 5000, bytes(50_000))
+    host.answers()
+    into = vsock_bench.DMABuffer(150_000)
+    assert conn.receive(into.addr, 100_000, False) == 100_000
+    assert host.answers() == []
+    assert conn.receive(into.addr, 50_000, False) == 50_000
+    assert [answer[0] for answer in host.answers()] == [w.OP_CREDIT_UPDATE]
+
+
 def test_an_empty_queue_has_nothing_to_take(host):
     conn = host.connected()
     assert conn.take() == -1
@@ -597,8 +609,18 @@ def short_splice(conn):
     return conn.splice(conn)
 
 
-@pytest.mark.parametrize("ask", [short_send, short_splice, lambda conn: conn.room()])
+def short_staged(conn):
+    data = bytes(5000)
+    assert conn.stage(vsock_bench.memory.addressof(data), 5000)
+    return conn.send_staged()
+
+
+WAYS = [short_send, short_splice, short_staged, lambda conn: conn.room()]
+
+
+@pytest.mark.parametrize("ask", WAYS)
 def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
+    host.have_large_buffers(10)
     conn = host.connected()
     woken: list[object] = []
     conn.hear(SimpleNamespace(add=woken.append))
