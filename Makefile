@@ -6,6 +6,8 @@
 PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUILD  := $(CURDIR)/build
+override BUILD := $(abspath $(BUILD))
+export MPFW_BUILD := $(BUILD)
 IMAGE  := $(BUILD)/final_vsock.bin
 VENV   := $(BUILD)/venv/bin
 MPFW   := $(VENV)/mpfw
@@ -46,6 +48,7 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
+	@$(VENV)/python -m compileall -q tools/mpfw  # or each start compiles, where PYTHONDONTWRITEBYTECODE is set
 
 run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run
@@ -91,10 +94,12 @@ lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), th
 	@$(PYTHON) tools/bootstrap.py run
 	@$(MPFW) lab
 
-test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and sid's newest
+test-matrix: image ## In labs of Linux 6.1, 6.12 and sid's newest; here with those releases' QEMUs
 	@for LAB_SUITE in bookworm trixie sid; do export LAB_SUITE; \
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
+	@for SUITE in bookworm trixie sid; do QEMU=$$($(MPFW) qemu $$SUITE) && \
+	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop || exit; done
 
 test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
 test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)

@@ -50,7 +50,9 @@ class Port(io.IOBase):
 
     def __init__(self, device, receive, transmit):
         self.name = None
+        self.there = False  # the device has it
         self.connected = False
+        self.written = 0  # bytes, since the beginning
         self._device = device
         self._queue = transmit
         self._memory = machine.DMABuffer(_RX_BUFFERS * _RX_BYTES + _TX_BUFFERS * _TX_BYTES)
@@ -125,6 +127,7 @@ class Port(io.IOBase):
             machine.copy(at, 0, view, done, n)
             self._busy[self._queue.add1(at, n, False)] = at
             self._queue.publish()
+            self.written += n
             done += n
         return done
 
@@ -199,9 +202,12 @@ class Channel:
         """The port of that name, or None once the host has named others only."""
         limit = _NAMES_MS * 1000 // _POLL_US
         for _ in range(limit):
-            for port in self._ports.values():
+            there = [port for port in self._ports.values() if port.there]
+            for port in there:
                 if port.name == name:
                     return port
+            if there and None not in [port.name for port in there]:
+                break  # the device tells of all its ports at once, then names them
             self.wait(timeout=_POLL_US)
         return None
 
@@ -244,10 +250,11 @@ class Channel:
         if port is None:
             return
         if event == _DEVICE_ADD:
+            port.there = True
             self._tell(number, _PORT_READY, 1)
             self._tell(number, _PORT_OPEN, 1)
         elif event == _DEVICE_REMOVE:
-            port.connected = False
+            port.there = port.connected = False
             port.name = None
         elif event == _PORT_OPEN:
             port.connected = bool(value)

@@ -7,21 +7,29 @@ own: a virtio-console with two ports. docs/run.md has the protocol.
     mpfw.io    the script's standard output; its standard input the other way
     mpfw.err   frames of le32 kind, le32 length and so many bytes
 
-Without the channel the script has the console, and the status goes to isa-debug-exit alone.
+With mpfw.io alone standard input and error are the console, without either everything is. The
+status goes to isa-debug-exit besides.
 """
 
+import builtins
 import io
 import struct
 import sys
 
+import _notify
+import channel
 import errnos
 import machine
+import micropython
 from portable import const
 
 _FRAME = "<II"
 _FRAME_BYTES = const(8)
 _ERR = const(1)  # to the host: bytes of standard error
-_STATUS = const(2)  # le32: the exit status, the last frame
+_STATUS = const(2)  # le32: the exit status; le64: bytes of standard output; the last frame
+_STARTED = const(3)  # from here on Ctrl-C on the console is the script's KeyboardInterrupt
+_INPUT_WANTED = const(4)  # the script waits for standard input
+_PLACE = const(5)  # le64: so many bytes of standard output came before the errors that follow
 _EOF = const(1)  # from the host: le64, so many bytes are all of standard input
 
 IO_PORT = "mpfw.io"
@@ -29,24 +37,35 @@ ERR_PORT = "mpfw.err"
 
 CRASHED = 123  # the interpreter was started anew after a CPU exception
 _INTERRUPTED = const(130)  # 128 + SIGINT, as shells have it
-_OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script
-_DEBUG_EXIT = const(0xF4)  # isa-debug-exit's port: QEMU ends with 2 * value + 1
+_OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script,
+_OUR_FRAMES = const(3)  # of so many steps
+
+_out = None  # standard output's port
+
+# A program may have modules of these names; what we need of ours is bound already.
+for _name in ("runner", "channel"):
+    sys.modules.pop(_name, None)
 
 
 class Frames(io.IOBase):
     """Standard error as frames on a port; takes the host's frames, too."""
 
-    def __init__(self, port):
+    def __init__(self, port, out):
         self._port = port
+        self._out = out  # standard output's port
+        self._place = 0  # what the host was told last
         self._in = bytearray()
         self.all_of_stdin = None  # bytes, once the host has said so
 
     def write(self, data):
         """Send bytes of standard error."""
+        if self._out.written != self._place:
+            self._place = self._out.written
+            self.send(_PLACE, struct.pack("<Q", self._place))
         self.send(_ERR, data)
         return len(data)
 
-    def send(self, kind, data):
+    def send(self, kind, data=b""):
         """Send a frame."""
         self._port.write(struct.pack(_FRAME, kind, len(data)))
         if len(data):
@@ -71,24 +90,33 @@ class Frames(io.IOBase):
 
 
 class Input(io.IOBase):
-    """Standard input from a port, with an end that the frames tell."""
+    """Standard input from a port, with an end that the frames tell. The host is told when the
+    script waits for it: what a script does not read is left to whoever reads next."""
 
     def __init__(self, port, frames):
         self._port = port
         self._frames = frames
         self._read = 0
+        self._asked = False  # and nothing has come since
 
     def _over(self):
         self._frames.look()
         end = self._frames.all_of_stdin
         return not self._port.connected or end is not None and self._read >= end
 
+    def _ask(self):
+        if not self._asked:
+            self._asked = True
+            self._frames.send(_INPUT_WANTED)
+
     def readinto(self, buffer):
         """Wait for at least a byte; 0 at the end."""
         while not self._port.any():
             if self._over():
                 return 0
+            self._ask()
             self._port.wait()
+        self._asked = False
         n = self._port.readinto(buffer)
         self._read += n
         return n
@@ -96,41 +124,70 @@ class Input(io.IOBase):
     def ioctl(self, request, argument):
         if self._over():
             return argument & 1 | 16  # POLLIN, POLLHUP: a read would not block
-        return self._port.ioctl(request, argument)
+        ready = self._port.ioctl(request, argument)
+        if not ready & 1:
+            self._ask()
+        return ready
 
 
 def run(start, interactive):
     """Call `start()` as a program. Does not return unless the host wants the prompt afterwards."""
-    channel = _channel()
-    frames = None
-    if channel is not None:
-        out = channel.port(IO_PORT)
-        err = channel.port(ERR_PORT)
+    if interactive and machine.reset_cause() == machine.SOFT_RESET:
+        _end(0)  # the prompt was left
+    try:
+        status = _run(start)
+    except KeyboardInterrupt:
+        status = _INTERRUPTED  # while the end was on its way
+    if not interactive:
+        _end(status)
+
+
+def _run(start):
+    """The exit status, after the host has been told."""
+    global _out
+    out = frames = None
+    device = _channel()
+    if device is not None:
+        out = device.port(IO_PORT)
+        err = device.port(ERR_PORT)
         if out is not None and err is not None:
-            frames = Frames(err)
+            frames = Frames(err, out)
+            _out = out
             machine.stdio(Input(out, frames), out, frames)
+        elif out is not None:
+            machine.stdio(None, out, None)
     if machine.reset_cause() == machine.CRASH_RESET:
         status = CRASHED  # what the script did is on the console: it does not run again
-    else:
+    elif frames is None:
         status = call(start)
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except OSError:
-            status = status or 1  # nobody reads any more
+    else:
+        frames.send(_STARTED)
+        console_input, builtins.input = builtins.input, _input
+        status = call(start)
+        builtins.input = console_input
+    micropython.kbd_intr(-1)  # it has ended: a late Ctrl-C is for nobody
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or 1  # nobody reads any more
     machine.stdio(None, None, None)
     if frames is not None:
         try:
             out.flush()
-            frames.send(_STATUS, struct.pack("<I", status))
+            frames.send(_STATUS, struct.pack("<IQ", status, out.written))
             err.flush()
         except OSError:
             pass  # the host has gone
-    if interactive:
-        return
+    micropython.kbd_intr(3)
+    return status
+
+
+def _end(status):
+    """Take the machine off; QEMU's exit code tells the status, if it has isa-debug-exit."""
     machine.log("runner", "exit status %d" % status)
-    machine.port8[_DEBUG_EXIT] = status & 0xFF
-    machine.poweroff()
+    _notify.end(status, "exit status %d" % status)
+    machine.poweroff(status)
 
 
 def call(start):
@@ -149,12 +206,22 @@ def call(start):
         return CRASHED if fault else 1  # a CPU exception, whose report is on the console
 
 
+def _input(prompt=""):
+    """input(): a line of standard input, which is no console here."""
+    print(prompt, end="")
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line[:-1] if line[-1] == "\n" else line
+
+
 def _status(ending):
     """What sys.exit was given: nothing, a number, or something to be said."""
     code = ending.args[0] if ending.args else None
     if code is None:
         return 0
-    if isinstance(code, int):
+    if isinstance(code, (int, bool)):  # which is no int here
         return code & 0xFF
     try:
         print(code, file=sys.stderr)
@@ -165,7 +232,7 @@ def _status(ending):
 
 def _report(failure):
     try:
-        if isinstance(failure, OSError) and failure.errno == errnos.EPIPE and not _reads():
+        if _out is not None and not _out.connected and failure.args[:1] == (errnos.EPIPE,):
             return  # standard output is closed: the end is quiet
         print(_traceback(failure), end="", file=sys.stderr)
     except OSError:
@@ -178,27 +245,16 @@ def _traceback(failure):
     sys.print_exception(failure, text)
     lines = text.getvalue().splitlines(True)
     at = 1
-    while at < len(lines) and lines[at].startswith(_OURS):
+    while at < min(len(lines), 1 + _OUR_FRAMES) and lines[at].startswith(_OURS):
         at += 1
     return "".join(lines[:1] + lines[at:])
 
 
-def _reads():
-    """True unless whoever read our standard output has gone."""
-    try:
-        sys.stdout.flush()
-        return True
-    except OSError:
-        return False
-
-
 def _channel():
     """The machine's channel, or None."""
-    from channel import Channel, find
-
-    for transport in find():
+    for transport in channel.find():
         try:
-            return Channel(transport)
+            return channel.Channel(transport)
         except OSError as error:
             machine.log("runner", str(error), "WARNING")
     return None

@@ -8,15 +8,22 @@ import sys
 
 import fw_cfg
 import machine
+import vfs
 from micropython import const
 
 SCRIPT = "opt/micropython/main.py"
 NAME = "opt/micropython/name"  # what the script is called, in tracebacks and in sys.argv[0]
 ARGV = "opt/micropython/argv"
+MODULE = "opt/micropython/module"  # what runs as `python -m` runs it, in place of a script
+APP = "opt/micropython/app"  # a ROMFS image: the modules beside the script, and its files
 RUN = "opt/micropython/run"  # runner.py: "exit", or "interactive" for the prompt afterwards
 FILES = ("/rom/main.py", "/main.py")
 _ARGV_LIMIT = const(65536)
 _NAME_LIMIT = const(4096)
+_QSTR_LIMIT = const(255)  # bytes of a file's name in a traceback
+_APP_PLACE = "/app"
+_MIXED = "%s: some lines begin with tabs, others with blanks: use one of them"
+_ARGV0 = {"<string>": "-c", "<stdin>": "-"}
 
 NO_DEVICE = (
     "No vsock device: start QEMU with -device vhost-vsock-pci,guest-cid=33 "
@@ -25,24 +32,46 @@ NO_DEVICE = (
 
 
 def run(namespace):
-    """Find the script and run it in `namespace`; sys.argv is set for it."""
-    name, source = _find()
-    sys.argv[:] = [name] + words(fw_cfg.read(ARGV, _ARGV_LIMIT) or b"")
-    machine.log("startup", name)
-
-    def start():
-        if source is None:
-            _echo()
-        else:
-            exec(compile(source, name, "exec"), namespace)
-
+    """Find the script and run it in `namespace`."""
     mode = fw_cfg.read(RUN, _NAME_LIMIT)
     if mode is None:
-        start()
+        _start(namespace)
         return
     import runner
 
-    runner.run(start, mode == b"interactive")
+    runner.run(lambda: _start(namespace), mode == b"interactive")
+
+
+def _start(namespace):
+    module = fw_cfg.read(MODULE, _NAME_LIMIT)
+    name, source = (_name(), None) if module is not None else _find()
+    sys.argv[:] = [_ARGV0.get(name, name)] + words(fw_cfg.read(ARGV, _ARGV_LIMIT) or b"")
+    machine.log("startup", name)
+    contents = fw_cfg.read(APP)
+    if contents is not None:
+        vfs.mount(vfs.VfsRom(contents), _APP_PLACE)
+        sys.path.insert(0, _APP_PLACE)
+    if module is not None:
+        # False: as __main__, which is how upstream's unix port has it (py/builtinimport.c).
+        namespace.update(__import__(str(module, "utf-8"), None, None, False).__dict__)
+    elif source is not None:
+        namespace["__file__"] = name
+        try:
+            code = compile(source, _short(name), "exec")
+        except SyntaxError:
+            if "\n\t" in source and "\n " in source:
+                print(_MIXED % name, file=sys.stderr)
+            raise
+        exec(code, namespace)
+    else:
+        _echo()
+
+
+def _short(name):
+    """A file's name, or its end if a traceback has no room for more."""
+    while len(name.encode()) > _QSTR_LIMIT:
+        name = name[1:]
+    return name
 
 
 def _echo():
@@ -60,8 +89,7 @@ def _find():
     """(name, source) of the script; no source for the built-in echo."""
     source = fw_cfg.read(SCRIPT)
     if source is not None:
-        name = fw_cfg.read(NAME, _NAME_LIMIT)
-        return str(name, "utf-8") if name else "main.py", _text(source)
+        return _name(), _text(source)
     for path in FILES:
         try:
             with open(path, "rb") as file:
@@ -69,6 +97,11 @@ def _find():
         except OSError:
             pass  # not there
     return "apps.echo", None
+
+
+def _name():
+    """What the host calls the script."""
+    return str(fw_cfg.read(NAME, _NAME_LIMIT) or b"main.py", "utf-8")
 
 
 def _text(source):

@@ -5,10 +5,11 @@
 #include "py/runtime.h"
 #include "py/stream.h"
 #include "py/mphal.h"
+#include "extmod/misc.h"
 #include "port/interrupts.h"
 #include "port/modmachine.h"
 #include "port/serial.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 // Set by every interrupt and by every interrupt handler that Python has run, cleared when a
 // wait returns. A condition that changes between a caller's check and its wait is therefore
@@ -20,6 +21,9 @@ static uint64_t alarm_at;
 
 // When Vector.after() has the timer interrupt, in the same microseconds; 0 for never.
 static volatile uint64_t timer_at;
+
+// When what is printed has stayed with us long enough, in the same microseconds; 0: nothing is there.
+static volatile uint64_t linger_until;
 
 // When the timer, as it runs, will interrupt; 0 if it does not run.
 static volatile uint64_t timer_end;
@@ -53,13 +57,7 @@ static int64_t until_alarm(int64_t timeout_us) {
     return timeout_us < 0 || left < timeout_us ? left : timeout_us;
 }
 
-static void timer_interrupt(void *arg) {
-    (void)arg;
-    timer_end = 0;
-    if (timer_at != 0) {
-        machine_vector_raise_due();
-    }
-}
+static void timer_interrupt(void *arg);
 
 // Have the timer interrupt at that time or earlier. One that is under way and ends in time is left
 // alone, and none is ever stopped: setting the timer costs more than being woken for nothing.
@@ -72,6 +70,30 @@ static void timer_start_until(uint64_t at) {
     vector_set_handler(VECTOR_TIMER, timer_interrupt, NULL);
     timer_end = at;
     lapic_timer_start(at > now ? at - now : 1);
+}
+
+static void timer_interrupt(void *arg) {
+    (void)arg;
+    timer_end = 0;
+    if (linger_until != 0 && linger_until <= clock_us()) {
+        linger_until = 0;
+        stdio_linger_is_over();
+    }
+    if (timer_at != 0) {
+        machine_vector_raise_due();
+    }
+    if (linger_until != 0) {
+        timer_start_until(linger_until);
+    }
+}
+
+void mp_hal_set_linger_us(uint64_t us) {
+    uint64_t state = cpu_irq_save(), now = clock_us();
+    if (linger_until <= now) {
+        linger_until = now + us;
+        timer_start_until(linger_until);
+    }
+    cpu_irq_restore(state);
 }
 
 // Have machine_vector_raise_due() called at that time of clock_us() or earlier; 0: never.
@@ -127,8 +149,10 @@ uint64_t mp_hal_time_ns(void) {
     return clock_epoch_us() * 1000;
 }
 
+// The console is COM1 and whatever os.dupterm() has put beside it.
+
 uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
-    uintptr_t ret = poll_flags & MP_STREAM_POLL_WR;
+    uintptr_t ret = (poll_flags & MP_STREAM_POLL_WR) | mp_os_dupterm_poll(poll_flags);
     if ((poll_flags & MP_STREAM_POLL_RD) && serial_rx_any()) {
         ret |= MP_STREAM_POLL_RD;
     }
@@ -138,6 +162,9 @@ uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int c = serial_rx();
+        if (c < 0) {
+            c = mp_os_dupterm_rx_chr();
+        }
         if (c >= 0) {
             return c;
         }
@@ -147,5 +174,6 @@ int mp_hal_stdin_rx_chr(void) {
 
 mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
     serial_tx(str, len);
+    mp_os_dupterm_tx_strn(str, len);
     return len;
 }

@@ -24,6 +24,9 @@ void mp_hal_set_alarm_us(int64_t timeout_us);
 // Have machine_vector_raise_due() called once clock_us() is `at`; see mphalport.c.
 void mp_hal_set_timer_at_us(uint64_t at);
 
+// Have stdio_linger_is_over() called in that time, unless it will be anyhow.
+void mp_hal_set_linger_us(uint64_t us);
+
 static inline mp_uint_t mp_hal_ticks_us(void) {
     return clock_us();
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Socket options: what Linux's AF_VSOCK does with setsockopt and getsockopt, value by value.
 
-Values travel as CPython passes them: an int, or bytes packed as Linux's C types. A new option is a
-number and its meaning here, and its name in socket.py.
+Values travel as CPython passes them: an int, which on a socket of this family is 64 unsigned bits
+whatever the option, or bytes packed as Linux's C types. A new option is a number and its meaning
+here, and its name in socket.py.
 """
 
 import struct
@@ -42,6 +43,7 @@ _DEFAULT_BUFFER = const(262144)
 _DEFAULT_MIN = const(128)
 _CONNECT_SECONDS = const(2)
 _U32 = 0xFFFFFFFF
+_U64 = 0xFFFFFFFFFFFFFFFF
 
 
 class Options:
@@ -81,8 +83,9 @@ class Options:
         end.block[w.OPTIONS] = bits
 
     def set_size(self, value, end):
-        """Linux clamps: the minimum first, then the maximum, so that the maximum wins."""
-        self.size = min(max(value, self.least), self.most) & _U32
+        """Linux clamps: the minimum first, then the maximum, so that the maximum wins. A packet
+        has room for 32 bits of it."""
+        self.size = min(max(value, self.least), self.most, _U32)
         self.fixed = self.own_sizes = True
         if end is not None:
             end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
@@ -92,15 +95,19 @@ class Options:
 
 
 def _bytes(value, length):
-    """A packed value's first `length` bytes. Raises EINVAL if it is shorter, or an int."""
-    if isinstance(value, int) or len(value) < length:
+    """A value's first `length` bytes. Raises EINVAL if it has fewer."""
+    if isinstance(value, int):
+        value = struct.pack("<Q", value & _U64)
+    if len(value) < length:
         raise OSError(errnos.EINVAL)
     return bytes(memoryview(value)[:length])
 
 
+def _u64(value):
+    return struct.unpack("<Q", _bytes(value, 8))[0]
+
+
 def _int(value):
-    if isinstance(value, int):
-        return value
     return struct.unpack("<i", _bytes(value, 4))[0]
 
 
@@ -143,15 +150,15 @@ def set_option(sock, level, name, value):
 
 def _set_vm_option(options, name, value, end):
     if name == SO_VM_SOCKETS_BUFFER_SIZE:
-        options.set_size(struct.unpack("<Q", _bytes(value, 8))[0], end)
+        options.set_size(_u64(value), end)
     elif name == SO_VM_SOCKETS_BUFFER_MIN_SIZE:
         options.own_sizes = True
-        options.least = struct.unpack("<Q", _bytes(value, 8))[0]
+        options.least = _u64(value)
         if options.size < options.least:
             options.set_size(options.size, end)
     elif name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         options.own_sizes = True
-        options.most = struct.unpack("<Q", _bytes(value, 8))[0]
+        options.most = _u64(value)
         if options.size > options.most:
             options.set_size(options.size, end)
     elif name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
@@ -177,10 +184,10 @@ def get_option(sock, level, name, buflen=0):
     else:
         raise OSError(errnos.ENOPROTOOPT)
     if buflen == 0:
-        if len(packed) != 4:
-            # CPython asks for four bytes then, and Linux finds them too few.
+        buflen = 8  # what CPython asks for then
+        if level == num.AF_VSOCK and len(packed) > buflen:
             raise OSError(errnos.EINVAL)
-        return struct.unpack("<i", packed)[0]
+        return int.from_bytes(packed[:buflen], "little")
     if level == num.AF_VSOCK and buflen < len(packed):
         raise OSError(errnos.EINVAL)
     return packed[:buflen]

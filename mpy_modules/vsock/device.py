@@ -100,6 +100,11 @@ class Device:
             self._config_vector.irq(self._interrupt)
         self._await_work()
 
+    def deaf(self):
+        """Whether what we sent is still with us: long after that, nobody is at the other side."""
+        self.out.reap()
+        return self._tx.in_flight > 0
+
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.
 

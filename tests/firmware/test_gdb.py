@@ -80,7 +80,7 @@ def test_a_backtrace_goes_on_through_a_fault_to_what_it_interrupted(gdb):
 def test_run_prints_the_command_that_attaches_gdb(image, tmp_path):
     script = tmp_path / "app.py"
     script.write_text("import machine\nprint('on its way')\nmachine.poweroff()\n")
-    command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", image, "--script", script]
+    command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", image, script]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -111,6 +111,6 @@ def test_run_refuses_an_image_whose_symbols_it_has_not(image, tmp_path):
     other.write_bytes(data)
     command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", other]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"Error: {other}: not made of the build in ")
+    assert run.returncode == 125
+    assert run.stderr.startswith(f"mpfw: {other}: not made of the build in ")
     assert len(run.stderr.splitlines()) == 1

@@ -5,6 +5,8 @@ import importlib
 
 import click
 
+from mpfw.usage import examples
+
 # Subcommand -> where its click command is.
 COMMANDS = {
     "bench": "mpfw.bench.cli:bench",
@@ -12,6 +14,7 @@ COMMANDS = {
     "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
     "count": "mpfw.bench.count:count",
+    "doctor": "mpfw.guest.doctor:doctor",
     "expand": "mpfw.expand:expand",
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
@@ -21,7 +24,10 @@ COMMANDS = {
     "mutate": "mpfw.mutate.cli:mutate",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
-    "run": "mpfw.guest.run:run",
+    "qemu": "mpfw.lab.qemus:qemu",
+    "repl": "mpfw.guest.repl:repl",
+    "run": "mpfw.run.command:run",
+    "run-time": "mpfw.run.runtime:run_time",
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
@@ -42,6 +48,14 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "mpfw run app.py one two                  a program in a guest",
+        "mpfw doctor                              what works on this machine",
+        'eval "$(_MPFW_COMPLETE=bash_source mpfw)"  Tab completes names; zsh and fish have it too',
+    ),
+)
 def main() -> None:
     """MicroPython as firmware: build, inspect, boot and test the flash image."""

@@ -73,11 +73,20 @@ def provide(name: str, build: Path = paths.BUILD) -> Path:
     parent = build if dep.origin == "debian-source" else build / "deps"
     target = parent / dep.unpack
     stamp = target / ".mpfw-sha256"
-    if stamp.exists() and stamp.read_text() == dep.sha256:
-        return target
-    _unpack(dep, fetch(dep, build), target)
-    stamp.write_text(dep.sha256)
+    if not stamp.exists() or stamp.read_text() != dep.sha256:
+        _unpack(dep, fetch(dep, build), target)
+        stamp.write_text(dep.sha256)
+    if dep.origin != "debian-source":
+        _link(parent / name, target)
     return target
+
+
+def _link(link: Path, target: Path) -> None:
+    """Have `link` lead to `target`, beside it: a way there that needs no reading of deps.toml."""
+    if not link.is_symlink() or os.readlink(link) != target.name:
+        new = link.with_name(f".{link.name}.{os.getpid()}")
+        new.symlink_to(target.name)
+        new.replace(link)
 
 
 def fetch(dep: Dependency, build: Path = paths.BUILD) -> Path:

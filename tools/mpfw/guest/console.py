@@ -6,7 +6,9 @@ for its reader. Knows nothing of QEMU.
 """
 
 import ast
+import os
 import re
+import select
 import socket
 import threading
 import time
@@ -51,11 +53,15 @@ class Console:
         self._closed = False
         self._raw = False
         self.transcript = bytearray()  # everything ever received
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._reader = threading.Thread(target=self._drain, daemon=True, name="console")
         self._reader.start()
 
     def _drain(self) -> None:
-        while True:
+        poll = select.poll()
+        poll.register(self._stream, select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        while self._stop not in dict(poll.poll()):
             try:
                 data = self._stream.recv(65536)
             except OSError:
@@ -76,12 +82,21 @@ class Console:
 
     def close(self) -> None:
         """Hang up."""
+        if self._stop >= 0:
+            self.release()
         try:
             self._stream.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        self._reader.join()
         self._stream.close()
+
+    def release(self) -> tuple[socket.socket, bytes]:
+        """Leave the line to somebody else: its socket, and what had come and was not read."""
+        os.eventfd_write(self._stop, 1)
+        self._reader.join()
+        os.close(self._stop)
+        self._stop = -1
+        return self._stream, self.unread()
 
     def send(self, data: bytes | str) -> None:
         """Type `data`."""

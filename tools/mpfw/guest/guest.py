@@ -2,26 +2,27 @@
 """A running guest: the one implementation that launches QEMU, for tests, `mpfw run` and the rest.
 
 A Guest owns its QEMU process, a directory of its own for logs and sockets, the console and QMP.
-It ends only what it started.
+The guardian (mpfw.guest.guardian) starts the processes, so that they and the directory are gone
+when this process is, however it ends. What not every guest needs is imported when it does.
 """
 
 import atexit
 import os
 import re
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mpfw.guest.console import Console
-from mpfw.guest.machine import Machine
-from mpfw.guest.programs import Process
-from mpfw.guest.qmp import Qmp
-from mpfw.guest.symbolise import explanation
+from mpfw.guest import channel, guarded
+from mpfw.guest.machine import Machine, escape, qemu_program
 from mpfw.guest.vsockhost import VsockHost
+
+if TYPE_CHECKING:
+    from mpfw.guest.console import Console
+    from mpfw.guest.programs import Process
+    from mpfw.guest.qmp import Qmp
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
 
@@ -34,15 +35,26 @@ class Guest:
     """Context manager: boots `machine` on entry, ends QEMU on exit.
 
     `vsock` is the host's side of a vsock device, or None for a machine without.
-    `console` is "socket" (self.console talks to it) or "pty" (self.pty names the terminal that
-    other programs open).
+    `console` is "socket" (self.console talks to it), "pty" (self.pty names the terminal that
+    other programs open) or "stream" (self.serial is its socket, for whoever joins streams).
+    `program`: it has a channel for a program's streams (mpfw.guest.channel), self.io and self.err.
+    `log` is where the guest's log goes, if not into a file that ends with the guest.
+    `keep`: others may connect to QEMU's monitor, at the socket `qmp` in its directory.
     """
+
+    serial: socket.socket
+    io: socket.socket
+    err: socket.socket
+    first_channel = 100  # the channels' descriptors in QEMU have numbers from here on
 
     def __init__(
         self,
         machine: Machine | None = None,
         vsock: VsockHost | None = None,
         console: str = "socket",
+        program: bool = False,
+        log: Path | None = None,
+        keep: bool = False,
     ):
         self.machine = machine or Machine()
         self.flash = self.machine.image  # where this machine has it
@@ -51,11 +63,15 @@ class Guest:
         self._console: Console | None = None
         self._qmp: Qmp | None = None
         self._process: Process | None = None
+        self._is_program = program
+        self._log = log
+        self._keep = keep
+        self._ours: list[socket.socket] = []  # our ends of the channels
         self._passed: dict[int, socket.socket] = {}  # number in QEMU -> its end of a channel
         self.started_at = 0.0  # time.perf_counter() just before QEMU was started
 
     def __enter__(self) -> "Guest":
-        self.directory = Path(tempfile.mkdtemp(prefix="mpfw-"))
+        self.directory = guarded.make_directory()
         running.add(self)
         try:
             self._start()
@@ -76,13 +92,11 @@ class Guest:
                 extra=(*self._vsock.options, *machine.extra),
                 share_memory=machine.share_memory or self._vsock.shares_memory,
             )
-        qmp, number = self._channel()
-        options = ["-chardev", f"socket,id=qmp,fd={number}", "-mon", "chardev=qmp,mode=control"]
-        if self._console_kind == "pty":
-            options += ["-chardev", "pty,id=console"]
-        else:
-            console, number = self._channel()
-            options += ["-chardev", f"socket,id=console,fd={number}"]
+            for lock in self._vsock.held:
+                self._passed[self.first_channel + len(self._passed)] = lock
+        options, extra = self._streams()
+        if extra:
+            machine = machine.with_options(extra=(*machine.extra, *extra))
         self.command = machine.command(
             ("-serial", "chardev:console", "-monitor", "none", *options),
             self.debugcon_path,
@@ -92,35 +106,61 @@ class Guest:
         self._process = self._launch()
         for end in self._passed.values():
             end.close()
-        self._qmp = Qmp(qmp)
+        self._passed.clear()
         if self._console_kind == "socket":
-            self._console = Console(console)
+            from mpfw.guest.console import Console
+
+            self._console = Console(self.serial)
+
+    def _streams(self) -> tuple[list[str], list[str]]:
+        """QEMU's options for what joins the guest with us: the usual ones, then a program's."""
+        options: list[str] = []
+        extra: list[str] = []
+        self._monitor, number = self._channel()
+        options += ["-chardev", f"socket,id=qmp,fd={number}", "-mon", "chardev=qmp,mode=control"]
+        if self._console_kind == "pty":
+            options += ["-chardev", "pty,id=console"]
+        else:
+            self.serial, number = self._channel()
+            options += ["-chardev", f"socket,id=console,fd={number}"]
+        if self._is_program:
+            self.io, number = self._channel()
+            extra += ["-chardev", f"socket,id={channel.IO_PORT},fd={number}"]
+            self.err, number = self._channel()
+            extra += ["-chardev", f"socket,id={channel.ERR_PORT},fd={number}"]
+            extra += channel.devices(*channel.PORTS)
+        if self._keep:
+            path = escape(self.directory / "qmp")
+            extra += ["-qmp", f"unix:{path},server=on,wait=off"]
+        return options, extra
 
     def _channel(self) -> tuple[socket.socket, int]:
         """Our end of a stream to QEMU, and the number that QEMU will know its end by."""
         ours, theirs = socket.socketpair()
-        self._passed[theirs.fileno()] = theirs
-        return ours, theirs.fileno()
+        number = self.first_channel + len(self._passed)
+        self._passed[number] = theirs
+        self._ours.append(ours)
+        return ours, number
 
-    def _launch(self) -> Process:
+    def _launch(self) -> "Process":
         """Start self.command with the channels' ends."""
+        passed = {number: end.fileno() for number, end in self._passed.items()}
         with open(self.directory / "qemu.log", "wb") as log:
-            return subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=list(self._passed),
-            )
+            return guarded.the_guardian().start(self.command, log.fileno(), passed)
 
     # -- what tests ask ---------------------------------------------------------------------------
 
     @property
-    def console(self) -> Console:
+    def console(self) -> "Console":
         """COM1; GuestError if it is a terminal."""
         if self._console is None:
             raise GuestError("the guest has no console here: it was not started, or has a pty")
         return self._console
+
+    @property
+    def without_vsock(self) -> bool:
+        """Whether it has no vsock device."""
+        return self._vsock is None
 
     @property
     def vsock(self) -> VsockHost:
@@ -135,14 +175,18 @@ class Guest:
         self._vsock = host
 
     @property
-    def qmp(self) -> Qmp:
+    def qmp(self) -> "Qmp":
         """QEMU's machine protocol."""
-        if self._qmp is None:
+        if self._process is None:
             raise GuestError("the guest was not started")
+        if self._qmp is None:
+            from mpfw.guest.qmp import Qmp
+
+            self._qmp = Qmp(self._monitor)
         return self._qmp
 
     @property
-    def process(self) -> Process:
+    def process(self) -> "Process":
         """The QEMU process."""
         if self._process is None:
             raise GuestError("the guest was not started")
@@ -160,7 +204,7 @@ class Guest:
     @property
     def debugcon_path(self) -> Path:
         """The file that takes what the guest writes to port 0x402."""
-        return self.directory / "debugcon.log"
+        return self._log or self.directory / "debugcon.log"
 
     def debugcon(self) -> str:
         """Everything the guest has logged so far."""
@@ -187,9 +231,11 @@ class Guest:
 
     def wait(self, timeout: float = 10) -> int:
         """Wait until QEMU ends by itself (power-off); its exit code. Raises GuestError."""
+        from subprocess import TimeoutExpired
+
         try:
             return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             raise GuestError(f"QEMU still runs after {timeout} s\n{self.report()}") from None
 
     def report(self, lines: int = 30) -> str:
@@ -202,6 +248,8 @@ class Guest:
         if self._vsock is not None:
             parts.append(("vsock host", self._vsock.log()))
         if self.flash is not None:
+            from mpfw.guest.symbolise import explanation
+
             said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
             parts.append(("CPU exceptions", explanation(said, self.flash)))
         return "\n".join(
@@ -215,23 +263,25 @@ class Guest:
     def close(self) -> None:
         """End QEMU and what belongs to it; does nothing the second time."""
         running.discard(self)
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self._process.kill()  # it has nothing to save
                 self._process.wait()
-        for part in (self._qmp, self._console):
+        except OSError:
+            pass  # it was never started
+        for part in (self._qmp, self._console, *self._ours, *self._passed.values()):
             if part is not None:
                 part.close()
         if self._vsock is not None:
             self._vsock.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        guarded.remove_directory(self.directory)
 
 
-def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
-    """QEMU's version, such as (7, 2, 18)."""
+def qemu_version() -> tuple[int, ...]:
+    """Version of the QEMU that guests run in, such as (7, 2, 18)."""
+    import subprocess
+
+    qemu = qemu_program()
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:

@@ -21,11 +21,16 @@ class LocalHost(LocalPrograms):
         self.kind = kind
 
     def guest(
-        self, machine: Machine, vsock: bool = True, console: str = "socket", **options: Any
+        self,
+        machine: Machine,
+        vsock: bool = True,
+        console: str = "socket",
+        program: bool = False,
+        **options: Any,
     ) -> Guest:
         """A Guest, not yet started; `options` are those of the kind's VsockHost."""
         device = vsockhost.pick(self.kind, **options) if vsock else None
-        return Guest(machine, device, console)
+        return Guest(machine, device, console, program)
 
 
 def local_host(kind: str = "auto") -> LocalHost:

@@ -9,14 +9,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpfw import paths
-from mpfw.guest.disk import Disk
 
+if TYPE_CHECKING:
+    from mpfw.guest.disk import Disk
+
+QEMU = "qemu-system-x86_64"
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
 COMMON_FW_CFG: dict[str, str | bytes] = {}
+Entry = str | bytes | Path  # of fw_cfg: what it holds, or a file that does
 
 
 def kvm_is_real() -> bool:
@@ -37,12 +41,17 @@ def pick_accelerator() -> str:
     return "kvm" if kvm_is_real() else "tcg"
 
 
+def qemu_program() -> str:
+    """The QEMU that guests on this machine run in: MPFW_QEMU in the environment, else QEMU."""
+    return os.environ.get("MPFW_QEMU", QEMU)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
-    disk: Disk | None = None  # prepared; /disk in the guest
+    disk: "Disk | None" = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None
@@ -50,14 +59,19 @@ class Machine:
     accel: str = "auto"  # "auto", "tcg" or "kvm"
     display: tuple[str, ...] = ("-display", "none")
     devices: tuple[str, ...] = ()  # values of -device, in this order, before the vsock device
-    fw_cfg: Mapping[str, str | bytes] = field(default_factory=dict)  # name -> content
+    fw_cfg: Mapping[str, Entry] = field(default_factory=dict)  # by name
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
-    qemu: str = "qemu-system-x86_64"
+    qemu: str = field(default_factory=qemu_program)
 
     def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""
         return replace(self, **changes)
+
+    @property
+    def accelerator(self) -> str:
+        """What runs it: "tcg" or "kvm"."""
+        return pick_accelerator() if self.accel == "auto" else self.accel
 
     def command(
         self, serial: tuple[str, ...], debugcon: Path, fw_cfg_dir: Path | None = None
@@ -66,21 +80,21 @@ class Machine:
 
         `fw_cfg_dir` takes the files that hold the fw_cfg entries' contents.
         """
-        accel = pick_accelerator() if self.accel == "auto" else self.accel
-        options = ["-machine", f"{self.machine},memory-backend=ram", "-accel", accel]
+        options = ["-machine", f"{self.machine},memory-backend=ram", "-accel", self.accelerator]
         options += ["-object", self._memory_backend(), "-m", self.memory]
         options += ["-smp", str(self.smp)]
         if self.cpu:
             options += ["-cpu", self.cpu]
         if self.image is not None:
-            drive = f"if=pflash,format=raw,unit=0,file={_escape(self.image)},readonly=on"
+            image = escape(self.image.absolute())
+            drive = f"if=pflash,format=raw,unit=0,file={image},readonly=on"
             options += ["-drive", drive]
         if self.disk is not None:
-            drive = f"if=pflash,format=raw,unit=1,file={_escape(self.disk.path)}"
+            drive = f"if=pflash,format=raw,unit=1,file={escape(self.disk.path)}"
             options += ["-drive", drive]
         options += ["-nic", "none", *self.display, *serial]
-        options += ["-debugcon", f"file:{_escape(debugcon)}"]
-        options += ["-global", f"isa-debugcon.iobase={DEBUGCON_PORT:#x}"]
+        options += ["-chardev", f"file,id=debugcon,path={escape(debugcon)}"]
+        options += ["-device", f"isa-debugcon,iobase={DEBUGCON_PORT:#x},chardev=debugcon"]
         common = COMMON_FW_CFG if self.image is not None else {}
         options += _fw_cfg_options({**common, **self.fw_cfg}, fw_cfg_dir)
         for device in self.devices:
@@ -93,17 +107,20 @@ class Machine:
         return f"memory-backend-ram,id=ram,size={self.memory},reserve=off"
 
 
-def _fw_cfg_options(entries: dict[str, str | bytes], directory: Path | None) -> list[str]:
+def _fw_cfg_options(entries: dict[str, Entry], directory: Path | None) -> list[str]:
     options = []
     for number, (name, content) in enumerate(entries.items()):
-        if directory is None:
+        if isinstance(content, Path):
+            path = content.absolute()
+        elif directory is None:
             raise ValueError("fw_cfg entries need a directory for their files")
-        path = directory / f"fw_cfg.{number}"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        options += ["-fw_cfg", f"name={name},file={_escape(path)}"]
+        else:
+            path = directory / f"fw_cfg.{number}"
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        options += ["-fw_cfg", f"name={name},file={escape(path)}"]
     return options
 
 
-def _escape(path: Path) -> str:
+def escape(path: Path | str) -> str:
     """A path as an option's value: a comma is doubled."""
     return str(path).replace(",", ",,")

@@ -23,6 +23,7 @@ from mpfw import paths
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.overlay import MODULES, OverlayError, overlay
+from mpfw.usage import examples
 
 SCRIPT = "opt/micropython/main.py"
 
@@ -61,7 +62,7 @@ def time_terminal(edit: Edit, image: Path) -> float:
     main = edit.overlay.parent / "main.py"
     main.write_text(edit.script)
     command = [sys.executable, "-m", "mpfw", "run", "--image", str(image)]
-    command += ["--overlay", str(edit.overlay), "--script", str(main)]
+    command += ["--overlay", str(edit.overlay), str(main)]
     ours, theirs = pty.openpty()
     start = time.perf_counter()
     edit.write()
@@ -71,8 +72,6 @@ def time_terminal(edit: Edit, image: Path) -> float:
         _read_until(ours, edit.line.encode(), 30)
         return time.perf_counter() - start
     finally:
-        if process.poll() is None:
-            os.write(ours, b"\x01x")  # Ctrl-A x
         process.wait(30)
         os.close(ours)
 
@@ -89,7 +88,12 @@ def _read_until(terminal: int, wanted: bytes, timeout: float) -> None:
             raise click.ClickException(f"it ended; the terminal says {said!r}") from None
 
 
-@click.command(name="overlay-time")
+@click.command(
+    name="overlay-time",
+    epilog=examples(
+        "mpfw overlay-time --rounds 3",
+    ),
+)
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=10, show_default=True)
 @click.option("--module", default="virtio/queue.py", show_default=True, help="What is edited.")

@@ -7,12 +7,13 @@ host programs use Unix sockets. Each gives ordinary connected sockets.
 
 import os
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from mpfw.build import deps
+from mpfw import paths
+from mpfw.guest import guarded
+from mpfw.guest.machine import escape
 
 GUEST_CID = 33
 KERNEL_DEVICE = Path("/dev/vhost-vsock")
@@ -28,6 +29,7 @@ class VsockHost:
         """`device_options` is appended to QEMU's -device value, such as ",bus=port1"."""
         self.cid = cid
         self.device_options = device_options
+        self.held: list[socket.socket] = []  # what QEMU is to hold for as long as it lives
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -122,11 +124,17 @@ class VhostUserVsock(VsockHost):
     shares_memory = True
 
     def __init__(
-        self, cid: int = GUEST_CID, device_options: str = "", tx_buffer_size: int | None = None
+        self,
+        cid: int = GUEST_CID,
+        device_options: str = "",
+        tx_buffer_size: int | None = None,
+        uds_path: Path | None = None,
     ):
+        """`uds_path`: where the daemon's socket is to be, if not in the guest's directory."""
         super().__init__(cid, device_options)
         self.tx_buffer_size = tx_buffer_size
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self.uds_path = uds_path
+        self._daemon: guarded.Guarded | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -134,35 +142,49 @@ class VhostUserVsock(VsockHost):
 
     @property
     def options(self) -> tuple[str, ...]:
-        return ("-chardev", f"socket,id=vsock{self.cid},path={self._control}")
+        return ("-chardev", f"socket,id=vsock{self.cid},path={escape(self._control)}")
 
-    def start(self, directory: Path) -> None:
-        self.directory = directory
+    @property
+    def path(self) -> Path:
+        """The socket that host programs connect to."""
+        return self._path
+
+    def command(self, directory: Path) -> list[str]:
+        """The daemon's command line, with its sockets in `directory`; it is to run where
+        `uds_path` says, whose name it has without the directory: that may be long."""
         self._control = directory / f"vhost-user-{self.cid}"
-        self._path = directory / f"vsock-{self.cid}"
-        self._log = directory / f"vsock-{self.cid}.log"
-        vm = f"guest-cid={self.cid},socket={self._control},uds-path={self._path}"
+        self._path = self.uds_path or directory / f"vsock-{self.cid}"
+        name = self._path.name if self.uds_path else self._path
+        vm = f"guest-cid={self.cid},socket={self._control},uds-path={name}"
         if self.tx_buffer_size:
             vm += f",tx-buffer-size={self.tx_buffer_size}"
+        return [daemon_program(), "--vm", vm]
+
+    def start(self, directory: Path) -> None:
+        command = self.command(directory)
+        self._log = directory / f"vsock-{self.cid}.log"
+        guardian = guarded.the_guardian()
+        if self.uds_path is not None:
+            guardian.keep(self.uds_path)
+        level = {"RUST_LOG": os.environ.get("RUST_LOG", "warn")}
         with open(self._log, "wb") as log:
-            self._daemon = subprocess.Popen(
-                [daemon_program(), "--vm", vm],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ, RUST_LOG=os.environ.get("RUST_LOG", "warn")),
+            self._daemon = guardian.start(
+                command, log.fileno(), None, level, os.fspath(self._path.parent)
             )
         deadline = time.monotonic() + 10
         while not (self._control.exists() and self._path.exists()):
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 raise ConnectionError(f"vhost-device-vsock did not start\n{self.log()}")
-            time.sleep(0.002)
+            time.sleep(0.001)  # nothing else tells that it listens
 
     def stop(self) -> None:
         if self._daemon is not None:
             self._daemon.kill()
             self._daemon.wait()
             self._daemon = None
+            if self.uds_path is not None:
+                self.uds_path.unlink(missing_ok=True)
+                guarded.the_guardian().drop(self.uds_path)
 
     def log(self) -> str:
         return self._log.read_text(errors="backslashreplace") if self._log.exists() else ""
@@ -226,7 +248,15 @@ def pick(kind: str = "auto", **options: Any) -> VsockHost:
 
 
 def daemon_program() -> str:
-    """The vhost-device-vsock program: the user's own (VHOST_DEVICE_VSOCK) or the fetched one."""
+    """The vhost-device-vsock program: the user's own (VHOST_DEVICE_VSOCK) or the fetched one.
+
+    Raises mpfw.build.deps.DependencyError if it cannot be had.
+    """
+    fetched = paths.DEPS / "vhost-device-vsock/usr/bin/vhost-device-vsock"
+    if not os.environ.get("VHOST_DEVICE_VSOCK") and fetched.exists():
+        return str(fetched)  # without the time that reading deps.toml takes
+    from mpfw.build import deps
+
     place = deps.provide("vhost-device-vsock")
     return str(place if place.is_file() else place / "usr/bin/vhost-device-vsock")
 

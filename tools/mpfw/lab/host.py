@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from mpfw.guest.guest import Guest
-from mpfw.guest.machine import Machine
+from mpfw.guest.machine import QEMU, Machine
 from mpfw.guest.programs import ProgramError, Programs
 from mpfw.guest.vsockhost import KernelVsock
 from mpfw.lab.image import LabImage
 from mpfw.lab.lab import Lab, LabError, Process
 
 _SILENCE = 30  # seconds that a booting guest may say nothing
-_FIRST_CHANNEL = 1000  # descriptor numbers in QEMU, above those of the lab's agent
 
 
 class LabHost(Programs):
@@ -49,15 +48,21 @@ class LabHost(Programs):
         return self._lab
 
     def guest(
-        self, machine: Machine, vsock: bool = True, console: str = "socket", **options: Any
+        self,
+        machine: Machine,
+        vsock: bool = True,
+        console: str = "socket",
+        program: bool = False,
+        **options: Any,
     ) -> "LabGuest":
         """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         flash = machine.image
         inside = flash and self._bring(flash)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
-        guest = LabGuest(self, machine, LabVsock(self.lab, **options) if vsock else None)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
+        device = LabVsock(self.lab, **options) if vsock else None
+        guest = LabGuest(self, machine, device, console, program)
         guest.flash = flash
         return guest
 
@@ -109,8 +114,12 @@ class LabVsock(KernelVsock):
 class LabGuest(Guest):
     """A guest whose QEMU runs inside; its directory lies inside under the same name."""
 
-    def __init__(self, host: LabHost, machine: Machine, vsock: LabVsock | None):
-        super().__init__(machine, vsock)
+    first_channel = 1000  # above the numbers of the lab's agent
+
+    def __init__(
+        self, host: LabHost, machine: Machine, vsock: LabVsock | None, console: str, program: bool
+    ):
+        super().__init__(machine, vsock, console, program)
         self.host = host
         self.lab = host.lab
         self._program: Process | None = None
@@ -118,7 +127,8 @@ class LabGuest(Guest):
     def __enter__(self) -> "LabGuest":
         """Start it; once more if its serial port stays silent, as nested ones rarely do."""
         super().__enter__()
-        if not {"-incoming", "-S"} & set(self.machine.extra) and not self._spoke():
+        silent = {"-incoming", "-S"} & set(self.machine.extra) or self._console is None
+        if not silent and not self._spoke():
             self.host.notes.append(f"a guest stayed silent and was started again: {self.report()}")
             self.close()
             super().__enter__()
@@ -132,12 +142,6 @@ class LabGuest(Guest):
                 return False
             time.sleep(0.01)
         return True
-
-    def _channel(self) -> tuple[socket.socket, int]:
-        ours, theirs = socket.socketpair()
-        number = _FIRST_CHANNEL + len(self._passed)
-        self._passed[number] = theirs
-        return ours, number
 
     def _launch(self) -> Process:
         self.lab.run(["mkdir", str(self.directory)])

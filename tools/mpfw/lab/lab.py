@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
@@ -21,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from mpfw.guest import guarded
+from mpfw.guest.machine import QEMU
 from mpfw.guest.programs import Programs
 from mpfw.lab import image as lab_image
 from mpfw.lab import mux
@@ -143,11 +144,11 @@ class Lab(Programs):
         self.retries: list[str] = []  # why earlier attempts to boot failed: for reports
         self._cpu = cpu
         self._memory = memory
-        self._directory = Path(tempfile.mkdtemp(prefix="mpfw-lab-"))
+        self._directory = guarded.make_directory()
         self._listeners = 0
         self._posted: deque[Callable[[], object]] = deque()
         self._wake, self._woken = socket.socketpair()
-        self._qemu: subprocess.Popen[bytes] | None = None
+        self._qemu: guarded.Guarded | None = None
         self._thread: threading.Thread | None = None
         self.mux: mux.Mux  # from _start() on
         self.failure: Exception | None = None  # why the lab has ended
@@ -299,7 +300,8 @@ class Lab(Programs):
         path.unlink(missing_ok=True)
         listener.bind(str(path))
         listener.listen(1)
-        self._qemu = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL)
+        with open(self._directory / "qemu.log", "wb") as log:
+            self._qemu = guarded.the_guardian().start(self.command(), log.fileno())
         listener.settimeout(_BOOT_SECONDS)
         link, _ = listener.accept()
         listener.close()
@@ -321,7 +323,7 @@ class Lab(Programs):
             _add_ours(file)
         console = f"socket,id=console,server=on,wait=off,path={self._directory}/console"
         return [
-            "qemu-system-x86_64",
+            QEMU,
             *("-accel", "tcg", "-machine", "q35", "-cpu", self._cpu, "-m", str(self._memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", _APPEND),
@@ -365,7 +367,7 @@ class Lab(Programs):
         self._end_qemu()
         for sock in (self._wake, self._woken):
             sock.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        guarded.remove_directory(self._directory)
 
 
 def _add_ours(file: IO[bytes]) -> None:

@@ -17,3 +17,6 @@ void stdio_finish(void);
 
 // Write what has been gathered. May raise what the streams raise.
 void stdio_flush(void);
+
+// For the timer's interrupt: have what has been gathered written between two bytecodes.
+void stdio_linger_is_over(void);

@@ -9,7 +9,7 @@
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 enum {
     STDIN_FILENO,
@@ -24,7 +24,8 @@ typedef struct _sys_stdio_obj_t {
 } sys_stdio_obj_t;
 
 #define N_STREAMS   (3)
-#define BUFFER_SIZE (8192) // what is gathered before a stream in Python is called
+#define BUFFER_SIZE (8192)  // what is gathered before a stream in Python is called
+#define LINGER_US   (10000) // how long it may stay here while the program computes
 
 // What machine.stdio() put in the places of the three; MP_OBJ_NULL or None: the console.
 MP_REGISTER_ROOT_POINTER(mp_obj_t stdio_stream[3]);
@@ -38,6 +39,7 @@ typedef struct _stdio_buffer_t {
 
 static stdio_buffer_t buffers[N_STREAMS];
 static bool flushing; // a stream in Python runs, whose own waits must not come here again
+static mp_sched_node_t late_node;
 
 static mp_obj_t replacement(size_t fd) {
     mp_obj_t stream = MP_STATE_PORT(stdio_stream)[fd];
@@ -65,6 +67,9 @@ static void write_through(size_t fd, const byte *data, size_t size) {
 }
 
 static void flush(size_t fd) {
+    if (fd == STDERR_FILENO) {
+        flush(STDOUT_FILENO); // whoever sees both sees them in their order
+    }
     stdio_buffer_t *buffer = &buffers[fd];
     size_t size = buffer->end;
     if (size != 0 && !flushing) {
@@ -74,8 +79,22 @@ static void flush(size_t fd) {
 }
 
 void stdio_flush(void) {
-    flush(STDOUT_FILENO);
     flush(STDERR_FILENO);
+}
+
+static void flush_late(mp_sched_node_t *node) {
+    (void)node;
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        stdio_flush();
+        nlr_pop();
+    } else if (!mp_obj_exception_match(MP_OBJ_FROM_PTR(nlr.ret_val), MP_OBJ_FROM_PTR(&mp_type_OSError))) {
+        nlr_jump(nlr.ret_val); // Ctrl-C; a failed write the next one will meet as well
+    }
+}
+
+void stdio_linger_is_over(void) {
+    mp_sched_schedule_node(&late_node, flush_late);
 }
 
 // The stream's own flush, which returns once the bytes are out of our hands.
@@ -122,8 +141,12 @@ static void gather(size_t fd, const byte *data, size_t size) {
         flush(fd);
     }
     if (size >= BUFFER_SIZE) {
+        flush(fd);
         write_through(fd, data, size);
         return;
+    }
+    if (buffer->end == 0) {
+        mp_hal_set_linger_us(LINGER_US);
     }
     memcpy(buffer->data + buffer->end, data, size);
     buffer->end += size;
@@ -149,6 +172,24 @@ static size_t read_buffer(stdio_buffer_t *buffer, byte *into, size_t size, bool 
     return done;
 }
 
+// Has a stream in Python fill a buffer; what it wrote, 0 at its end.
+static mp_uint_t read_ahead(mp_obj_t stream, byte *into) {
+    nlr_buf_t nlr;
+    flushing = true;
+    if (nlr_push(&nlr) != 0) {
+        flushing = false;
+        nlr_jump(nlr.ret_val);
+    }
+    int errcode = 0;
+    mp_uint_t got = mp_get_stream(stream)->read(stream, into, BUFFER_SIZE, &errcode);
+    nlr_pop();
+    flushing = false;
+    if (got == MP_STREAM_ERROR) {
+        mp_raise_OSError(errcode);
+    }
+    return got;
+}
+
 // Fills `into` from a stream in Python, less only at its end.
 static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) {
     stdio_buffer_t *buffer = &buffers[STDIN_FILENO];
@@ -156,12 +197,7 @@ static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) 
     while (done < size) {
         if (buffer->start == buffer->end) {
             stdio_flush();
-            int errcode = 0;
-            const mp_stream_p_t *protocol = mp_get_stream(stream);
-            mp_uint_t got = protocol->read(stream, buffer->data, BUFFER_SIZE, &errcode);
-            if (got == MP_STREAM_ERROR) {
-                mp_raise_OSError(errcode);
-            }
+            mp_uint_t got = read_ahead(stream, buffer->data);
             buffer->start = 0;
             buffer->end = got;
             if (got == 0) {

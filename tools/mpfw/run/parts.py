@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""What a run is made of, as the command's options describe it: machine, vsock device, guest."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpfw.guest import channel
+from mpfw.guest.guest import Guest
+from mpfw.guest.machine import Entry, Machine
+from mpfw.guest.vsockhost import (
+    GUEST_CID,
+    KernelVsock,
+    VhostUserVsock,
+    VsockHost,
+    daemon_program,
+    pick_kind,
+)
+from mpfw.run import cids
+
+if TYPE_CHECKING:
+    from mpfw.guest.disk import Disk
+
+_NAME_LIMIT = 96  # bytes of a Unix socket's name: "_4294967295" is put behind it, 107 are allowed
+_WRONG_OVERLAY = 1  # status, as a compiler has it
+_VOLUME = b"_FVH"  # of a firmware volume, with which a flash image begins (PI 1.8 vol. 3, 3.2.1)
+_VOLUME_AT = 40
+
+
+class Refused(Exception):
+    """What cannot be had: one sentence, and the exit status."""
+
+    def __init__(self, why: str, status: int = channel.OURS):
+        super().__init__(why)
+        self.status = status
+
+
+class Ended(Exception):
+    """The run is over: the exit status, and one sentence unless the script has said it all."""
+
+    def __init__(self, status: int, why: str = ""):
+        super().__init__(why)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's options, by their names there."""
+
+    code: str | None
+    module: str | None
+    interactive: bool
+    cid: int | None
+    uds_path: Path | None
+    host: str
+    group: str | None
+    memory: str
+    cpus: int
+    machine: str
+    accel: str
+    qemu: str
+    qemu_args: tuple[str, ...]
+    environment: tuple[str, ...]
+    folders: tuple[Path, ...]
+    libraries: tuple[Path, ...]
+    repl_port: int | None
+    log_port: int | None
+    disk: str | None
+    timeout: float | None
+    reboot: bool
+    keep: bool
+    log: Path | None
+    dry_run: bool
+    overlay: Path | None
+    gdb: bool
+    image: Path
+
+
+def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machine:
+    """The machine that the options describe. Raises Refused."""
+    _check_image(options.image)
+    if options.log is not None:
+        _check_writable(options.log)
+    memory = options.memory + "M" * options.memory.isdigit()  # as QEMU's -m has it
+    return Machine(
+        image=options.image,
+        machine=options.machine,
+        memory=memory,
+        smp=options.cpus,
+        accel=options.accel,
+        disk=_disk(options),
+        fw_cfg=fw_cfg | _services(options) | _overlay(options),
+        extra=(*(() if reboots else ("-no-reboot",)), *options.qemu_args),
+        qemu=_find_program(options.qemu),
+    )
+
+
+def _services(options: Options) -> dict[str, Entry]:
+    """The fw_cfg entries that start the guest's services. Raises Refused."""
+    ports = {"repl": options.repl_port, "log": options.log_port}
+    wanted = {name: port for name, port in ports.items() if port is not None}
+    if wanted and options.host == "none":
+        raise Refused("--repl-port and --log-port need a vsock device: not --host none")
+    return {f"opt/micropython/{name}": str(port) for name, port in wanted.items()}
+
+
+def _disk(options: Options) -> "Disk | None":
+    """The file behind /disk, made if it is missing, unless nothing is to be. Raises Refused."""
+    if options.disk is None:
+        return None
+    from mpfw.guest.disk import Disk, DiskError
+
+    try:
+        disk = Disk.parse(options.disk).checked(options.image, options.machine)
+        if not options.dry_run:
+            disk.make()
+    except DiskError as error:
+        raise Refused(str(error)) from None
+    return disk
+
+
+def _find_program(name: str) -> str:
+    """QEMU's path. Raises Refused."""
+    places = [""] if "/" in name else os.get_exec_path()
+    for place in places:
+        path = os.path.join(place, name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return os.path.abspath(path)
+    if "/" in name:
+        raise Refused(f"{name}: there is no such program")
+    raise Refused(f"{name} is not there: install QEMU (Debian: qemu-system-x86), or --qemu PATH")
+
+
+def _check_image(image: Path) -> None:
+    """Raise Refused unless a file begins as a flash image does."""
+    try:
+        with open(image, "rb") as file:
+            start = file.read(_VOLUME_AT + len(_VOLUME))
+    except OSError as error:
+        hint = ": make image builds it" if isinstance(error, FileNotFoundError) else ""
+        raise Refused(f"{image}: {error.strerror}{hint}") from None
+    if start[_VOLUME_AT:] != _VOLUME:
+        raise Refused(f"{image}: no flash image, it does not begin with a firmware volume")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise Refused unless a file can be written."""
+    try:
+        with open(path, "wb"):
+            pass
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from None
+
+
+def _overlay(options: Options) -> dict[str, bytes]:
+    """The fw_cfg entry with the modules of an overlay; says which they are."""
+    if options.overlay is None:
+        return {}
+    from mpfw.guest.overlay import OverlayError, overlay
+
+    try:
+        modules = overlay(options.overlay, options.image)
+    except OverlayError as error:
+        raise Refused(str(error), _WRONG_OVERLAY) from None
+    note(modules)
+    return modules.fw_cfg
+
+
+def note(what: object) -> None:
+    """Say something that only a person wants to know."""
+    if sys.stderr.isatty():
+        print(what, file=sys.stderr)
+
+
+def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
+    """A guest on its way up, with a program's streams, or a console to talk to. Raises Refused."""
+    if options.gdb:
+        machine = _with_gdb(machine, options)
+    console = "stream" if program else "socket"
+    if options.host == "lab":
+        one = _in_lab(machine, options, console)
+    else:
+        vsock = None if options.host == "none" else _device(options)
+        log = options.log and options.log.absolute()
+        one = Guest(machine, vsock, console, program, log, options.keep)
+    try:
+        one.__enter__()
+    except ConnectionError as error:
+        raise Refused("; ".join(str(error).split("\n"))) from None
+    return one
+
+
+def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
+    if options.group or options.uds_path or options.log or options.keep:
+        raise Refused("--host lab: no --group, --uds-path, --log, --keep: its guests are inside")
+    from mpfw.lab.host import lab_host
+
+    note("the lab boots, which takes some seconds")
+    cid = options.cid or GUEST_CID
+    return lab_host().guest(machine, console=console, program=console == "stream", cid=cid)
+
+
+def _device(options: Options) -> VsockHost | None:
+    """The host's side of the vsock device; None if none was asked for and none can be had."""
+    if options.group and options.host == KernelVsock.kind:
+        raise Refused(
+            "--group: not with the kernel's device, whose guests do not reach each other"
+        )
+    try:
+        if not options.group and pick_kind(options.host) == KernelVsock.kind:
+            return _kernels(options)
+        return _daemons(options)
+    except cids.CidTakenError as error:
+        raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"{error.filename}: {error.strerror}") from None
+
+
+def _kernels(options: Options) -> VsockHost:
+    if options.uds_path:
+        raise Refused("--uds-path is for --host vhost-user")
+    cid, lock = cids.reserve(options.cid, kernel=True)
+    vsock = KernelVsock(cid)
+    vsock.held.append(lock)
+    return vsock
+
+
+def _daemons(options: Options) -> VsockHost | None:
+    path = options.uds_path and options.uds_path.absolute()
+    if path is not None:
+        _check_socket(path)
+    try:
+        daemon_program()
+    except ImportError:
+        raise
+    except Exception as error:  # mpfw.build.deps.DependencyError, which takes time to import
+        why = f"no vsock device: {str(error).splitlines()[0]}"
+        if options.host != "auto" or options.group:
+            raise Refused(why) from None
+        print(f"mpfw: {why}", file=sys.stderr)
+        return None
+    if options.group:
+        return _in_group(options.group, options)
+    cid, lock = cids.reserve(options.cid, kernel=False)
+    vsock = VhostUserVsock(cid, uds_path=path)
+    vsock.held.append(lock)
+    return vsock
+
+
+def _in_group(name: str, options: Options) -> VsockHost:
+    from mpfw.run import group
+
+    if options.uds_path:
+        raise Refused("--uds-path: not with --group, whose guests' sockets lie together")
+    try:
+        return group.join(name, options.cid)
+    except group.GroupError as error:
+        raise Refused(str(error)) from None
+
+
+def _check_socket(path: Path) -> None:
+    """Raise Refused unless a Unix socket can be made there."""
+    if len(os.fsencode(path.name)) > _NAME_LIMIT:
+        raise Refused(f"--uds-path: a socket's name has at most {_NAME_LIMIT} bytes")
+    if path.exists() and not path.is_socket():
+        raise Refused(f"{path}: there is a file, which is no socket")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Refused(f"{path.parent}: no directory that can be written to")
+
+
+def _with_gdb(machine: Machine, options: Options) -> Machine:
+    """The machine stopped for gdb; says how that is attached."""
+    from mpfw.guest import guarded
+    from mpfw.guest.debugger import Stub
+    from mpfw.image.built import Build, NotBuiltError
+
+    try:
+        Build().check(options.image)  # whose symbols gdb gets
+    except NotBuiltError as error:
+        raise Refused(str(error)) from None
+    stub = Stub(guarded.make_directory() / "gdb")
+    print(f"stopped until gdb says continue:\n  {stub}", file=sys.stderr, flush=True)
+    return machine.with_options(extra=(*machine.extra, *stub.options))
