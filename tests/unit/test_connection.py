@@ -583,6 +583,7 @@ def test_a_connection_in_words(start):
     credit.count(c, 10)
     control.send(c, 50, 0)
     control.shutdown(c, w.SHUT_LOCAL_RCV)
+    assert credit.unread(c) == 50
     says = "ESTABLISHED 33:1000 > 2:2000 shut=1 queued=990 in_flight=50 credit=4950"
     assert control.describe(c) == says
 

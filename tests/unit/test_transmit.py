@@ -366,6 +366,20 @@ def test_a_segment_under_way_is_the_stores_again_when_the_device_goes(engine):
     assert engine.stack.store.spare() == 40
 
 
+def test_whether_the_device_takes_anything_can_be_asked(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    assert engine.stack.deaf() is False and engine.device.out.idle() is True
+    sender.write(line, b"x")
+    assert engine.stack.deaf() is True and engine.device.out.idle() is False
+    sender.take()
+    assert engine.stack.deaf() is True  # nobody says that it has been sent
+    sender.give_back(sender.held)
+    assert engine.stack.deaf() is False and engine.device.out.idle() is True
+    engine.call("vsock.close")
+    assert engine.stack.deaf() is False
+
+
 def test_what_came_back_is_counted(engine):
     sender = full_of_data(engine)
     sender.give_back(sender.held[:3])
