@@ -374,7 +374,7 @@ def test_whether_the_device_takes_anything_can_be_asked(engine):
     assert engine.stack.deaf() is True and engine.device.out.idle() is False
     sender.take()
     assert engine.stack.deaf() is True  # nobody says that it has been sent
-    sender.give_back(sender.held)
+    sender.give_back(list(sender.held))
     assert engine.stack.deaf() is False and engine.device.out.idle() is True
     engine.call("vsock.close")
     assert engine.stack.deaf() is False
