@@ -82,7 +82,7 @@ def _survey(modules: list[Path], folder: Path, result: Path) -> None:
     measured.set_option("run:core", "ctrace")  # the only one that knows contexts
     watch = _Watch(measured)
     measured.start()
-    status = _pytest(folder, test_files(), watch)
+    status = _pytest(folder, ["--timeout=0", *test_files()], watch)
     measured.stop()
     data = measured.get_data()
     found = Survey(watch.seconds)
@@ -196,15 +196,8 @@ def _pytest(folder: Path, arguments: list[str], plugin: object) -> int:
         stream.flush()
         os.dup2(log, stream.fileno())
     os.environ["HYPOTHESIS_PROFILE"] = "mutants"
-    options = [
-        "-q",
-        "--tb=short",
-        "--assert=plain",
-        "-p",
-        "no:cacheprovider",
-        "--confcutdir",
-        str(UNIT),
-    ]
+    options = ["-q", "--tb=short", "--assert=plain", "--confcutdir", str(UNIT)]
+    options += ["-pno:cacheprovider", "-pno:rerunfailures", "-pno:xdist", "-pno:pytest_cov"]
     where = ["--rootdir", str(paths.ROOT), "-c", str(paths.ROOT / "pyproject.toml")]
     return int(pytest.main([*options, *where, *arguments], [_SourcesOnly(), plugin]))
 
