@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpfw import paths
+from mpfw.guest import daemon
 from mpfw.guest.disk import Disk, DiskError
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine
@@ -14,7 +16,6 @@ from mpfw.guest.vsockhost import (
     KernelVsock,
     VhostUserVsock,
     VsockHost,
-    daemon_program,
     pick_kind,
 )
 from mpfw.run import cids
@@ -125,6 +126,7 @@ def _overlay(options: Options) -> dict[str, bytes]:
     """The fw_cfg entry with the modules of an overlay; says which they are."""
     if options.overlay is None:
         return {}
+    _need_tree("--overlay")
     from mpfw.guest.overlay import OverlayError, overlay
 
     try:
@@ -133,6 +135,12 @@ def _overlay(options: Options) -> dict[str, bytes]:
         raise Refused(str(error)) from None
     note(modules)
     return modules.fw_cfg
+
+
+def _need_tree(what: str) -> None:
+    """Raise Refused if there is no source tree, which `what` takes."""
+    if not paths.IN_TREE:
+        raise Refused(f"{what} needs the source tree of mpfw: it is not in the installed package")
 
 
 def note(what: object) -> None:
@@ -162,6 +170,7 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
 def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
     if options.group or options.uds_path or options.log or options.keep:
         raise Refused("--host lab: no --group, --uds-path, --log, --keep: its guests are inside")
+    _need_tree("--host lab")
     from mpfw.lab.host import lab_host
 
     note("the lab boots, which takes some seconds")
@@ -195,11 +204,9 @@ def _daemons(options: Options) -> VsockHost | None:
     if path is not None:
         _check_socket(path)
     try:
-        daemon_program()
-    except ImportError:
-        raise
-    except Exception as error:  # mpfw.build.deps.DependencyError, which takes time to import
-        why = f"no vsock device: {str(error).splitlines()[0]}"
+        daemon.program(unasked=options.host == "auto")
+    except daemon.NoDaemonError as error:
+        why = f"no vsock device: {error}"
         if options.host != "auto":
             raise Refused(why) from None
         print(f"mpfw: {why}", file=sys.stderr)
@@ -222,6 +229,7 @@ def _check_socket(path: Path) -> None:
 
 def _with_gdb(machine: Machine, options: Options) -> Machine:
     """The machine stopped for gdb; says how that is attached."""
+    _need_tree("--gdb")
     from mpfw.guest import guarded
     from mpfw.guest.debugger import Stub
     from mpfw.image.built import Build, NotBuiltError
