@@ -94,6 +94,7 @@ class Device:
         if self._config_vector is not None:
             self._config_vector.irq(self._interrupt)
         self._await_work()
+        machine.log("vsock", "cid %d works" % self.cid)
 
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.

@@ -15,7 +15,9 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpfw import paths
 from mpfw.guest import channel, guarded
+from mpfw.guest.errors import GuestError, GuestTimeout
 from mpfw.guest.machine import Machine, escape
 from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
     from mpfw.guest.qmp import Qmp
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
-
-
-class GuestError(Exception):
-    """QEMU did not start or did not end as asked."""
 
 
 class Guest:
@@ -236,7 +234,7 @@ class Guest:
         try:
             return self.process.wait(timeout)
         except TimeoutExpired:
-            raise GuestError(f"QEMU still runs after {timeout} s\n{self.report()}") from None
+            raise GuestTimeout(f"QEMU still runs after {timeout} s", self.report()) from None
 
     def report(self, lines: int = 30) -> str:
         """The tails of everything the guest said, for a failure's message."""
@@ -244,19 +242,21 @@ class Guest:
         if self._console is not None:
             text = bytes(self._console.transcript).decode(errors="backslashreplace")
             parts.append(("console", text.replace("\r\n", "\n")))
-        parts.append(("debugcon", self.debugcon()))
+        parts += [*self._said(), ("debugcon", self.debugcon())]
         if self._vsock is not None:
             parts.append(("vsock host", self._vsock.log()))
         if self.flash is not None:
-            from mpfw.guest.symbolise import explanation
-
             said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
-            parts.append(("CPU exceptions", explanation(said, self.flash)))
+            parts.append(("CPU exceptions", _explained(said, self.flash)))
         return "\n".join(
             f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
             for name, text in parts
             if text
         )
+
+    def _said(self) -> list[tuple[str, str]]:
+        """Further parts of a report, each with its name."""
+        return []
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -275,6 +275,15 @@ class Guest:
         if self._vsock is not None:
             self._vsock.stop()
         guarded.remove_directory(self.directory)
+
+
+def _explained(said: str, image: Path) -> str:
+    """The last report of a CPU exception in what was said, with functions and lines."""
+    if not said or not paths.IN_TREE:
+        return ""  # what has the symbols is the build
+    from mpfw.guest.symbolise import explanation
+
+    return explanation(said, image)
 
 
 def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:

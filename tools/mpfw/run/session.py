@@ -10,7 +10,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from mpfw.guest import channel
+from mpfw import paths
+from mpfw.guest import channel, ending
 from mpfw.guest.guest import Guest
 from mpfw.run.streams import Streams
 
@@ -73,34 +74,18 @@ def _until_complete(guest: Guest, streams: Streams, wishes: Wishes) -> None:
         if limit is not None and now >= limit:
             raise Ended(channel.TIMED_OUT)
         if not streams.starts and start is not None and now >= start:
-            raise Ended(
-                channel.OURS, f"the guest did not start within {_START:.0f} s: {_log(guest)}"
-            )
+            last = ending.last_line(guest.debugcon())
+            raise Ended(channel.OURS, f"the guest did not start within {_START:.0f} s: {last}")
         waits = [limit, None if streams.starts else start]
         streams.step(min((one for one in waits if one is not None), default=None))
 
 
 def _without_status(guest: Guest, streams: Streams) -> int:
     """The exit status of a program whose guest ended without telling one. Raises Ended."""
-    try:
-        code = guest.wait(_END)
-    except OSError as error:
-        raise Ended(channel.OURS, f"QEMU cannot be started: {error.strerror}") from None
-    if code < 0:
-        why = signal.strsignal(-code)
-        raise Ended(channel.OURS, f"QEMU was ended by a signal: {why}")
-    if code == 1:  # which the firmware never makes it
-        raise Ended(channel.OURS, f"QEMU: {_last_line(guest.qemu_log())}")
-    if code > 1:
-        return code >> 1  # isa-debug-exit
-    last = _log(guest)
-    if last.endswith("machine: poweroff"):
-        return 0
-    if last.endswith("machine: reset"):
-        return channel.RESET
-    if not streams.starts:
-        raise Ended(channel.OURS, f"the guest ended before the script began: {last}")
-    raise Ended(channel.CRASHED, f"the guest reset itself: {last}")
+    status, why = ending.status(guest, bool(streams.starts), _END)
+    if why:
+        raise Ended(status, why)
+    return status
 
 
 def _show_crash(guest: Guest, streams: Streams) -> None:
@@ -108,20 +93,10 @@ def _show_crash(guest: Guest, streams: Streams) -> None:
     said = streams.console.decode(errors="backslashreplace").replace("\r\n", "\n")
     report = said[max(0, said.rfind("CPU exception")) :]
     print(report.strip(), file=sys.stderr)
-    from mpfw.guest.symbolise import explanation
+    if guest.flash is not None and paths.IN_TREE:
+        from mpfw.guest.symbolise import explanation
 
-    if guest.flash is not None:
         print(explanation(report, guest.flash), file=sys.stderr)
-
-
-def _log(guest: Guest) -> str:
-    """The last line of the guest's log."""
-    return _last_line(guest.debugcon())
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 class _Interrupts:
