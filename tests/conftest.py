@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures: the image under test, guests that boot it, and the host that carries their vsock.
 
-A failing test's report shows what every guest that was alive then had said.
+A failing test's report shows what every guest had said: mpfw.pytest_plugin sees to it.
 """
 
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mpfw import paths
-from mpfw.guest import guest as guests
 from mpfw.guest import machine as machines
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
@@ -113,16 +112,6 @@ def repl(boot):
     guest = boot()
     guest.console.wait_prompt()
     return guest
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Add the last words of every guest alive to a failing test's report."""
-    outcome = yield
-    report = outcome.get_result()
-    if report.failed:
-        for guest in list(guests.running):
-            report.sections.append((f"guest {guest.directory.name}", guest.report()))
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -40,6 +40,7 @@ class Request:
         self.answer: tuple[int, Any] | None = None
         self.data = bytearray()  # a file's
         self.output = ""  # what it has printed, once it has ended
+        self.value: Any = None  # what it has returned, once result() has returned it
 
     def finish(self, kind: int, payload: bytes) -> None:
         """Its answer has come; the lock is held."""
@@ -50,7 +51,12 @@ class Request:
     def result(self, timeout: float = 60) -> Any:
         """What it returned. Raises RemoteError, GuestEnded, and after `timeout` seconds
         GuestTimeout: then it has been interrupted."""
-        return self._agent.result_of(self, timeout)
+        self.value = self._agent.result_of(self, timeout)
+        return self.value
+
+    def cancel(self) -> None:
+        """Interrupt it if it is under way; its result is a RemoteError then."""
+        self._agent.cancel(self)
 
 
 class Agent(Talk):
@@ -137,6 +143,12 @@ class Agent(Talk):
             )
         name, errno, traceback = value
         raise RemoteError(traceback, request.output, name, errno)
+
+    def cancel(self, request: Request) -> None:
+        """See Request.cancel."""
+        with self.news:
+            if self._request is request:
+                self._interrupt()
 
     def _begin(self, kind: int, payload: bytes) -> Request:
         if not self.wait_for(lambda: self.ready, 60) or self.closed:

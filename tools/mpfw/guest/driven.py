@@ -191,7 +191,8 @@ class DrivenGuest(Guest):
                 return match
             what = f"the guest did not print {pattern!r}"
         if talk.closed:
-            raise GuestEnded(f"{what} before its end", self.report())
+            why = ending.status(self, talk.ready)[1]
+            raise GuestEnded(f"{what}: {why or 'it is off'}", self.report())
         raise GuestTimeout(f"{what} in {seconds} s", self.report())
 
     def _said(self) -> list[tuple[str, str]]:
@@ -206,12 +207,15 @@ class DrivenGuest(Guest):
         """Run code, or a file's, in the guest; what it printed. Names stay for what runs later.
 
         Raises RemoteError with the guest's traceback, GuestTimeout, GuestEnded."""
-        if isinstance(code, Path):
-            request = self.agent.run(code.read_text(), code.name)
-        else:
-            request = self.agent.run(code)
+        request = self.begin(code)
         request.result(self.limit(timeout))
         return request.output
+
+    def begin(self, code: str | Path) -> Request:
+        """Begin what run() does: result(timeout) of what this gives waits for the end."""
+        if isinstance(code, Path):
+            return self.agent.run(code.read_text(), code.name)
+        return self.agent.run(code)
 
     def start(
         self, function: Callable[..., Any] | str, *arguments: Any, **keywords: Any

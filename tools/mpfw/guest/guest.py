@@ -12,12 +12,13 @@ import re
 import socket
 import time
 import weakref
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpfw import paths
 from mpfw.guest import channel, guarded
-from mpfw.guest.errors import GuestError, GuestTimeout
+from mpfw.guest.errors import GuestError, GuestTimeout, NotPossible
 from mpfw.guest.machine import Machine, escape
 from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mpfw.guest.qmp import Qmp
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
+departed: "deque[tuple[str, str]]" = deque(maxlen=8)  # name and report of those an exception ended
 
 
 class Guest:
@@ -43,6 +45,7 @@ class Guest:
     serial: socket.socket
     io: socket.socket
     err: socket.socket
+    no_device = "the guest has no vsock device"  # why it has none, a sentence
     first_channel = 100  # the channels' descriptors in QEMU have numbers from here on
 
     def __init__(
@@ -79,6 +82,8 @@ class Guest:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if exception and exception[0] is not None:
+            departed.append((self.name, self.report()))
         self.close()
 
     def _start(self) -> None:
@@ -146,6 +151,11 @@ class Guest:
         with open(self.directory / "qemu.log", "wb") as log:
             return guarded.the_guardian().start(self.command, log.fileno(), passed)
 
+    @property
+    def name(self) -> str:
+        """What it is called in reports: its directory's name."""
+        return self.directory.name
+
     # -- what tests ask ---------------------------------------------------------------------------
 
     @property
@@ -162,9 +172,9 @@ class Guest:
 
     @property
     def vsock(self) -> VsockHost:
-        """The host's side of its vsock device; GuestError for a machine without."""
+        """The host's side of its vsock device. Raises NotPossible for a machine without."""
         if self._vsock is None:
-            raise GuestError("the guest has no vsock device")
+            raise NotPossible(self.no_device)
         return self._vsock
 
     @vsock.setter

@@ -3,6 +3,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,33 +32,34 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """The command's options, by their names there."""
+    """The command's options, by their names there, with its defaults."""
 
-    code: str | None
-    module: str | None
-    interactive: bool
-    cid: int | None
-    uds_path: Path | None
-    host: str
-    group: str | None
-    memory: str
-    cpus: int
-    machine: str
-    accel: str
-    qemu: str
-    qemu_args: tuple[str, ...]
-    environment: tuple[str, ...]
-    folders: tuple[Path, ...]
-    libraries: tuple[Path, ...]
-    disk: str | None
-    timeout: float | None
-    reboot: bool
-    keep: bool
-    log: Path | None
-    dry_run: bool
-    overlay: Path | None
-    gdb: bool
-    image: Path
+    code: str | None = None
+    module: str | None = None
+    interactive: bool = False
+    cid: int | None = None
+    uds_path: Path | None = None
+    host: str = "auto"
+    group: str | None = None
+    memory: str = "64M"
+    cpus: int = 1
+    machine: str = "q35"
+    accel: str = "auto"
+    qemu: str = "qemu-system-x86_64"
+    qemu_args: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()
+    disk: str | None = None
+    timeout: float | None = None
+    reboot: bool = False
+    keep: bool = False
+    log: Path | None = None
+    dry_run: bool = False
+    overlay: Path | None = None
+    gdb: bool = False
+    image: Path = paths.IMAGE
+    daemon: Path | None = None  # in place of mpfw.guest.daemon's
 
 
 def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machine:
@@ -157,7 +159,7 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
     if options.host == "lab":
         one = _in_lab(machine, options, console)
     else:
-        vsock = None if options.host == "none" else _device(options)
+        vsock = device(options)
         log = options.log and options.log.absolute()
         one = Guest(machine, vsock, console, program, log, options.keep)
     try:
@@ -178,12 +180,19 @@ def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
     return lab_host().guest(machine, console=console, program=console == "stream", cid=cid)
 
 
-def _device(options: Options) -> VsockHost | None:
-    """The host's side of the vsock device; None if none was asked for and none can be had."""
+def _warn(why: str) -> None:
+    print(f"mpfw: {why}", file=sys.stderr)
+
+
+def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost | None:
+    """The host's side of the vsock device; None if none is wanted, or, after a word to `warn`, if
+    none was asked for and none can be had. Raises Refused."""
     try:
+        if options.host == "none":
+            return None
         if pick_kind(options.host) == KernelVsock.kind:
             return _kernels(options)
-        return _daemons(options)
+        return _daemons(options, warn)
     except cids.CidTakenError as error:
         raise Refused(str(error)) from None
     except OSError as error:
@@ -199,20 +208,21 @@ def _kernels(options: Options) -> VsockHost:
     return vsock
 
 
-def _daemons(options: Options) -> VsockHost | None:
+def _daemons(options: Options, warn: Callable[[str], object]) -> VsockHost | None:
     path = options.uds_path and options.uds_path.absolute()
     if path is not None:
         _check_socket(path)
     try:
-        daemon.program(unasked=options.host == "auto")
+        if options.daemon is None:
+            daemon.program(unasked=options.host == "auto")
     except daemon.NoDaemonError as error:
         why = f"no vsock device: {error}"
         if options.host != "auto":
             raise Refused(why) from None
-        print(f"mpfw: {why}", file=sys.stderr)
+        warn(why)
         return None
     cid, lock = cids.reserve(options.cid, kernel=False)
-    vsock = VhostUserVsock(cid, uds_path=path)
+    vsock = VhostUserVsock(cid, uds_path=path, program=options.daemon)
     vsock.held.append(lock)
     return vsock
 
