@@ -87,16 +87,17 @@ def host(request):
 
 @pytest.fixture
 def boot(image, request):
-    """A function that boots a guest: boot(vsock=True, console="socket", **machine_fields).
+    """A function that boots a guest: boot(vsock=True, console="socket", drive="", **fields).
 
     Every guest ends with the test. The machine's fields are those of Machine. The host chosen
     carries vsock; a guest without it runs on this machine whichever that is.
     """
     booted = []
 
-    def boot(vsock=False, console="socket", **machine):
+    def boot(vsock=False, console="socket", drive="", **machine):
         host = request.getfixturevalue("host") if vsock else local_host()
-        guest = host.guest(Machine(**{"image": image} | machine), vsock=vsock, console=console)
+        made = Machine(**{"image": image} | machine)
+        guest = host.guest(made, vsock=vsock, console=console, drive=drive)
         guest.__enter__()
         booted.append(guest)
         return guest

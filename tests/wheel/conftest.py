@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ class User:
     def __init__(self, site: Path, home: Path):
         self.home = home
         self.bin = site / "bin"
-        self._identity = {}
+        self._identity: dict[str, Any] = {}
         if os.geteuid() == 0:
             os.chown(home, NOBODY, NOBODY)
             self._identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -46,7 +47,7 @@ class User:
     def run(self, *command, timeout=100, **options):
         """Run a program of the environment to its end, in the home directory."""
         environment = self.environment(**options.pop("env", {}))
-        argv = [self.bin / command[0], *command[1:]]
+        argv = [str(self.bin / command[0]), *command[1:]]
         return subprocess.run(
             argv,
             cwd=self.home,

@@ -95,11 +95,13 @@ class AsyncGuest:
         """Wait for the script's end; its exit status."""
         return await self.in_thread(self.sync.wait_status, timeout)
 
-    async def ready(
-        self, pattern: str | None = None, timeout: float | None = None
-    ) -> re.Match[str] | None:
+    async def ready(self, pattern: str | None = None, timeout: float | None = None) -> None:
         """As Guest.ready."""
-        return await self.in_thread(self.sync.ready, pattern, timeout)
+        await self.in_thread(self.sync.ready, pattern, timeout)
+
+    async def expect(self, pattern: str, timeout: float | None = None) -> re.Match[bytes]:
+        """As Guest.expect."""
+        return await self.in_thread(self.sync.expect, pattern, timeout)
 
     # -- what it is asked -----------------------------------------------------------------------
 

@@ -118,6 +118,17 @@ class Agent(Talk):
         """Read a file: the request's `data`, once it has its result."""
         return self._begin(inside.GET, path.encode())
 
+    def resume(self, busy: bool = True) -> Request:
+        """Take over an agent that was saved in another guest, if `busy` in the middle of a
+        request: that."""
+        with self.news:
+            self.ready = True
+            request = Request(self, 0)
+            if busy:
+                self._turn.acquire()
+                self._request = request
+        return request
+
     # -- answers ----------------------------------------------------------------------------------
 
     def result_of(self, request: Request, timeout: float) -> Any:

@@ -97,7 +97,7 @@ class DrivenGuest(Guest):
         if self._restore is not None:
             wait_restored(self.qmp)
             if self._agent is not None:
-                self._agent.ready = True  # it said so before the snapshot
+                self._agent.resume(busy=False)
 
     def close(self) -> None:
         for talk in (self._agent, self._script):
@@ -175,25 +175,31 @@ class DrivenGuest(Guest):
         assert status is not None
         return status
 
-    def ready(
-        self, pattern: str | None = None, timeout: float | None = None
-    ) -> re.Match[str] | None:
-        """Wait until the script runs or the agent listens, or, with a regular expression, until
-        what was printed has it: its match. Raises GuestTimeout, GuestEnded."""
+    def ready(self, pattern: str | None = None, timeout: float | None = None) -> None:
+        """Wait until the script runs or the agent takes requests; with a regular expression, until
+        what was printed has it besides. Raises GuestTimeout, GuestEnded."""
         talk, seconds = self._talk, self.limit(timeout)
         began = time.monotonic()
-        what = "the guest did not begin"
-        if talk.wait_for(lambda: talk.ready, seconds):
-            if pattern is None:
-                return None
-            match = talk.search(pattern, max(0.0, began + seconds - time.monotonic()))
-            if match:
-                return match
-            what = f"the guest did not print {pattern!r}"
-        if talk.closed:
-            why = ending.status(self, talk.ready)[1]
-            raise GuestEnded(f"{what}: {why or 'it is off'}", self.report())
-        raise GuestTimeout(f"{what} in {seconds} s", self.report())
+        if not talk.wait_for(lambda: talk.ready, seconds):
+            raise self._missed("the guest did not begin", seconds)
+        if pattern is not None:
+            self.expect(pattern, max(0.0, began + seconds - time.monotonic()))
+
+    def expect(self, pattern: str, timeout: float | None = None) -> re.Match[bytes]:
+        """Wait until the regular expression occurs in what was printed since the last call's
+        match; the match. Raises GuestTimeout, GuestEnded."""
+        seconds = self.limit(timeout)
+        match = self._talk.expect(pattern, seconds)
+        if match is None:
+            raise self._missed(f"the guest did not print {pattern!r}", seconds)
+        return match
+
+    def _missed(self, what: str, seconds: float) -> GuestTimeout | GuestEnded:
+        """What has not come in so many seconds, or never will."""
+        if self._talk.closed:
+            why = ending.status(self, self._talk.ready)[1]
+            return GuestEnded(f"{what}: {why or 'it is off'}", self.report())
+        return GuestTimeout(f"{what} in {seconds} s", self.report())
 
     def _said(self) -> list[tuple[str, str]]:
         talk = self._agent or self._script

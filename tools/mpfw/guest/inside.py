@@ -18,6 +18,7 @@ ERR, READY, OUT, RETURNED, RAISED, FILE, BYTES = 1, 3, 5, 6, 7, 8, 9
 # and from it
 RUN, CALL, PUT, GET, DATA = 16, 17, 18, 19, 20
 
+LEAVE_VSOCK = "leave-vsock"  # an argument: what the host sends brings the vsock driver up
 _NAME = "mpfw.agent"  # of this script, in tracebacks
 _CHUNK = 32768
 _IOCTL_FLUSH = 1  # py/stream.h
@@ -187,12 +188,14 @@ def _port():
 def main():
     """Serve; the vsock driver comes up before the host is told that all is ready."""
     import micropython
-    import vsock
 
     micropython.kbd_intr(-1)  # Ctrl-C is for what the host has sent
     port = _port()
-    if vsock.devices():
-        vsock.get()
+    if LEAVE_VSOCK not in sys.argv:
+        import vsock
+
+        if vsock.devices():
+            vsock.get()
     Agent(port).serve()
     micropython.kbd_intr(3)
 

@@ -27,6 +27,7 @@ class Talk:
         """`handlers`: what takes the bytes of each socket; called with the lock held."""
         self.out = bytearray()
         self.err = bytearray()
+        self._seen = 0  # bytes of output that expect() has looked at
         self.ready = False  # the program runs, or waits for requests
         self.news = threading.Condition()
         self._open = dict(handlers)
@@ -53,10 +54,14 @@ class Talk:
                     return None
                 self.news.wait(left)
 
-    def search(self, pattern: str, timeout: float) -> re.Match[str] | None:
-        """Wait until the regular expression occurs in what was printed, from the beginning on."""
-        regex = re.compile(pattern)
-        return self.wait_for(lambda: regex.search(text(self.out)), timeout)
+    def expect(self, pattern: str, timeout: float) -> re.Match[bytes] | None:
+        """Wait until the regular expression occurs in what was printed; the next call looks behind
+        that. None after `timeout` seconds or at the end."""
+        regex = re.compile(pattern.encode(), re.DOTALL)
+        match = self.wait_for(lambda: regex.search(self.out, self._seen), timeout)
+        if match is not None:
+            self._seen = match.end()
+        return match
 
     def close(self) -> None:
         """Stop listening; the sockets are closed by whoever has them."""
