@@ -28,6 +28,7 @@ _ERR = const(1)  # to the host: bytes of standard error
 _STATUS = const(2)  # le32: the exit status; le64: bytes of standard output; the last frame
 _STARTED = const(3)  # from here on Ctrl-C on the console is the script's KeyboardInterrupt
 _INPUT_WANTED = const(4)  # the script waits for standard input
+_PLACE = const(5)  # le64: so many bytes of standard output came before the errors that follow
 _EOF = const(1)  # from the host: le64, so many bytes are all of standard input
 
 IO_PORT = "mpfw.io"
@@ -49,13 +50,18 @@ for _name in ("runner", "channel"):
 class Frames(io.IOBase):
     """Standard error as frames on a port; takes the host's frames, too."""
 
-    def __init__(self, port):
+    def __init__(self, port, out):
         self._port = port
+        self._out = out  # standard output's port
+        self._place = 0  # what the host was told last
         self._in = bytearray()
         self.all_of_stdin = None  # bytes, once the host has said so
 
     def write(self, data):
         """Send bytes of standard error."""
+        if self._out.written != self._place:
+            self._place = self._out.written
+            self.send(_PLACE, struct.pack("<Q", self._place))
         self.send(_ERR, data)
         return len(data)
 
@@ -145,7 +151,7 @@ def _run(start):
         out = device.port(IO_PORT)
         err = device.port(ERR_PORT)
         if out is not None and err is not None:
-            frames = Frames(err)
+            frames = Frames(err, out)
             _out = out
             machine.stdio(Input(out, frames), out, frames)
         elif out is not None:
@@ -216,7 +222,7 @@ def _status(ending):
     code = ending.args[0] if ending.args else None
     if code is None:
         return 0
-    if isinstance(code, int):
+    if isinstance(code, (int, bool)):  # which is no int here
         return code & 0xFF
     try:
         print(code, file=sys.stderr)

@@ -67,6 +67,9 @@ static void write_through(size_t fd, const byte *data, size_t size) {
 }
 
 static void flush(size_t fd) {
+    if (fd == STDERR_FILENO) {
+        flush(STDOUT_FILENO); // whoever sees both sees them in their order
+    }
     stdio_buffer_t *buffer = &buffers[fd];
     size_t size = buffer->end;
     if (size != 0 && !flushing) {
@@ -76,7 +79,6 @@ static void flush(size_t fd) {
 }
 
 void stdio_flush(void) {
-    flush(STDOUT_FILENO);
     flush(STDERR_FILENO);
 }
 
@@ -139,6 +141,7 @@ static void gather(size_t fd, const byte *data, size_t size) {
         flush(fd);
     }
     if (size >= BUFFER_SIZE) {
+        flush(fd);
         write_through(fd, data, size);
         return;
     }
@@ -147,9 +150,9 @@ static void gather(size_t fd, const byte *data, size_t size) {
     }
     memcpy(buffer->data + buffer->end, data, size);
     buffer->end += size;
-    // What went wrong should be seen even if nothing comes after it, and after what came before.
+    // What went wrong should be seen even if nothing comes after it.
     if (fd == STDERR_FILENO && memchr(data, '\n', size) != NULL) {
-        stdio_flush();
+        flush(fd);
     }
 }
 

@@ -353,7 +353,7 @@ def test_run_refuses_other_sizes_in_a_sentence(image, tmp_path, monkeypatch, val
     assert result.returncode != 0
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ") and says in line
+    assert line.startswith("mpfw: ") and says in line
     assert list(tmp_path.iterdir()) == []
 
 

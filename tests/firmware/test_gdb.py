@@ -80,7 +80,7 @@ def test_a_backtrace_goes_on_through_a_fault_to_what_it_interrupted(gdb):
 def test_run_prints_the_command_that_attaches_gdb(image, tmp_path):
     script = tmp_path / "app.py"
     script.write_text("import machine\nprint('on its way')\nmachine.poweroff()\n")
-    command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", image, "--script", script]
+    command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", image, script]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

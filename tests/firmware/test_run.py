@@ -73,7 +73,7 @@ def image_with(tmp_path):
 def test_run_fails_when_the_conversation_fails(options, image_with):
     result = mpfw("run", *options, "--image", image_with(MUTE))
     assert result.returncode != 0
-    assert "Error: socat" in result.stderr
+    assert "mpfw: socat" in result.stderr
 
 
 def test_run_on_a_terminal_hands_the_console_over(options):
@@ -90,7 +90,7 @@ def test_run_on_a_terminal_hands_the_console_over(options):
 def test_run_script_with_arguments(options, tmp_path):
     script = tmp_path / "app.py"
     script.write_text("import sys, machine\nprint(sys.argv[1:])\nmachine.poweroff()\n")
-    command = [*MPFW, "run", *options, "--script", str(script), "it's", "two words"]
+    command = [*MPFW, "run", *options, str(script), "it's", "two words"]
     with on_terminal(command) as (ours, process):
         read_until(ours, b"[\"it's\", 'two words']", 60)
         assert process.wait(20) == 0

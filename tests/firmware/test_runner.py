@@ -11,7 +11,7 @@ import pytest
 
 from mpfw.guest.programs import drain
 
-STANDARD_ERROR, STATUS = 1, 2  # kinds of frames that the guest sends
+STANDARD_ERROR, STATUS, STARTED, INPUT_WANTED, PLACE = range(1, 6)  # frames that the guest sends
 ALL_OF_STDIN = 1  # the kind that it takes
 NOISE = random.Random(12).randbytes(1 << 20)
 
@@ -29,9 +29,12 @@ class Program:
             content, frames = frames[8 : 8 + length], frames[8 + length :]
             if kind == STANDARD_ERROR:
                 self.err += content
+            elif kind == STATUS:
+                assert not frames, "something follows the status"
+                self.status, written = struct.unpack("<IQ", content)
+                assert written == len(out)
             else:
-                assert kind == STATUS and not frames, "something follows the status"
-                (self.status,) = struct.unpack("<I", content)
+                assert kind in (STARTED, INPUT_WANTED, PLACE)
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_what_is_printed_arrives_as_it_is_and_the_status_is_0(run):
     program = run(f"print({text!r})\nimport sys\nprint('oops', file=sys.stderr)\n")
     assert program.out.decode() == text + "\n"
     assert program.err == b"oops\n"
-    assert (program.status, program.code) == (0, 1)
+    assert (program.status, program.code) == (0, 0)
 
 
 def test_all_values_of_a_byte_pass(run):

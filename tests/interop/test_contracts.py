@@ -159,7 +159,7 @@ sock.close()
 def test_script_from_fw_cfg_serves_in_place_of_the_echo(boot):
     entries = {
         "opt/micropython/main.py": SERVER,
-        "opt/micropython/argv": "7900 'two words' three",
+        "opt/micropython/argv": "7900\0two words\0three\0",
     }
     guest = boot(vsock=True, fw_cfg=entries)
     printed = guest.console.expect(r"serving (\[.*?\])\r\n", 30).group(1)

@@ -17,6 +17,11 @@ from click.testing import CliRunner
 from mpfw import paths
 from mpfw.build import debian, debroot, fresh
 
+# Whatever the user's own configuration says.
+GIT = [
+    "git",
+    *("-c", "user.name=N", "-c", "user.email=e@example", "-c", "commit.gpgsign=false"),
+]
 PIP = """\
 :env:.find-links='{wheels}'
 :env:.disable-pip-version-check='1'
@@ -54,10 +59,8 @@ def tree(tmp_path, monkeypatch):
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "Makefile").write_text("run:\n\techo running\ntest:\n\tfalse\n")
-    git = ["git", "-C", str(tree), "-c", "user.name=N", "-c", "user.email=e@example"]
-    git += ["-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
-        subprocess.run([*git, *command], check=True)
+        subprocess.run([*GIT, *command], cwd=tree, check=True)
     monkeypatch.setattr(paths, "ROOT", tree)
     monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
     return tree
@@ -158,6 +161,23 @@ def test_a_clone_of_head_is_tested_and_what_is_not_committed_is_said(roots, tree
     result = invoke("sid", "--only", "run")
     assert result.exit_code == 0
     assert "First\nfresh: what is not committed is not in it." in result.output
+
+
+def test_what_is_committed_meanwhile_is_not_tested(roots, tree, monkeypatch):
+    tested: list[str] = []
+
+    def enter(root, *others):
+        tested.append(Path(f"{root}{fresh.PLACE}/Makefile").read_text())
+        (tree / "Makefile").write_text("run:\ntest:\n")
+        subprocess.run(
+            [*GIT, "commit", "-q", "--allow-empty", "-a", "-m", "Later"], cwd=tree, check=True
+        )
+        return 0
+
+    monkeypatch.setattr(debroot, "enter", enter)
+    before = (tree / "Makefile").read_text()
+    invoke("sid")
+    assert tested == [before, before]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from mpfw import paths
 from mpfw.expand import expanded_texts
-from mpfw.guest import run as runs
 from mpfw.guest.overlay import (
     FW_CFG,
     MODULES,
@@ -19,6 +18,8 @@ from mpfw.guest.overlay import (
     overlay,
 )
 from mpfw.image.built import Build
+from mpfw.run import parts
+from mpfw.run.command import run
 
 INLINE = "def inline(function):\n    return function\n"
 COUNTER = """\
@@ -286,13 +287,13 @@ def test_no_build(project: Project) -> None:
 def test_run_says_it_in_one_line_and_starts_no_guest(
     files: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_host(kind: str) -> Callable:
+    def no_guest(*_: object, **__: object) -> Callable:
         raise AssertionError("a guest was about to be started")
 
-    monkeypatch.setattr(runs, "local_host", no_host)
+    monkeypatch.setattr(parts, "guest", no_guest)
     directory = write(tmp_path / "laid", files or {})
-    result = CliRunner().invoke(runs.run, ["--overlay", str(directory)])
+    result = CliRunner().invoke(run, ["--overlay", str(directory)])
     assert result.exit_code == 1, result.output
     assert len(result.output.splitlines()) == 1
     where = "vsock/oops.py:1: '(' was never closed" if files else ": there is no such directory"
-    assert result.output.startswith(f"Error: {directory}") and where in result.output
+    assert result.output.startswith(f"mpfw: {directory}") and where in result.output

@@ -44,6 +44,7 @@ class Guest(DrivenGuest):
         host: str = "auto",
         daemon: str | os.PathLike[str] | None = None,
         uds_path: str | os.PathLike[str] | None = None,
+        group: str | None = None,
         memory: str = "64M",
         cpus: int = 1,
         machine: str = "q35",
@@ -61,7 +62,8 @@ class Guest(DrivenGuest):
         `stdin` are the script's. `env`: the guest's os.environ. `app`: directories whose modules
         and files come along; `lib`: where imports look besides. `cid`: else a free one. `host`:
         "auto", "vhost-user" (`daemon`: in place of vhost-device-vsock, with its options;
-        `uds_path`: where its socket is to be), "vhost-vsock" or "none". `memory` as QEMU writes
+        `uds_path`: where its socket is to be; `group`: guests of one name reach each other by
+        CID), "vhost-vsock" or "none". `memory` as QEMU writes
         it. `disk`: what keeps /disk, "FILE" or "FILE,SIZE". `timeout`: seconds that each wait
         takes at most. `snapshot`: go on from there, the other arguments as that guest had them.
         """
@@ -69,6 +71,7 @@ class Guest(DrivenGuest):
             cid=cid,
             uds_path=None if uds_path is None else Path(uds_path),
             host=host,
+            group=group,
             daemon=None if daemon is None else Path(daemon).absolute(),
             memory=memory,
             cpus=cpus,

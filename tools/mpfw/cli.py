@@ -23,6 +23,7 @@ COMMANDS = {
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "run": "mpfw.run.command:run",
+    "run-time": "mpfw.run.runtime:run_time",
     "smoke": "mpfw.guest.smoke:smoke",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -51,34 +52,44 @@ def fresh(suite: str, only: tuple[str, ...], tests: str, pytest_args: str) -> No
     raise SystemExit(bool(failed))
 
 
+@dataclass(frozen=True)
+class Start:
+    """What each root is made of."""
+
+    tar: Path  # the release
+    clone: Path  # of HEAD as it was when the trial began
+    given: debroot.Inputs
+
+
 def attempt(suite: str, directory: Path, commands: dict[str, list[str]]) -> list[str]:
     """Run each of `commands` in a fresh root of `suite`; the names of those that failed.
 
     `directory` takes the roots and `<name>.log` of each; a root is removed unless its command
     failed. Raises debroot.RootError, debian.AptError.
     """
-    _say_what_is_tested(suite)
-    tar = directory / "root.tar"
+    start = Start(directory / "root.tar", directory / "clone", debroot.inputs())
     try:
+        _git("clone", "--quiet", "--no-hardlinks", str(paths.ROOT), str(start.clone))
+        _say_what_is_tested(suite, start.clone)
         with _log(directory / "root.log", f"{suite} root") as say:
-            debroot.make(suite, tar, say)
-        given = debroot.inputs()
+            debroot.make(suite, start.tar, say)
         return [
             name
             for name, command in commands.items()
-            if not _passes(suite, directory / name, tar, command, given)
+            if not _passes(suite, directory / name, start, command)
         ]
     finally:
-        tar.unlink(missing_ok=True)
+        start.tar.unlink(missing_ok=True)
+        shutil.rmtree(start.clone, ignore_errors=True)
 
 
-def _passes(suite: str, root: Path, tar: Path, command: list[str], given: debroot.Inputs) -> bool:
+def _passes(suite: str, root: Path, start: Start, command: list[str]) -> bool:
     started = time.monotonic()
     try:
-        debroot.unpack(tar, root)
-        _git("clone", "--quiet", "--no-hardlinks", str(paths.ROOT), f"{root}{PLACE}")
+        debroot.unpack(start.tar, root)
+        shutil.copytree(start.clone, f"{root}{PLACE}", symlinks=True)
         with _log(root.with_suffix(".log"), f"{suite} {root.name}") as say:
-            status = debroot.enter(root, PLACE, command, given, say)
+            status = debroot.enter(root, PLACE, command, start.given, say)
     except BaseException:  # a signal's, too
         shutil.rmtree(root, ignore_errors=True)
         raise
@@ -93,8 +104,8 @@ def _passes(suite: str, root: Path, tar: Path, command: list[str], given: debroo
     return False
 
 
-def _say_what_is_tested(suite: str) -> None:
-    head = _git("log", "-1", "--format=%h %s").strip()
+def _say_what_is_tested(suite: str, clone: Path) -> None:
+    head = _git("-C", str(clone), "log", "-1", "--format=%h %s").strip()
     click.echo(f"fresh: {suite}: a clone of HEAD, {head}")
     if _git("status", "--porcelain"):
         click.echo("fresh: what is not committed is not in it.")
@@ -105,7 +116,7 @@ def _git(*arguments: str) -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         reason = result.stderr.strip().splitlines()[-1:]
-        raise debroot.RootError(f"git {arguments[0]} failed: {' '.join(reason)}")
+        raise debroot.RootError(f"git {' '.join(arguments)} failed: {' '.join(reason)}")
     return result.stdout
 
 

@@ -16,6 +16,7 @@ ERR = 1  # bytes of standard error
 STATUS = 2  # le32 status, le64 bytes of standard output in all; the last frame
 STARTED = 3  # the script runs
 INPUT_WANTED = 4  # it waits for standard input
+PLACE = 5  # le64: so many bytes of standard output came before the errors that follow
 # and to it
 EOF = 1  # le64: so many bytes are all of standard input
 
@@ -74,6 +75,11 @@ def status(payload: bytes) -> tuple[int, int]:
     """What a STATUS frame says: the exit status, the bytes of standard output in all."""
     code, written = _STATUS.unpack(payload)
     return code, written
+
+
+def place(payload: bytes) -> int:
+    """What a PLACE frame says."""
+    return int.from_bytes(payload, "little")
 
 
 def end_of_input(count: int) -> bytes:

@@ -77,6 +77,10 @@ class Console:
         """Hang up."""
         if self._stop >= 0:
             self.release()
+        try:
+            self._stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._stream.close()
 
     def release(self) -> tuple[socket.socket, bytes]:

@@ -7,13 +7,12 @@ Knows the echo payload's contract (the README's table) and nothing of what carri
 import os
 import select
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mpfw.guest.guarded import the_guardian
 from mpfw.guest.guest import Guest
-from mpfw.guest.programs import pipe
 
 PORT = 1234
 GREETING = b"hello from micropython\n"
@@ -32,17 +31,18 @@ class Socat:
 
     def __init__(self, address: str):
         self.address = address
-        self.process = subprocess.Popen(
-            ["socat", "-", address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
-        self._stdin = pipe(self.process.stdin)
-        self._stdout = pipe(self.process.stdout)
-        self._stderr = pipe(self.process.stderr)
+        stdin, self._stdin = os.pipe()
+        self._stdout, stdout = os.pipe()
+        self._stderr, stderr = os.pipe()
+        words = ["socat", "-", address]
+        self.process = the_guardian().start(words, stdout, {0: stdin, 2: stderr})
+        for number in (stdin, stdout, stderr):
+            os.close(number)
         self._buffer = b""
+        try:
+            self.process.pid  # noqa: B018
+        except FileNotFoundError:
+            raise ConversationFailed("socat is not there: install it (Debian: socat)") from None
 
     def __enter__(self) -> "Socat":
         return self
@@ -51,12 +51,13 @@ class Socat:
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait()
-        for stream in (self._stdin, self._stdout, self._stderr):
-            stream.close()
+        for number in (self._stdin, self._stdout, self._stderr):
+            os.close(number)
 
     def send(self, data: bytes) -> None:
         """Have socat send `data`."""
-        self._stdin.write(data)
+        while data:
+            data = data[os.write(self._stdin, data) :]
 
     def readline(self, timeout: float = 10) -> bytes:
         """The next line that socat received; raises ConversationFailed if there is none."""
@@ -65,9 +66,9 @@ class Socat:
             left = max(0, deadline - time.monotonic())
             if not select.select([self._stdout], [], [], left)[0]:
                 raise ConversationFailed(f"socat - {self.address}: no line in {timeout} s")
-            data = os.read(self._stdout.fileno(), 65536)
+            data = os.read(self._stdout, 65536)
             if not data:
-                error = self._stderr.read().decode(errors="backslashreplace").strip()
+                error = os.read(self._stderr, 65536).decode(errors="backslashreplace").strip()
                 raise ConversationFailed(f"socat - {self.address}: closed. {error}")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")

@@ -47,8 +47,17 @@ class Disk:
     def prepare(self, image: Path, machine: str = "q35") -> "Disk":
         """Make the file if it is missing or empty; this disk with its size in bytes.
 
+        The arguments are those of `checked`. Raises DiskError, and then has made nothing.
+        """
+        disk = self.checked(image, machine)
+        disk.make()
+        return disk
+
+    def checked(self, image: Path, machine: str = "q35") -> "Disk":
+        """This disk with its size in bytes; the file may still be missing.
+
         It goes beside the flash image `image`; `machine` is the value of QEMU's -machine. Raises
-        DiskError, and then has made nothing.
+        DiskError if it cannot be had.
         """
         try:
             there = self._existing()
@@ -59,12 +68,18 @@ class Disk:
                     "name a new file"
                 )
             self._check(size, image.stat().st_size, _limit(machine))
-            if not there:
-                with open(self.path, "ab") as file:
-                    file.truncate(size)
         except OSError as error:
             raise DiskError(f"{self.path} cannot be a disk: {error.strerror}") from None
         return replace(self, size=size)
+
+    def make(self) -> None:
+        """Give the file its size if it is missing or empty. Raises DiskError."""
+        try:
+            with open(self.path, "ab") as file:
+                if not file.tell():
+                    file.truncate(self.size)
+        except OSError as error:
+            raise DiskError(f"{self.path} cannot be a disk: {error.strerror}") from None
 
     def _existing(self) -> int:
         """The file's size in bytes, 0 if there is none."""

@@ -9,7 +9,8 @@ Requests come over a SOCK_SEQPACKET socket, one message each, marshalled (both e
 Python); its end is the owner's end, as is a sign of the owner's pidfd.
 
     ("start", argv, directory, environment, numbers) with descriptors: a SOCK_SEQPACKET socket that
-        reports, what takes standard output and error, then those that get `numbers` in the program
+        reports, what takes standard output, and error unless 2 is among `numbers`, then those that
+        get `numbers` in the program
     ("keep", path) and ("drop", path): what is to be removed at the end, and what no longer
 
 A program's report socket says ("pid", n) or ("error", errno), then ("ended", code as subprocess
@@ -169,7 +170,8 @@ def _become(descriptors: list[int], numbers: list[int], says: int) -> None:
     os.dup2(moved[0], _FAILED, inheritable=False)
     for number, place in zip(moved[1:], numbers, strict=True):
         os.dup2(number, place)
-    os.dup2(1, 2)
+    if 2 not in numbers:
+        os.dup2(1, 2)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
         signal.signal(number, signal.SIG_DFL)
 

@@ -9,10 +9,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpfw import paths
-from mpfw.guest.disk import Disk
+
+if TYPE_CHECKING:
+    from mpfw.guest.disk import Disk
 
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
@@ -43,7 +45,7 @@ class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
-    disk: Disk | None = None  # prepared; /disk in the guest
+    disk: "Disk | None" = None  # prepared; /disk in the guest
     machine: str = "q35"
     memory: str = "64M"  # QEMU's notation, with a suffix
     cpu: str | None = None

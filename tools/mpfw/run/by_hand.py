@@ -31,7 +31,10 @@ def show(program: Program, machine: Machine, options: Options) -> int:
     if options.host == "lab" or options.group:
         raise Refused("--dry-run: neither for --host lab nor for --group")
     directory = Path(f"/tmp/mpfw-{os.urandom(8).hex()}")
-    lines = [f"mkdir {directory}"]
+    lines = [f"mkdir -m 700 {directory}"]
+    if machine.disk is not None:
+        disk = shlex.quote(str(machine.disk.path))
+        lines.append(f"[ -s {disk} ] || truncate -s {machine.disk.size} {disk}")
     entries: dict[str, Entry] = {}
     for name, content in machine.fw_cfg.items():
         if name == _SCRIPT and program.file is not None:
@@ -54,7 +57,8 @@ def show(program: Program, machine: Machine, options: Options) -> int:
     lines += [f"cat {directory}/console >&2", f"status=$(cat {directory}/status)"]
     if isinstance(vsock, VhostUserVsock):
         lines.append("kill $daemon")
-    lines += [f"rm -r {directory}", "(exit $((status / 2)))"]
+    # QEMU ends with 2 * status + 1, and with 1 if it fails itself.
+    lines += [f"rm -r {directory}", f"(exit $((status == 1 ? {channel.OURS} : status / 2)))"]
     print("\n".join(lines))
     return 0
 
@@ -67,10 +71,13 @@ def _written(name: str, content: Entry, path: Path) -> str:
         words = data.decode().split("\0")[:-1]
         return f"printf '%s\\0' {shlex.join(words)} >{path}"
     try:
-        return f"printf %s {shlex.quote(data.decode())} >{path}"
+        text = data.decode()
     except UnicodeDecodeError:
-        text = base64.encodebytes(data).decode()
-        return f"base64 -d >{path} <<'END'\n{text}END"
+        text = "\0"
+    if "\0" not in text:
+        return f"printf %s {shlex.quote(text)} >{path}"
+    lines = base64.encodebytes(data).decode()
+    return f"base64 -d >{path} <<'END'\n{lines}END"
 
 
 def _device(options: Options) -> VsockHost | None:

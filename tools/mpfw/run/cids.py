@@ -13,7 +13,7 @@ import struct
 
 from mpfw.guest.vsockhost import GUEST_CID, KERNEL_DEVICE
 
-_LAST = 0xFFFFFFFE
+LAST = 0xFFFFFFFE
 _SET_GUEST_CID = 0x4008AF60  # VHOST_VSOCK_SET_GUEST_CID, linux/vhost.h
 
 
@@ -23,19 +23,27 @@ class CidTakenError(Exception):
 
 def reserve(wanted: int | None, kernel: bool) -> tuple[int, socket.socket]:
     """The CID wanted, or a free one, and what holds it; `kernel`: for the kernel's own device."""
-    for cid in range(GUEST_CID, _LAST) if wanted is None else (wanted,):
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            lock.bind(f"\0mpfw-cid-{cid}")
-        except OSError:
-            lock.close()
+    for cid in range(GUEST_CID, LAST) if wanted is None else (wanted,):
+        holder = lock(cid)
+        if holder is None:
             if wanted is not None and not kernel:
                 return cid, socket.socket(socket.AF_UNIX)  # each has a daemon of its own
             continue
         if not kernel or _free_in_kernel(cid):
-            return cid, lock
-        lock.close()
+            return cid, holder
+        holder.close()
     raise CidTakenError(f"CID {wanted} is another guest's: --cid with another number, or without")
+
+
+def lock(cid: int) -> socket.socket | None:
+    """What holds a CID for us; None if it is somebody else's."""
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        holder.bind(f"\0mpfw-cid-{cid}")
+    except OSError:
+        holder.close()
+        return None
+    return holder
 
 
 def _free_in_kernel(cid: int) -> bool:

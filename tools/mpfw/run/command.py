@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The command `mpfw run`: its options, and what they make of a machine, a device, a program."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,13 +114,7 @@ def run(words: tuple[str, ...], script: str | None, **options: Any) -> None:
     terminal, the console is yours, otherwise the guest is powered off.
     """
     words = (script, *words) if script is not None else words
-    # Nothing is torn down step by step: what is left is nobody's any more.
-    from mpfw.guest import guarded
     from mpfw.run.parts import Options
     from mpfw.run.start import start
 
-    status = start(words, Options(**options))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    guarded.end_all()
-    os._exit(status)
+    sys.exit(start(words, Options(**options)))

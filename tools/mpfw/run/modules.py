@@ -81,7 +81,7 @@ def _listing(place: Path) -> dict[str, Path]:
         name, suffix = os.path.splitext(entry.name)
         if not name.isascii() or not name.isidentifier():
             continue
-        if not suffix and entry.is_dir():
+        if not suffix and entry.is_dir() and not _has_manifest(Path(entry.path)):
             there[name] = Path(entry.path)
         elif suffix in _SUFFIXES and entry.is_file():
             there.setdefault(name, Path(entry.path))
@@ -118,10 +118,13 @@ def _is_module(name: str) -> bool:
 
 def _roots(library: Path, depth: int = _LIBRARY_DEPTH) -> list[Path]:
     """A library's top, and below it the folders of packages that have a manifest."""
-    roots = [library]
+    roots = []
     for entry in sorted(os.scandir(library), key=lambda entry: entry.name):
         if depth and entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             below = _roots(Path(entry.path), depth - 1)
-            if len(below) > 1 or (below[0] / "manifest.py").is_file():
-                roots += below
-    return roots
+            roots += below if _has_manifest(below[0]) else below[1:]
+    return [library, *roots]
+
+
+def _has_manifest(folder: Path) -> bool:
+    return (folder / "manifest.py").is_file()

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpfw import paths
-from mpfw.guest import daemon
-from mpfw.guest.disk import Disk, DiskError
+from mpfw.guest import channel, daemon
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine
 from mpfw.guest.vsockhost import (
@@ -21,13 +21,21 @@ from mpfw.guest.vsockhost import (
 )
 from mpfw.run import cids
 
+if TYPE_CHECKING:
+    from mpfw.guest.disk import Disk
+
 _NAME_LIMIT = 96  # bytes of a Unix socket's name: "_4294967295" is put behind it, 107 are allowed
+_WRONG_OVERLAY = 1  # status, as a compiler has it
 _VOLUME = b"_FVH"  # of a firmware volume, with which a flash image begins (PI 1.8 vol. 3, 3.2.1)
 _VOLUME_AT = 40
 
 
 class Refused(Exception):
-    """What cannot be had: one sentence."""
+    """What cannot be had: one sentence, and the exit status."""
+
+    def __init__(self, why: str, status: int = channel.OURS):
+        super().__init__(why)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,19 @@ def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machin
     )
 
 
-def _disk(options: Options) -> Disk | None:
-    """The file behind /disk, made if it is missing. Raises Refused."""
+def _disk(options: Options) -> "Disk | None":
+    """The file behind /disk, made if it is missing, unless nothing is to be. Raises Refused."""
+    if options.disk is None:
+        return None
+    from mpfw.guest.disk import Disk, DiskError
+
     try:
-        if options.disk is None:
-            return None
-        return Disk.parse(options.disk).prepare(options.image, options.machine)
+        disk = Disk.parse(options.disk).checked(options.image, options.machine)
+        if not options.dry_run:
+            disk.make()
     except DiskError as error:
         raise Refused(str(error)) from None
+    return disk
 
 
 def _find_program(name: str) -> str:
@@ -134,7 +147,7 @@ def _overlay(options: Options) -> dict[str, bytes]:
     try:
         modules = overlay(options.overlay, options.image)
     except OverlayError as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error), _WRONG_OVERLAY) from None
     note(modules)
     return modules.fw_cfg
 
@@ -165,7 +178,7 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
     try:
         one.__enter__()
     except ConnectionError as error:
-        raise Refused(str(error)) from None
+        raise Refused("; ".join(str(error).split("\n"))) from None
     return one
 
 
@@ -187,10 +200,14 @@ def _warn(why: str) -> None:
 def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost | None:
     """The host's side of the vsock device; None if none is wanted, or, after a word to `warn`, if
     none was asked for and none can be had. Raises Refused."""
+    if options.group and options.host == KernelVsock.kind:
+        raise Refused(
+            "--group: not with the kernel's device, whose guests do not reach each other"
+        )
     try:
         if options.host == "none":
             return None
-        if pick_kind(options.host) == KernelVsock.kind:
+        if not options.group and pick_kind(options.host) == KernelVsock.kind:
             return _kernels(options)
         return _daemons(options, warn)
     except cids.CidTakenError as error:
@@ -200,8 +217,8 @@ def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost
 
 
 def _kernels(options: Options) -> VsockHost:
-    if options.group or options.uds_path:
-        raise Refused("--group and --uds-path are for --host vhost-user")
+    if options.uds_path:
+        raise Refused("--uds-path is for --host vhost-user")
     cid, lock = cids.reserve(options.cid, kernel=True)
     vsock = KernelVsock(cid)
     vsock.held.append(lock)
@@ -217,14 +234,27 @@ def _daemons(options: Options, warn: Callable[[str], object]) -> VsockHost | Non
             daemon.program(unasked=options.host == "auto")
     except daemon.NoDaemonError as error:
         why = f"no vsock device: {error}"
-        if options.host != "auto":
+        if options.host != "auto" or options.group:
             raise Refused(why) from None
         warn(why)
         return None
+    if options.group:
+        return _in_group(options.group, options)
     cid, lock = cids.reserve(options.cid, kernel=False)
     vsock = VhostUserVsock(cid, uds_path=path, program=options.daemon)
     vsock.held.append(lock)
     return vsock
+
+
+def _in_group(name: str, options: Options) -> VsockHost:
+    from mpfw.run import group
+
+    if options.uds_path:
+        raise Refused("--uds-path: not with --group, whose guests' sockets lie together")
+    try:
+        return group.join(name, options.cid)
+    except group.GroupError as error:
+        raise Refused(str(error)) from None
 
 
 def _check_socket(path: Path) -> None:

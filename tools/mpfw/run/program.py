@@ -18,11 +18,7 @@ _APP_LIMIT = 64 << 20
 
 
 class ProgramError(Exception):
-    """A program that cannot be run: one sentence. `status` is what CPython would end with."""
-
-    def __init__(self, why: str, status: int = 2):
-        super().__init__(why)
-        self.status = status
+    """A program that cannot be run: one sentence."""
 
 
 @dataclass(frozen=True)

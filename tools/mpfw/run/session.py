@@ -8,13 +8,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mpfw import paths
 from mpfw.guest import channel, ending
 from mpfw.guest.guest import Guest
+from mpfw.run.marks import mark
 from mpfw.run.streams import Streams
 
+Handler = Callable[[int, object], object]
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CTRL_C = b"\x03"
 _TWICE = 1.0  # seconds within which a second Ctrl-C ends the guest
 _START = 60.0  # seconds that a guest may take to start the script
@@ -69,6 +73,7 @@ def _until_complete(guest: Guest, streams: Streams, wishes: Wishes) -> None:
     began = time.monotonic()
     limit = None if wishes.timeout is None else began + wishes.timeout
     start = None if wishes.patient else began + _START
+    started = False
     while not (streams.complete or streams.closed):
         now = time.monotonic()
         if limit is not None and now >= limit:
@@ -77,7 +82,11 @@ def _until_complete(guest: Guest, streams: Streams, wishes: Wishes) -> None:
             last = ending.last_line(guest.debugcon())
             raise Ended(channel.OURS, f"the guest did not start within {_START:.0f} s: {last}")
         waits = [limit, None if streams.starts else start]
+        if not started and streams.starts:
+            started = True
+            mark("the program starts")
         streams.step(min((one for one in waits if one is not None), default=None))
+    mark("the program has ended")
 
 
 def _without_status(guest: Guest, streams: Streams) -> int:
@@ -99,48 +108,56 @@ def _show_crash(guest: Guest, streams: Streams) -> None:
         print(explanation(report, guest.flash), file=sys.stderr)
 
 
+def end(number: int, _frame: object = None) -> None:
+    """What a signal does that ends a run."""
+    raise Ended(channel.SIGNALLED + number)
+
+
+def handle(handlers: Mapping[int, Handler]) -> list[int]:
+    """Set signals' handlers, but not those of signals that are ignored, as by nohup or a shell's
+    `&`; the numbers of those that were set."""
+    numbers = [each for each in handlers if signal.getsignal(each) != signal.SIG_IGN]
+    for number in numbers:
+        signal.signal(number, handlers[number])
+    return numbers
+
+
 class _Interrupts:
     """What signals do during a run: Ctrl-C is the script's, others end the run."""
 
     def __init__(self, streams: Streams):
         self._streams = streams
         self._last = -_TWICE
-        self._before: dict[int, object] = {}
+        self._handled: list[int] = []
 
     def __enter__(self) -> None:
-        handlers = {signal.SIGINT: self._interrupt}
-        handlers |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT), self._end)
-        for number, handler in handlers.items():
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup, or a shell's `&`
-                self._before[number] = signal.signal(number, handler)
+        self._handled = handle({**dict.fromkeys(ENDING, end), signal.SIGINT: self._interrupt})
 
     def __exit__(self, *_: object) -> None:
-        for number in self._before:
+        for number in self._handled:
             signal.signal(number, signal.SIG_IGN)  # the end is under way
 
     def _interrupt(self, number: int, _frame: object) -> None:
         now = time.monotonic()
         if not self._streams.starts or now - self._last < _TWICE:
-            self._end(number, None)
+            end(number)
         self._last = now
         self._streams.type(_CTRL_C)
 
-    def _end(self, number: int, _frame: object) -> None:
-        raise Ended(channel.SIGNALLED + number)
+
+def parent() -> int | None:
+    """A pidfd of the process that started us, with whose end a run ends as with a closed terminal;
+    None under nohup, and for the first process of a session."""
+    number = os.getppid()
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN or os.getsid(0) == os.getpid():
+        return None
+    try:
+        return os.pidfd_open(number)
+    except OSError:
+        return None  # it is outside: a container's first process has none
 
 
 def _watch_parent(streams: Streams) -> None:
-    """End with the process that started us, as a closed terminal ends us; not under nohup, and
-    not as the first of a session."""
-    parent = os.getppid()
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN or os.getsid(0) == os.getpid():
-        return
-    try:
-        number = os.pidfd_open(parent)
-    except OSError:
-        return  # it is outside: a container's first process has none
-
-    def gone() -> None:
-        raise Ended(channel.SIGNALLED + signal.SIGHUP)
-
-    streams.watched[number] = gone
+    number = parent()
+    if number is not None:
+        streams.watched[number] = lambda: end(signal.SIGHUP)

@@ -7,6 +7,7 @@ import sys
 from mpfw.guest import channel
 from mpfw.guest.guarded import GuardianError
 from mpfw.run import parts, program, session
+from mpfw.run.marks import mark
 from mpfw.run.parts import Options, Refused
 from mpfw.run.session import Ended, Wishes
 
@@ -15,11 +16,11 @@ def start(words: tuple[str, ...], options: Options) -> int:
     """Run what the command line says; the exit status. What went wrong is on standard error."""
     try:
         return _start(words, options)
-    except program.ProgramError as error:
-        return complain(error, error.status)
     except Ended as ended:
         return complain(ended, ended.status) if str(ended) else ended.status
-    except (GuardianError, Refused) as error:
+    except Refused as refused:
+        return complain(refused, refused.status)
+    except (program.ProgramError, GuardianError) as error:
         return complain(error, channel.OURS)
 
 
@@ -34,6 +35,7 @@ def _start(words: tuple[str, ...], options: Options) -> int:
         from mpfw.run.talk import talk
 
         return talk(options)
+    mark("the command line is read")
     what, words = _program(words, options)
     stays = options.interactive or options.keep
     fw_cfg = program.fw_cfg(
@@ -45,7 +47,9 @@ def _start(words: tuple[str, ...], options: Options) -> int:
 
         return by_hand.show(what, machine, options)
     wishes = Wishes(options.timeout, options.interactive, options.keep, options.gdb)
+    mark("the machine is described")
     guest = parts.guest(machine, options)
+    mark("QEMU is asked for")
     return session.run(guest, wishes)
 
 

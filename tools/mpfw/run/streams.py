@@ -10,6 +10,7 @@ import select
 import socket
 import stat
 import time
+from collections import deque
 from collections.abc import Callable
 
 from mpfw.guest import channel
@@ -90,7 +91,13 @@ class Streams:
         """Our ends of the guest's program's two streams, and of its console."""
         self._io, self._err, self._com1 = map(_Source, (io, err, console))
         self._frames = channel.Frames()
-        self._out, self._error = _Output(_STDOUT), _Output(_STDERR)
+        self._out = _Output(_STDOUT)
+        # Where both are the same file or terminal, what is seen there is in the program's order.
+        self._error = self._out if os.path.sameopenfile(_STDOUT, _STDERR) else _Output(_STDERR)
+        self._waiting = b""  # standard output that has come
+        self._errors: deque[tuple[int, bytes]] = deque()  # (place in it, standard error)
+        self._place = 0
+        self._passed = 0  # bytes of standard output that went to self._out
         self._input = b""  # read from standard input, not yet the guest's
         self._wanted = False  # the guest waits for input
         self._input_over = False
@@ -108,12 +115,17 @@ class Streams:
         """Whether the program has ended and all that it wrote has been passed on."""
         # With resets, what came before one may have been counted after it: only the end is sure.
         everything = self._io.over or (self.starts == 1 and self._received >= self._written)
-        return self.status is not None and everything and not self._out and not self._error
+        return self.status is not None and everything and not self._unwritten
 
     @property
     def closed(self) -> bool:
         """Whether the guest is off, and all that the program wrote has been passed on."""
-        return self._err.over and self._io.over and not self._out and not self._error
+        return self._err.over and self._io.over and not self._unwritten
+
+    @property
+    def _unwritten(self) -> bool:
+        """Whether something that has come has not been passed on."""
+        return bool(self._waiting or self._errors or self._out or self._error)
 
     def type(self, data: bytes) -> None:
         """Type something on the console."""
@@ -126,13 +138,13 @@ class Streams:
             poll.register(number, events)
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
         ready = {number for number, _ in poll.poll(left)}
-        # What was printed before an error is seen before it: output comes first.
         self._out.write()
         self._error.write()
-        if self._io.number in ready:
-            self._exchange()
         if self._err.number in ready:
             self._take_frames()
+        if self._io.number in ready:
+            self._exchange()
+        self._pass_on()
         if self._com1.number in ready:
             self._hear()
         if _STDIN in ready:
@@ -146,10 +158,10 @@ class Streams:
         for output in (self._out, self._error):
             if output:
                 events[output.number] = select.POLLOUT
-        if not self._io.over and (self._input or not self._out):
+        if not self._io.over and (self._input or not self._waiting):
             events[self._io.number] = select.POLLOUT if self._input else 0
-            events[self._io.number] |= 0 if self._out else select.POLLIN
-        if not self._err.over and not self._error:
+            events[self._io.number] |= 0 if self._waiting else select.POLLIN
+        if not self._err.over and not self._errors:
             events[self._err.number] = select.POLLIN
         if not self._com1.over:
             events[self._com1.number] = select.POLLIN
@@ -163,29 +175,54 @@ class Streams:
             done = self._io.send(self._input)
             self._sent += done
             self._input = self._input[done:]
-        if not self._out:
-            data = self._io.receive()
-            self._received += len(data)
-            self._out.put(data)
+        if not self._waiting:
+            self._waiting = self._io.receive()
+            self._received += len(self._waiting)
         if self._out.closed and not self._io.over:
             self._io.sock.close()  # so that the guest's next write fails, as CPython's would
             self._io.over = True
 
     def _take_frames(self) -> None:
-        errors = []
         for kind, payload in self._frames.feed(self._err.receive()):
             if kind == channel.ERR:
-                errors.append(payload)
+                self._errors.append((self._place, payload))
+            elif kind == channel.PLACE:
+                self._place = channel.place(payload)
             elif kind == channel.STATUS:
                 self.status, self._written = channel.status(payload)
             elif kind == channel.STARTED:
                 self.starts += 1
-                self._sent = 0
+                self._sent = self._place = self._passed = 0
             elif kind == channel.INPUT_WANTED:
                 self._wanted = True
                 if self._input_over:
                     self._tell_end()
-        self._error.put(b"".join(errors))
+
+    def _pass_on(self) -> None:
+        """Write what has come, as far as that goes without blocking."""
+        while self._pass_errors() or self._pass_output():
+            pass
+
+    def _pass_errors(self) -> bool:
+        if not self._errors or self._error:
+            return False
+        place, data = self._errors[0]
+        to_come = self._waiting or not self._io.over
+        if self._error is self._out and self._passed < place and to_come:
+            return False
+        self._errors.popleft()
+        self._error.put(data)
+        return True
+
+    def _pass_output(self) -> bool:
+        if not self._waiting or self._out:
+            return False
+        until = self._errors[0][0] - self._passed if self._errors else 0
+        data = self._waiting[:until] if until > 0 else self._waiting
+        self._waiting = self._waiting[len(data) :]
+        self._passed += len(data)
+        self._out.put(data)
+        return True
 
     def _hear(self) -> None:
         said = self._com1.receive()
