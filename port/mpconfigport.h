@@ -33,20 +33,20 @@
 #define MICROPY_PERSISTENT_CODE_LOAD         (1)
 #define MP_PLAT_COMMIT_EXEC(buf, len, reloc) nativecode_commit(buf, len, reloc)
 
-#define MICROPY_OPT_COMPUTED_GOTO          (1)
+#define MICROPY_OPT_COMPUTED_GOTO           (1)
 // port/maplookup.c has a better one.
-#define MICROPY_OPT_MAP_LOOKUP_CACHE       (0)
-#define MICROPY_WRAP_MP_MAP_LOOKUP(f)      mp_map_search
-#define MICROPY_READER_VFS                 (1)
-#define MICROPY_LONGINT_IMPL               (MICROPY_LONGINT_IMPL_MPZ)
-#define MICROPY_FLOAT_IMPL                 (MICROPY_FLOAT_IMPL_DOUBLE)
-#define MICROPY_SCHEDULER_DEPTH            (8)
-#define MICROPY_SCHEDULER_STATIC_NODES     (1)
-#define MICROPY_USE_INTERNAL_ERRNO         (1)
-#define MICROPY_REPL_STDIN_BUFFER_MAX      (4096) // raw-paste window: two of them fit serial.c's ring
-#define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
-#define MICROPY_MEM_STATS                  (0)
-#define MICROPY_ENABLE_SOURCE_LINE         (1)
+#define MICROPY_OPT_MAP_LOOKUP_CACHE        (0)
+#define MICROPY_WRAP_MP_MAP_LOOKUP(f)       mp_map_search
+#define MICROPY_READER_VFS                  (1)
+#define MICROPY_LONGINT_IMPL                (MICROPY_LONGINT_IMPL_MPZ)
+#define MICROPY_FLOAT_IMPL                  (MICROPY_FLOAT_IMPL_DOUBLE)
+#define MICROPY_SCHEDULER_DEPTH             (8)
+#define MICROPY_SCHEDULER_STATIC_NODES      (1)
+#define MICROPY_USE_INTERNAL_ERRNO          (1)
+#define MICROPY_REPL_STDIN_BUFFER_MAX       (4096) // raw-paste window: two of them fit serial.c's ring
+#define MICROPY_MALLOC_USES_ALLOCATED_SIZE  (1)
+#define MICROPY_MEM_STATS                   (0)
+#define MICROPY_ENABLE_SOURCE_LINE          (1)
 #define MICROPY_MODULE_OVERRIDE_MAIN_IMPORT (1) // `mpfw run -m`
 
 // Builtins and modules.
