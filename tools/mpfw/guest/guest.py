@@ -284,7 +284,8 @@ class Guest:
                 part.close()
         if self._vsock is not None:
             self._vsock.stop()
-        guarded.remove_directory(self.directory)
+        if hasattr(self, "directory"):  # it was started
+            guarded.remove_directory(self.directory)
 
 
 def _explained(said: str, image: Path) -> str:
