@@ -116,7 +116,7 @@ def test_a_guest_has_the_cid_asked_for_or_one_of_its_own(image, kind):
 def own_cid():
     import socket
 
-    return socket.get_local_cid()
+    return socket.get_local_cid()  # type: ignore[attr-defined]
 
 
 def test_a_scripts_port_is_reached_once_it_listens(image, kind, tmp_path):
@@ -140,7 +140,9 @@ def test_the_hybrid_socket_is_where_it_is_wanted(image, tmp_path):
     path = tmp_path / "guest.vsock"
     with mpfw.Guest(host="vhost-user", uds_path=path, image=image) as guest:
         echoing = guest.start(echo, PORT, 1)
-        guest.connect(PORT).close()
+        with guest.connect(PORT) as connection:
+            connection.sendall(b"word")
+            assert connection.recv(100) == b"word"
         echoing.result()
         assert guest.uds_path == path
         assert path.is_socket()
@@ -151,7 +153,7 @@ def test_the_hybrid_socket_is_where_it_is_wanted(image, tmp_path):
 
 def test_a_daemon_of_ones_own_carries_the_device(image, tmp_path):
     missing = tmp_path / "daemon"
-    with pytest.raises(mpfw.StartError, match="daemon"):
+    with pytest.raises(mpfw.StartError, match="daemon: No such file"):
         mpfw.Guest(host="vhost-user", daemon=missing, image=image).__enter__()
     missing.symlink_to("/bin/false")
     with pytest.raises(mpfw.StartError, match="did not start"):

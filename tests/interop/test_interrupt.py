@@ -29,8 +29,12 @@ def interrupt(guest):
 
 
 @pytest.fixture
-def guest(guest_side):
-    return guest_side.guest
+def guest(boot):
+    """A guest at its prompt, its vsock driver at work."""
+    guest = boot(vsock=True, fw_cfg={"opt/micropython/main.py": "pass\n"})
+    guest.console.wait_prompt(30)
+    guest.console.exec("import socket; socket.get_local_cid()")
+    return guest
 
 
 def connected(guest):

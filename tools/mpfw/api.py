@@ -101,6 +101,8 @@ class Guest(DrivenGuest):
             super().__enter__()
         except (parts.Refused, GuardianError, ConnectionError) as error:
             raise StartError(str(error)) from None
+        except OSError as error:
+            raise StartError(f"{error.filename}: {error.strerror}") from None
         except ValueError as error:  # a host that does not exist
             raise StartError(str(error)) from None
         return self
