@@ -85,10 +85,12 @@ lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), th
 	@$(PYTHON) tools/bootstrap.py run
 	@$(MPFW) lab
 
-test-matrix: image ## The kernel's vsock tests in labs of Linux 6.1, 6.12 and sid's newest
+test-matrix: image ## In labs of Linux 6.1, 6.12 and sid's newest; here with those releases' QEMUs
 	@for LAB_SUITE in bookworm trixie sid; do export LAB_SUITE; \
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
+	@for SUITE in bookworm trixie sid; do QEMU=$$($(MPFW) qemu $$SUITE) && \
+	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop || exit; done
 
 test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
 test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)

@@ -20,7 +20,7 @@
 #include "port/nativecode.h"
 #include "port/ramdisk.h"
 #include "port/serial.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 // What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
 // RuntimeError long before the guard page does it.

@@ -9,7 +9,7 @@
 #include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
 #define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9

@@ -8,7 +8,7 @@
 #include "port/interrupts.h"
 #include "port/modmachine.h"
 #include "port/serial.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 // Set by every interrupt and by every interrupt handler that Python has run, cleared when a
 // wait returns. A condition that changes between a caller's check and its wait is therefore

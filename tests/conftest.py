@@ -28,11 +28,15 @@ def pytest_addoption(parser):
         default="auto",
         help="vsock device: auto, vhost-vsock, vhost-user, lab",
     )
+    parser.addoption("--qemu", help="the QEMU that runs the guests, as `mpfw qemu` prints it")
     parser.addoption("--overlay", help="modules that all guests run in place of the frozen ones")
 
 
 def pytest_configure(config):
-    """Give every guest the overlay, those that tests start as `mpfw run` among them."""
+    """Give every guest QEMU and overlay, those that tests start as `mpfw run` among them."""
+    qemu = config.getoption("--qemu")
+    if qemu:
+        os.environ["MPFW_QEMU"] = str(Path(qemu).resolve())
     directory = config.getoption("--overlay")
     if directory:
         try:

@@ -83,13 +83,24 @@ def bring_up(transport):
     stack = Stack(store, _WINDOW, seed)
     stack.waiter = Waiter(stack)
     if transport is not None:
-        _start(stack, transport)
+        try:
+            _start(stack, transport)
+        except OSError:
+            store.close()
+            raise
     return stack
 
 
 def _start(stack, transport):
+    import errnos
+
     from .device import Device
 
     device = Device(transport, stack)
     stack.join(device, device.out, device.cid)
-    device.start()
+    try:
+        device.start()
+    except OSError:
+        stack.part(errnos.ENODEV)
+        device.close()
+        raise

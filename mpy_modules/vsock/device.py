@@ -16,6 +16,7 @@ from virtio import buffers
 from virtio import queue as ring
 from virtio.buffers import Buffers
 from virtio.device import VirtioDevice
+from virtio.errors import NotSupported
 
 from . import attention
 from . import words as w
@@ -26,6 +27,7 @@ from .transmit import Transmitter
 _RX = const(0)  # queues, 5.10.2
 _TX = const(1)
 _EVENT = const(2)
+_CID_BYTES = const(8)  # the configuration, 5.10.4
 _POSTED = const(16)  # receive buffers in the ring: more only cost cache
 _EVENT_BUFFERS = const(4)  # event buffers
 _FEW_SLOTS = const(4)  # fewer free transmit slots than this: packets wait in the ring
@@ -62,6 +64,9 @@ class Device:
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
         self._buffers = Buffers(self._rx, w.BUFFER_LEN)
+        # With few vectors the receive queue shares its own.
+        rest = (self._tx.vector, self._event.vector)
+        self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
         self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
@@ -131,14 +136,16 @@ class Device:
 
     def _read_cid(self):
         """Learn the guest's CID; its upper 32 bits are reserved (5.10.4)."""
-        self.cid = int.from_bytes(self._virtio.config(0, 8)[:4], "little")
+        if self._virtio.transport.config_size < _CID_BYTES:
+            raise NotSupported("%r has no CID" % self._virtio.transport)
+        self.cid = int.from_bytes(self._virtio.config(0, _CID_BYTES)[:4], "little")
 
     # -- receiving --------------------------------------------------------------------------------
 
     @micropython.native
     def _interrupt(self, vector):
         self.poll()
-        if vector is not self._rx.vector:
+        if vector is not self._rx_vector:
             self.poll_events()
             self.reap()
         self._attention.arm()

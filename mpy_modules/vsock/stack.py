@@ -105,8 +105,7 @@ class Stack:
         for conn in list(self.connections.values()):
             while conn is not None:
                 twin = conn.twin
-                cid = conn.block[w.SRC_CID]
-                if conn.out is not self.loopback or (cid != self.cid and cid != w.CID_LOCAL):
+                if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
                     control.lose(conn.at, error)
                     self.after(conn, w.EV_READ | w.EV_CLOSED)
                 conn = twin

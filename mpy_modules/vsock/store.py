@@ -59,6 +59,11 @@ class Store:
             base += stride
             self.release(i)
 
+    def close(self):
+        """Free all of it; no device has any of it, and nobody uses this any more."""
+        for buffer in self._buffers:
+            buffer.free()
+
     @property
     def spare(self):
         """Large buffers that are free."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mpfw.guest.machine import qemu_program
+
 GIB = 1 << 30
 
 
@@ -52,7 +54,7 @@ def contract(image: Path, log: Path, *display: str) -> list[str]:
     Here the console is QEMU's own standard input and output, as a user has it.
     """
     return [
-        *("qemu-system-x86_64", "-machine", "q35", "-m", "64"),
+        *(qemu_program(), "-machine", "q35", "-m", "64"),
         *("-drive", f"if=pflash,format=raw,unit=0,file={image},readonly=on"),
         *("-nic", "none", *display, "-serial", "mon:stdio"),
         *("-debugcon", f"file:{log}", "-global", "isa-debugcon.iobase=0x402"),

@@ -21,6 +21,7 @@ class Mpremote:
     def __init__(self, terminal: str, home):
         self.command = [sys.executable, "-m", "mpremote", "connect", terminal]
         self.environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+        self.environment["PYTHONUNBUFFERED"] = "1"  # or what went wrong comes before what was done
 
     def run(self, *arguments: str, timeout=60) -> tuple[int, str]:
         """Run mpremote; its exit status, and its output with \\n line ends."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,16 +22,23 @@ MARK = "MPFW_TEST_MARK"  # a variable that every process of a test inherits
 
 
 def pytest_generate_tests(metafunc):
-    """Unless a host is chosen, over all that this machine has; the lab, which each run boots anew,
-    in the long tests."""
-    if "kind" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--host")
-        kinds = ["none", "vhost-user"] + ["vhost-vsock"] * kernel_device_usable()
-        long = pytest.mark.long, pytest.mark.timeout(300)
-        if metafunc.definition.get_closest_marker("needs_vsock"):
-            kinds.remove("none")
-        lab = pytest.param("lab", marks=long)
-        metafunc.parametrize("kind", [*kinds, lab] if chosen == "auto" else [chosen])
+    """Unless a host is chosen, over all that this machine has and that the test is for (its marker
+    `hosts`); the lab, which each run boots anew, in the long tests."""
+    if "kind" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--host")
+    there = ["none", "vhost-user", *["vhost-vsock"] * kernel_device_usable(), "lab"]
+    marker = metafunc.definition.get_closest_marker("hosts")
+    meant = marker.args if marker else there
+    kinds = [one for one in there if one in meant and chosen in ("auto", one)]
+    marks = [pytest.mark.long, pytest.mark.timeout(300)] if chosen == "auto" else []
+    metafunc.parametrize(
+        "kind",
+        [
+            pytest.param(one, marks=marks if one == "lab" else [])
+            for one in kinds or [one for one in there if one in meant][:1]
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,14 @@ def seated(kind, image):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, 9)
         shutil.rmtree(seat.tmp)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_count():
+    """Runs do not ignore signals because the tests' shell does (`&`, nohup)."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # an exec makes the default of it
 
 
 @pytest.fixture

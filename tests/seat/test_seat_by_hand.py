@@ -26,28 +26,25 @@ def in_shell(seat, lines, **options):
     return shell.returncode, out, err
 
 
-@pytest.fixture
-def by_hand(seat):
-    """A seat whose kind needs nothing but commands."""
-    if seat.kind == "lab":
-        pytest.skip("--dry-run is for this machine")
-    return seat
+here = pytest.mark.hosts("none", "vhost-user", "vhost-vsock")
 
 
-def test_the_commands_pasted_into_a_shell_do_the_same(by_hand, write, tmp_path):
+@here
+def test_the_commands_pasted_into_a_shell_do_the_same(seat, write, tmp_path):
     write("a b/helper.py", "NAME = 'helped'")
     words = ["--env", "A=it's; $HOME", write("a b/it's.py", APP), "", "two words", "é"]
-    expected = by_hand(*words)
+    expected = seat(*words)
     assert expected.code == 3
-    dry = by_hand("--dry-run", *words)
+    dry = seat("--dry-run", *words)
     assert (dry.code, dry.err) == (0, b"")
-    assert in_shell(by_hand, dry.out, cwd=tmp_path)[:2] == (3, expected.out)
-    by_hand.wait_for_nothing()
+    assert in_shell(seat, dry.out, cwd=tmp_path)[:2] == (3, expected.out)
+    seat.wait_for_nothing()
 
 
-def test_what_is_pasted_shows_the_traceback(by_hand):
-    dry = by_hand("--dry-run", "-c", "print('out')\n1 / 0")
-    code, out, err = in_shell(by_hand, dry.out)
+@here
+def test_what_is_pasted_shows_the_traceback(seat):
+    dry = seat("--dry-run", "-c", "print('out')\n1 / 0")
+    code, out, err = in_shell(seat, dry.out)
     assert (code, out) == (1, b"out\n")
     assert b"ZeroDivisionError" in err
 

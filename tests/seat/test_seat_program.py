@@ -163,9 +163,8 @@ def test_the_old_way_to_say_a_script(quick, write):
     assert quick("--script", write("app.py", SHOW), "one").out.endswith(b"'one'] __main__\n")
 
 
+@pytest.mark.hosts("vhost-user", "vhost-vsock", "lab")
 def test_an_integer_socket_option(seat):
-    if seat.kind == "none":
-        pytest.skip("no socket can be connected")
     code = """
 import socket
 s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)

@@ -202,9 +202,8 @@ def test_nothing_but_the_programs_words_is_printed_without_a_terminal(seat):
     assert (result.code, result.out, result.err) == (0, b"", b"")
 
 
-def test_a_daemon_that_cannot_be_had_is_a_sentence(image, seat):
-    if seat.kind != "vhost-user":
-        pytest.skip("no daemon is needed")
+@pytest.mark.hosts("vhost-user")
+def test_a_daemon_that_cannot_be_had_is_a_sentence(seat):
     environment = {**seat.environment, "VHOST_DEVICE_VSOCK": "/no/such/daemon"}
     assert "no vsock device" in sentence(seat("-c", "", env=environment))
     result = seat("--host", "auto", "-c", "print(1)", env=environment)

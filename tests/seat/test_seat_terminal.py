@@ -69,8 +69,7 @@ def test_what_is_printed_keeps_its_order(quick):
 
 def test_the_prompt_afterwards(seat):
     with at_terminal(seat, "-i", "-c", "x = 40\nprint('go')") as (terminal, process):
-        read_until(terminal, b"go\r\n", 90)
-        read_until(terminal, b">>> ")
+        assert b"go\r\n" in read_until(terminal, b">>> ", 90)
         os.write(terminal, b"print('sum', x + 2)\r")
         read_until(terminal, b"sum 42\r\n>>> ")
         os.write(terminal, b"\x03")
@@ -81,8 +80,7 @@ def test_the_prompt_afterwards(seat):
 
 def test_the_prompt_after_an_exception(quick):
     with at_terminal(quick, "-i", "-c", "x = 1\n1 / 0") as (terminal, process):
-        read_until(terminal, b"ZeroDivisionError")
-        read_until(terminal, b">>> ")
+        assert b"ZeroDivisionError" in read_until(terminal, b">>> ")
         os.write(terminal, b"x\r")
         read_until(terminal, b"x\r\n1\r\n")
         os.write(terminal, b"\x01x")

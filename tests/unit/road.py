@@ -46,14 +46,15 @@ _short.maxlist = _short.maxlevel = 12
 class Road:
     """One guest, one device."""
 
-    def __init__(self, engine: Engine, event_idx=True, seqpacket=True, vectors=4):
+    def __init__(self, engine: Engine, event_idx=True, seqpacket=True, vectors=4, **settings):
+        """`settings` are further ones of bench_transport.py."""
         self.engine = engine
         self.trace: list[tuple] = []
         self.serial = 0
         self.noise_at = 0
         offered = device_module.F_VERSION_1 | w.F_STREAM
         offered |= device_module.F_EVENT_IDX * event_idx | w.F_SEQPACKET * seqpacket
-        engine.power_on({"offered": offered, "vectors": vectors})
+        engine.power_on({"offered": offered, "vectors": vectors, **settings})
         assert engine.bring_up() == CID
         self.guest = Guest(CID, seqpacket, LARGE, POSTED)
         self.cid = CID  # the device's

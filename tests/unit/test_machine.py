@@ -23,7 +23,7 @@ def test_defaults_are_the_contracts(tmp_path):
     assert option(words, "-nic") == ["none"]
     assert option(words, "-m") == ["64M"]
     assert option(words, "-machine")[0].startswith("q35,")
-    assert option(words, "-global") == ["isa-debugcon.iobase=0x402"]
+    assert "isa-debugcon,iobase=0x402,chardev=debugcon" in option(words, "-device")
 
 
 def test_commas_in_paths_are_doubled(tmp_path):

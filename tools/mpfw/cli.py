@@ -22,6 +22,7 @@ COMMANDS = {
     "lab": "mpfw.lab.shell:lab",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
+    "qemu": "mpfw.lab.qemus:qemu",
     "run": "mpfw.run.command:run",
     "run-time": "mpfw.run.runtime:run_time",
     "smoke": "mpfw.guest.smoke:smoke",

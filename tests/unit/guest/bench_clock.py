@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the modules under test find as `time`. It stands still unless a test, or a look, moves it.
 
-Every look at the microseconds calls `at_look`, if there is one, and takes `look` of them.
+Every look at it calls `at_look`, if there is one, and takes `look` of them.
 """
 
 _PERIOD = 1 << 62
@@ -10,13 +10,14 @@ _HALF = 1 << 61
 now = 0  # us
 look = 0
 at_look = None
+_still = 0  # looks since time moved
 timers = []  # those of bench_machine.Vector that are alive
 
 
 def reset():
     """Begin anew."""
-    global now, look, at_look
-    now = look = 0
+    global now, look, at_look, _still
+    now = look = _still = 0
     at_look = None
     timers.clear()
 
@@ -28,15 +29,18 @@ def looks_take(micros):
 
 
 def ticks_us():
-    global now
+    global now, _still
     if at_look is not None:
         at_look()
     now += look
+    _still = 0 if look else _still + 1
+    if _still > 100_000:
+        raise AssertionError("the program waits for a time that does not come")
     return now
 
 
 def ticks_ms():
-    return now // 1000
+    return ticks_us() // 1000
 
 
 def ticks_add(ticks, delta):

@@ -12,7 +12,7 @@ _BYTES = "\0"  # the key of a dictionary that stands for a bytes object: its len
 
 def plain(value):
     """The same of those types: tuples become lists, other buffers bytes. Else a TypeError."""
-    if value is None or isinstance(value, (bool, int, str, bytes)):
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
@@ -46,7 +46,7 @@ def _without_bytes(value, blobs):
         return [_without_bytes(each, blobs) for each in value]
     if isinstance(value, dict):
         return {key: _without_bytes(value[key], blobs) for key in sorted(value)}
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError("%s does not travel" % type(value).__name__)
 

@@ -95,8 +95,13 @@ else:
         memory.clear()
 
 
+at_fence = None  # what another processor does then, a function
+
+
 def fence():
-    """machine.fence."""
+    """machine.fence: what was written before is seen, by a device that works at that moment."""
+    if at_fence is not None:
+        at_fence()
 
 
 class Vector:
@@ -131,7 +136,8 @@ logged = []  # [level, where, what]
 at_reset = []  # functions that wait for a soft reset
 alarms = []  # what `alarm` was told
 waits = []  # how long `wait` was told to sleep
-at_wait = []  # what happens while the program sleeps, one function for each time
+at_wait = []  # what happens while the program sleeps, one function for each time,
+at_rest = None  # and what happens when there are no more of those
 
 
 def log(where, what, level="INFO"):
@@ -155,14 +161,23 @@ def wait(micros=-1):
     if at_wait:
         at_wait.pop(0)()
         return
-    if micros < 0:
+    if at_rest is not None:
+        at_rest()
+    elif micros < 0:
         raise AssertionError("the program waits for ever")
     rest = clock.until_timer()
     clock.advance(micros if rest is None else min(rest, micros))
 
 
+def timers():
+    """How many vectors there are."""
+    return len(clock.timers)
+
+
 def reset():
     """Begin anew, with nothing left of before."""
+    global at_fence, at_rest
+    at_fence = at_rest = None
     forget()
     clock.reset()
     for each in (logged, alarms, waits, at_wait):

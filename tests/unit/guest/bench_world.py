@@ -16,6 +16,7 @@ from bench_objects import find, objects, offered
 from bench_transport import FakeTransport
 from sockets.data import socket
 from sockets.ready import Ready
+from virtio.device import VirtioDevice
 from vsock import words as w
 
 RX, TX, EVENT = 0, 1, 2
@@ -28,17 +29,22 @@ class Host:
     def __init__(self):
         self.transport = FakeTransport()
         self.transport.configuration = struct.pack("<Q", 33)
-        self.serving = True  # it takes what is sent while the driver comes up
+        self.lazy_until = 0  # us; from then on it takes what is sent while the driver comes up
         self.posted = {}  # receive buffers that it has: head -> [address, length]
-        self.sent = {}  # chains of the transmit queue that it has: head -> length of the chain
+        self.sent = {}  # what it has of the transmit queue: head -> [bytes, chain]
+        self.taken = []  # packets that it took while the program slept
 
     def ring(self, index):
         return self.transport.rings[index]
 
+    def takes_after(self, micros):
+        """While the driver comes up, the device takes nothing before that time."""
+        self.lazy_until = micros
+
     def serve(self):
         """At a look at the clock: take what was sent at once, if it does that."""
-        if self.serving:
-            self.collect(True)
+        if bench_clock.now >= self.lazy_until:
+            self.work()
 
     def refresh(self):
         """The buffers that were posted meanwhile: [head, address, length, what is in TYPE_OP]."""
@@ -55,6 +61,11 @@ class Host:
             mark = struct.unpack_from("<I", span(address + 4 * w.TYPE_OP, 4), 0)[0]
             found.append([head, address, length, mark])
         return found
+
+    def heads(self):
+        """Of the receive buffers that it has."""
+        self.refresh()
+        return sorted(self.posted)
 
     def fill(self, head, header, payload):
         """Write a packet into a receive buffer: header words, none if the list is empty."""
@@ -86,21 +97,52 @@ class Host:
         if TX not in self.transport.rings:
             return found
         for head, chain in self.ring(TX).take_all():
-            data = b"".join([bytes(span(address, n)) for address, n, _ in chain])
+            data = _read(chain)
             if any([writable for _, _, writable in chain]):
                 raise AssertionError("a writable buffer in the transmit queue")
             header = struct.unpack_from(_HEADER, data, 0)
             found.append([head, list(header), data[w.HEADER_LEN :], len(chain)])
-            self.sent[head] = len(data)
+            self.sent[head] = [data, chain]
         if complete:
             self.complete([each[0] for each in found])
         return found
 
     def complete(self, heads):
-        """Give sent chains back."""
+        """Give sent chains back: what lies there must still be what was sent."""
         for head in heads:
-            del self.sent[head]
+            data, chain = self.sent.pop(head)
+            if _read(chain) != data:
+                raise AssertionError("a buffer changed while the device had it")
             self.ring(TX).put(head, 0)
+
+    def work(self):
+        """Take what was sent, remember it, and give everything back."""
+        self.taken += self.collect(False)
+        self.complete(sorted(self.sent))
+
+    def took(self):
+        """What `work` took since the last call."""
+        taken = self.taken
+        self.taken = []
+        return taken
+
+    def has(self):
+        """The heads of what it took and did not give back."""
+        return sorted(self.sent)
+
+    def works_while_the_program_sleeps(self):
+        bench_machine.at_rest = self.work
+
+    def floods(self, header, payload):
+        """From now on each buffer that the driver shows is full of that packet at once."""
+
+        def at_once():
+            given = [
+                [each[0], header, payload, w.HEADER_LEN + len(payload)] for each in self.refresh()
+            ]
+            self.give(given)
+
+        bench_machine.at_fence = at_once if header else None
 
     def event(self, length, event=w.EVENT_TRANSPORT_RESET):
         """Complete an event buffer; False if there is none."""
@@ -124,6 +166,10 @@ class Host:
         """What stopped the device, as text; None: nothing."""
         device = objects["device"]
         return None if device.broken is None else str(device.broken)
+
+
+def _read(chain):
+    return b"".join([bytes(span(address, n)) for address, n, _ in chain])
 
 
 class Program:
@@ -194,6 +240,31 @@ class Program:
                 self.forget(name)
         return found
 
+    def write_once(self, name, data):
+        """Send a buffer that the program uses for something else when send has returned."""
+        buffer = bytearray(data)
+        try:
+            return find(name).send(buffer)
+        finally:
+            buffer[:] = b"\x5a" * len(buffer)
+
+    def splice(self, name, to):
+        """splice between two sockets."""
+        return find(name).splice(find(to))
+
+    def forward(self, name, to):
+        """Borrow received bytes and send them on; [bytes, whether they went]."""
+        view = find(name).recv_view()
+        data = bytes(view.data)
+        sent = view.forward(find(to))
+        view.release()
+        return [data, sent]
+
+    def next_ready(self):
+        """Wait for the next socket with news; its name."""
+        sock = objects["ready"].wait()
+        return None if sock is None else sock.bench_name
+
     def connections(self):
         """How many there are in the table."""
         count = 0
@@ -221,11 +292,10 @@ def power_on(settings):
 
 def _power_off():
     """Stop the devices of before, which would keep their memory, and forget everything."""
-    if "host" in objects:
+    if "transport" in objects:
         objects["transport"].reset_reads = 0
     try:
-        for function in bench_machine.at_reset:
-            function()
+        soft_reset()
     except Exception:
         pass  # what a failing test left behind
     vsock._stacks.clear()
@@ -240,6 +310,25 @@ def bring_up():
     objects["ready"] = Ready(stack)
     _come_up()
     return stack.cid
+
+
+@offered
+def no_device():
+    """The machine has none."""
+    virtio.find = lambda wanted: []
+
+
+@offered
+def second_device():
+    """Another device, whose CID is one more; `second` is a socket of it."""
+    other = FakeTransport()
+    other.configuration = struct.pack("<Q", 34)
+    first = objects["transport"]
+    virtio.find = lambda wanted: [first, other]
+    bench_clock.looks_take(1000)
+    objects["second"] = sock = socket(stack=vsock.get(1))
+    sock.cid = vsock.get(1).cid
+    bench_clock.looks_take(0)
 
 
 @offered
@@ -263,7 +352,7 @@ def _come_up():
     bench_clock.at_look = None
     bench_clock.looks_take(0)
     if objects["device"] is not None:
-        host.collect(True)
+        host.work()
 
 
 @offered
@@ -289,3 +378,40 @@ def _plan(calls):
             find(path)(*arguments)
 
     return happen
+
+
+@offered
+def keep(name, path, *arguments):
+    """Call something, and keep what it gives under a name."""
+    objects[name] = find(path)(*arguments)
+
+
+@offered
+def ring(index, name, *arguments):
+    """Call, or ask for, something of the device's end of a queue."""
+    found = getattr(objects["transport"].rings[index], name)
+    return found(*arguments) if callable(found) else found
+
+
+@offered
+def soft_reset():
+    """What Ctrl-D does before memory is freed."""
+    for function in bench_machine.at_reset:
+        function()
+
+
+@offered
+def open_device():
+    """The driver of the device's registers alone (`virtio`), which a test takes step by step."""
+    bench_clock.looks_take(1000)
+    objects["virtio"] = VirtioDevice(objects["transport"])
+
+
+@offered
+def collect_garbage():
+    """What nobody holds is gone, and its memory may be another's."""
+    import gc
+
+    gc.collect()
+    for size in (16, 1024, 70000, 140000):
+        bytearray(b"\x33" * size)

@@ -117,8 +117,10 @@ class Guardian:
     """The guardian of this process."""
 
     def __init__(self, fork: bool = False):
-        """`fork`: the cheap way, for a process that has neither threads nor anything loaded."""
+        """`fork`: the cheap way, for a process that has neither threads nor anything loaded; the
+        end of whoever started that process is its hangup then."""
         self.owner = os.getpid()
+        self._paths: dict[str, None] = {}  # what it is to remove
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pidfd = os.pidfd_open(self.owner)
         with theirs:
@@ -152,10 +154,12 @@ class Guardian:
 
     def keep(self, path: str | Path) -> None:
         """Have a file, or a directory and all in it, removed when this process ends."""
+        self._paths[os.fspath(path)] = None
         self._send(("keep", os.fspath(path)))
 
     def drop(self, path: str | Path) -> None:
         """Take that back."""
+        self._paths.pop(os.fspath(path), None)
         self._send(("drop", os.fspath(path)))
 
     def _send(self, request: tuple[Any, ...], descriptors: Sequence[int] = ()) -> None:
@@ -173,9 +177,12 @@ class Guardian:
         """End everything; returns when nothing is left."""
         self._control.close()
         try:
-            os.waitpid(self._pid, 0)
+            _, status = os.waitpid(self._pid, 0)
         except ChildProcessError:
-            pass  # somebody has waited for all children
+            return  # somebody has waited for all children
+        if status:  # it was killed
+            for path in reversed(self._paths):
+                guardian.remove(path)
 
 
 _LOCK = threading.Lock()
@@ -237,8 +244,14 @@ def _spawn(control: socket.socket, pidfd: int) -> int:
 
 def _fork(control: socket.socket, pidfd: int) -> int:
     """Start the guardian as a copy of this process; its process number."""
+    try:
+        parent = os.pidfd_open(os.getppid())
+    except OSError:
+        parent = -1  # it is outside: a container's first process has none
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        guardian.main(control.fileno(), pidfd)
+        guardian.main(control.fileno(), pidfd, parent)
+    if parent >= 0:
+        os.close(parent)
     return pid

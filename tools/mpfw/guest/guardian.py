@@ -5,6 +5,9 @@ However it ends: killed, its terminal closed, its parent gone. The parent-death 
 not do: it comes when the thread that started a program ends, and leaves files behind. Standard
 library only, one thread, in a session of its own, where no terminal's signals reach it.
 
+A run's guardian also has an eye on the process that started the run, and sends SIGHUP to the owner
+when that ends, as a closed terminal does.
+
 Requests come over a SOCK_SEQPACKET socket, one message each, marshalled (both ends are the same
 Python); its end is the owner's end, as is a sign of the owner's pidfd.
 
@@ -66,9 +69,10 @@ class _Child:
 
 
 class _Guardian:
-    def __init__(self, control: socket.socket, owner: int):
+    def __init__(self, control: socket.socket, owner: int, parent: int):
         self._control = control
         self._owner = owner
+        self._parent = parent
         self._children: dict[int, _Child] = {}  # by the pidfd and by the socket's number
         self._paths: dict[str, None] = {}  # in the order in which they came
         self._poll = select.poll()
@@ -76,8 +80,9 @@ class _Guardian:
 
     def guard(self) -> None:
         """Do what is asked until the owner has ended."""
-        for number in (self._control.fileno(), self._owner):
-            self._poll.register(number, select.POLLIN)
+        for number in (self._control.fileno(), self._owner, self._parent):
+            if number >= 0:
+                self._poll.register(number, select.POLLIN)
         while True:
             for number, _ in self._poll.poll():
                 if number == self._control.fileno():
@@ -85,6 +90,9 @@ class _Guardian:
                         return
                 elif number == self._owner:
                     return
+                elif number == self._parent:
+                    self._poll.unregister(number)
+                    signal.pidfd_send_signal(self._owner, signal.SIGHUP)
                 elif number in self._children:  # and not buried in this round
                     self._news(number)
 
@@ -212,14 +220,16 @@ def _close_others(ours: Iterable[int]) -> None:
     os.closerange(at, os.sysconf("SC_OPEN_MAX"))
 
 
-def main(control: int, owner: int) -> NoReturn:
-    """Guard, with a socket and a pidfd by their numbers, until the owner has ended."""
+def main(control: int, owner: int, parent: int = -1) -> NoReturn:
+    """Guard, with a socket and pidfds by their numbers, until the owner has ended; `parent`: that of
+    the owner's parent, if its end is the owner's hangup."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # ignored ones would stay so in the programs
-    control, owner = (fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 3) for n in (control, owner))
-    _close_others((control, owner))
+    ours = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 3) for n in (control, owner, parent) if n >= 0]
+    _close_others(ours)
     os.chdir("/")
-    guardian = _Guardian(socket.socket(fileno=control), owner)
+    control, owner, parent = [*ours, -1][:3]
+    guardian = _Guardian(socket.socket(fileno=control), owner, parent)
     try:
         guardian.guard()
     finally:

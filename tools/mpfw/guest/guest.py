@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mpfw import paths
 from mpfw.guest import channel, guarded
 from mpfw.guest.errors import GuestError, GuestTimeout, NotPossible
-from mpfw.guest.machine import Machine, escape
+from mpfw.guest.machine import Machine, escape, qemu_program
 from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
 
@@ -297,10 +297,11 @@ def _explained(said: str, image: Path) -> str:
     return explanation(said, image)
 
 
-def qemu_version(qemu: str = "qemu-system-x86_64") -> tuple[int, ...]:
-    """QEMU's version, such as (7, 2, 18)."""
+def qemu_version() -> tuple[int, ...]:
+    """Version of the QEMU that guests run in, such as (7, 2, 18)."""
     import subprocess
 
+    qemu = qemu_program()
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:

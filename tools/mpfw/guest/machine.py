@@ -16,6 +16,7 @@ from mpfw import paths
 if TYPE_CHECKING:
     from mpfw.guest.disk import Disk
 
+QEMU = "qemu-system-x86_64"
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
 COMMON_FW_CFG: dict[str, str | bytes] = {}
@@ -40,6 +41,11 @@ def pick_accelerator() -> str:
     return "kvm" if kvm_is_real() else "tcg"
 
 
+def qemu_program() -> str:
+    """The QEMU that guests on this machine run in: MPFW_QEMU in the environment, else QEMU."""
+    return os.environ.get("MPFW_QEMU", QEMU)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a guest is made of. Everything has the contract's default (the README's table)."""
@@ -56,7 +62,7 @@ class Machine:
     fw_cfg: Mapping[str, Entry] = field(default_factory=dict)  # by name
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
-    qemu: str = "qemu-system-x86_64"
+    qemu: str = field(default_factory=qemu_program)
 
     def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.errors import NotPossible
-from mpfw.guest.machine import Machine
+from mpfw.guest.machine import QEMU, Machine
 from mpfw.guest.programs import ProgramError, Programs
 from mpfw.guest.snapshot import Snapshot
 from mpfw.guest.vsockhost import KernelVsock
@@ -63,7 +63,7 @@ class LabHost(Programs):
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         flash = machine.image
         inside = flash and self._bring(flash)
-        machine = machine.with_options(accel=accel, cpu=cpu, image=inside)
+        machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
         device = LabVsock(self.lab, **options) if vsock else None
         guest = LabGuest(self, machine, device, console, program, drive)
         guest.flash = flash

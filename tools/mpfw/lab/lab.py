@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mpfw.guest import guarded
+from mpfw.guest.machine import QEMU
 from mpfw.guest.programs import Programs
 from mpfw.lab import image as lab_image
 from mpfw.lab import mux
@@ -322,7 +323,7 @@ class Lab(Programs):
             _add_ours(file)
         console = f"socket,id=console,server=on,wait=off,path={self._directory}/console"
         return [
-            "qemu-system-x86_64",
+            QEMU,
             *("-accel", "tcg", "-machine", "q35", "-cpu", self._cpu, "-m", str(self._memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", _APPEND),

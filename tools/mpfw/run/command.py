@@ -35,7 +35,7 @@ class _Command(click.Command):
             for i in range(1, len(word)):
                 if takes.get("-" + word[i], False):
                     at += i + 1 == len(word)  # its value is the next word
-                    if "-" + word[i] in _TAKEN_AS_PROGRAM:
+                    if "-" + word[i] in _TAKEN_AS_PROGRAM and at <= len(args):
                         return [*args[:at], "--", *args[at:]]
                     break
         return args
@@ -79,7 +79,9 @@ Examples:
 @click.option(
     "--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto", show_default=True
 )
-@click.option("--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True)
+@click.option(
+    "--qemu", metavar="PATH", default="qemu-system-x86_64", show_default=True, envvar="MPFW_QEMU"
+)
 @click.option(
     "--qemu-arg", "qemu_args", metavar="ARG", multiple=True, help="One more word for QEMU."
 )

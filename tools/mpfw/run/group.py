@@ -182,6 +182,7 @@ class _Keeper:
         self._row = row
         self._taken: dict[int, int] = {}  # the connection's descriptor: the CID it has, or 0
         self._members: dict[int, socket.socket] = {}
+        self._served: dict[int, tuple[int, int]] = {}  # CID: the control socket that it had last
         self._directory = guarded.make_directory()
         self._failure = self._start(program)
 
@@ -222,9 +223,9 @@ class _Keeper:
                     poll.unregister(number)
                     self._members.pop(number).close()
                     self._taken.pop(number, None)
-            if not self._members:
-                self._listener.close()  # whoever comes from now on starts another keeper
-                return
+                    if not self._members:
+                        self._listener.close()  # whoever comes now starts another keeper
+                        return
 
     def _hear(self, number: int) -> bool:
         """Answer a member; whether it is still there."""
@@ -242,8 +243,41 @@ class _Keeper:
             return ["error", self._failure]
         if cid not in self._row or cid in self._taken.values():
             return ["refused", *self._row]
+        control, path = self._places(cid)
         self._taken[number] = cid
-        return ["device", *self._places(cid)]
+        self._served[cid] = _fresh(control, self._served.get(cid))
+        return ["device", control, path]
+
+
+def _fresh(control: str, last: tuple[int, int] | None) -> tuple[int, int]:
+    """Have the daemon begin anew with a device; which control socket it has then.
+
+    vhost-device-vsock 0.3.0 makes a new socket for each guest, and another device of the CID with
+    it. One that got a sibling's packet while it had no guest is deaf from then on.
+    """
+    if last is not None:
+        _other(control, last)  # the guest before is gone, but perhaps not yet for the daemon
+    now = _which(control)
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.connect(control)
+    return _other(control, now)
+
+
+def _which(path: str) -> tuple[int, int]:
+    """Tells a socket from others of its name."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
+def _other(path: str, last: tuple[int, int]) -> tuple[int, int]:
+    """Wait until another socket has the name; which."""
+    deadline = time.monotonic() + _START
+    while (now := _which(path)) in (last, (0, 0)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return now
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class Times:
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=20, show_default=True)
 @click.option("--accel", default="auto", show_default=True)
-@click.option("--qemu", default="qemu-system-x86_64", show_default=True)
+@click.option("--qemu", default="qemu-system-x86_64", show_default=True, envvar="MPFW_QEMU")
 def run_time(image: Path, rounds: int, accel: str, qemu: str) -> None:
     """Measure `mpfw run -c 'print(1)'` beside QEMU started by hand, to READY."""
     machine = Machine(image=image, accel=accel, qemu=qemu)

@@ -4,7 +4,6 @@
 Signals, time-outs, a parent that goes away; what a guest's end means: docs/run.md.
 """
 
-import os
 import signal
 import sys
 import time
@@ -47,7 +46,6 @@ def run(guest: Guest, wishes: Wishes) -> int:
     """Run the program of a guest that has just been started; the exit status. Raises Ended."""
     streams = Streams(guest.io, guest.err, guest.serial)
     with _Interrupts(streams):
-        _watch_parent(streams)
         try:
             _until_complete(guest, streams, wishes)
         except Ended as ended:
@@ -143,21 +141,3 @@ class _Interrupts:
             end(number)
         self._last = now
         self._streams.type(_CTRL_C)
-
-
-def parent() -> int | None:
-    """A pidfd of the process that started us, with whose end a run ends as with a closed terminal;
-    None under nohup, and for the first process of a session."""
-    number = os.getppid()
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN or os.getsid(0) == os.getpid():
-        return None
-    try:
-        return os.pidfd_open(number)
-    except OSError:
-        return None  # it is outside: a container's first process has none
-
-
-def _watch_parent(streams: Streams) -> None:
-    number = parent()
-    if number is not None:
-        streams.watched[number] = lambda: end(signal.SIGHUP)

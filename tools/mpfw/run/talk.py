@@ -2,10 +2,7 @@
 """`mpfw run` without a program: a conversation both ways, then the console or power-off."""
 
 import os
-import select
-import signal
 import sys
-import threading
 import time
 
 from mpfw.guest.console import ConsoleError
@@ -19,7 +16,6 @@ def talk(options: Options) -> int:
     """Boot the firmware and talk to it; the exit status. Raises Refused."""
     machine = parts.machine(options, {}, reboots=True)
     session.handle(dict.fromkeys(session.ENDING, session.end))
-    threading.Thread(target=_watch_parent, daemon=True).start()
     guest = parts.guest(machine, options, program=False)
     carrier = "no vsock device" if guest.without_vsock else f"vsock device {guest.vsock.kind}"
     print(f"{options.image.name}: accelerator {machine.accelerator}, {carrier}")
@@ -36,14 +32,6 @@ def talk(options: Options) -> int:
         print(guest.report(), file=sys.stderr)
         raise Refused(str(error).splitlines()[0]) from None
     return 0
-
-
-def _watch_parent() -> None:
-    """End with the process that started us."""
-    number = session.parent()
-    if number is not None:
-        select.select([number], [], [])
-        os.kill(os.getpid(), signal.SIGHUP)
 
 
 def watch(guest: Guest) -> None:

@@ -9,7 +9,7 @@
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
-#include "port/stdio.h"
+#include "port/stdstreams.h"
 
 enum {
     STDIN_FILENO,

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: MIT
+"""Who looks for packets: each row of attention.py's table, then any order of everything.
+
+What the device sees is whether the driver wants an interrupt, and what is in its rings; what the
+machine sees are timers. Nobody may be forgotten: see the model's `nobody_waits_for_ever`.
+"""
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from profiles import examples
+from road import CID, Road
+from road_model import SIZE, STREAM, w
+
+RX = 0
+IDLE_US = 2000  # a program that polls does so more often than that
+SPIN_US = 300
+TO_NOBODY = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << 16, 0, SIZE, 0]
+
+
+class Guest(Road):
+    """A device whose packets are RSTs to nobody: they need no answer."""
+
+    def come(self, count=1):
+        """Packets come; whether the device should interrupt, which it does not do yet."""
+        for head, address, _, _ in self.engine.host.refresh():
+            self.posted[head] = address
+        assert count <= len(self.posted), "the driver shows no more buffers"
+        heads = sorted(self.posted)[:count]
+        given = [[head, TO_NOBODY, b"", w.HEADER_LEN] for head in heads]
+        for head in heads:
+            del self.posted[head]
+        return self.engine.many(["host.give", given], ["ring", RX, "wants_interrupt"])[1]
+
+    def armed(self):
+        return self.engine.ring(RX, "armed")
+
+    def timer(self):
+        """Microseconds until the timer looks, None if it is not set."""
+        return self.engine.clock.until_timer()
+
+    def pass_us(self, micros):
+        self.engine.clock.advance(micros)
+
+    def poll(self, micros=SPIN_US):
+        return self.engine.device.poll(micros)
+
+    def all_taken(self):
+        """What came has been taken, without a poll."""
+        return self.engine.device.poll() == 0
+
+    def polled(self):
+        """Bring it to POLLED."""
+        self.come()
+        assert self.poll() == 1
+
+    def interrupt(self):
+        self.engine.transport.fire(RX)
+
+
+@pytest.fixture
+def guest(engine):
+    return Guest(engine)
+
+
+@pytest.fixture
+def without(engine):
+    """A guest whose device has no interrupts."""
+    return Guest(engine, vectors=0)
+
+
+# -- the table, row by row
+
+
+def test_it_begins_armed(guest):
+    assert guest.armed() and guest.timer() is None
+
+
+@pytest.mark.parametrize("before", ["armed", "polled"])
+def test_a_program_that_polls_and_finds_nothing_in_time_arms_it(guest, before):
+    if before == "polled":
+        guest.polled()
+    guest.engine.clock.looks_take(10)
+    start = guest.engine.clock.ticks_us()
+    assert guest.poll() == 0
+    assert guest.armed()
+    assert SPIN_US <= guest.engine.clock.ticks_us() - start <= SPIN_US + 50
+
+
+def test_a_program_that_polls_and_finds_packets_makes_it_polled_and_sets_the_timer(guest):
+    guest.polled()
+    assert guest.timer() == IDLE_US
+    assert not guest.armed()
+    assert not guest.come()  # no interrupt for these
+
+
+def test_packets_found_while_polled_are_counted_and_the_timer_stays(guest):
+    guest.polled()
+    guest.pass_us(500)
+    guest.come(3)
+    assert guest.poll() == 3
+    assert guest.timer() == IDLE_US - 500
+    assert not guest.armed()
+
+
+def test_the_timer_finds_packets_counted_and_is_set_again(guest):
+    guest.polled()
+    guest.pass_us(IDLE_US)
+    assert guest.timer() == IDLE_US and not guest.armed()
+
+
+def test_the_timer_finds_none_counted_and_arms_it_and_looks(guest):
+    guest.polled()
+    guest.pass_us(IDLE_US)
+    guest.come(2)
+    guest.pass_us(IDLE_US - 1)
+    assert not guest.armed()
+    guest.pass_us(1)
+    assert guest.armed() and guest.timer() is None
+    assert guest.all_taken()
+
+
+def test_the_timer_after_an_interrupt_changes_nothing(guest):
+    guest.polled()
+    guest.interrupt()
+    assert guest.armed() and guest.timer() == IDLE_US
+    guest.come()
+    guest.pass_us(IDLE_US)
+    assert guest.timer() is None
+    assert guest.poll() == 1  # which nobody has taken: the interrupt is under way
+
+
+@pytest.mark.parametrize("before", ["armed", "polled"])
+def test_an_interrupt_takes_what_is_there_and_arms_it(guest, before):
+    if before == "polled":
+        guest.polled()
+    guest.come(2)
+    guest.interrupt()
+    assert guest.armed()
+    assert guest.all_taken()
+
+
+def test_a_program_that_waits_in_its_own_way_arms_it(guest):
+    assert guest.engine.device.attend() is False
+    guest.polled()
+    assert guest.engine.device.attend() is False  # nothing came meanwhile
+    assert guest.armed()
+    guest.polled()
+    guest.come(2)
+    assert guest.engine.device.attend() is True
+    assert guest.armed()
+    assert guest.all_taken()
+
+
+def test_packets_without_end_make_it_polled(guest):
+    """An interrupt, and each buffer is full again as soon as it is shown."""
+    guest.engine.host.floods(TO_NOBODY, b"")
+    guest.come(8)
+    before = guest.engine.ring(RX, "done") - 8
+    guest.interrupt()
+    assert guest.timer() == IDLE_US
+    # The interrupt's own look and sixteen more, of 64 packets each: Ctrl-C must get through.
+    taken = guest.engine.ring(RX, "done") - before
+    assert 17 * 64 <= taken <= 17 * 64 + 16
+    assert guest.poll(0) == 64
+    guest.engine.host.floods([], b"")
+    guest.pass_us(IDLE_US)  # none was counted: it arms, and takes the rest
+    assert guest.armed() and guest.timer() is None
+    assert guest.all_taken()
+
+
+def test_a_closed_device_has_no_timer_and_takes_nothing(guest):
+    guest.polled()
+    guest.engine.vsock.close()
+    assert guest.timer() is None
+    assert guest.poll() == 0
+    assert guest.engine.device.attend() is False
+
+
+def test_a_device_that_breaks_while_the_timer_looks_is_remembered(guest):
+    guest.polled()
+    guest.pass_us(IDLE_US)
+    guest.engine.host.put(127, 0)
+    guest.pass_us(IDLE_US)
+    assert "used id is not the head" in guest.engine.host.broken()
+    assert guest.timer() is None
+
+
+def test_without_interrupts_nothing_is_ever_polled(without):
+    assert not without.engine.device.interrupts()
+    without.polled()
+    assert without.timer() is None and without.armed()
+    without.come(2)
+    assert without.engine.device.attend() is True
+    assert without.engine.device.attend() is False
+
+
+# -- any order of everything
+
+micros = st.sampled_from([1, 500, IDLE_US - 1, IDLE_US, 5000])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), st.integers(1, 5)),
+        st.tuples(st.just("poll"), st.sampled_from([0, SPIN_US])),
+        st.tuples(st.just("attend"), st.just(0)),
+        st.tuples(st.just("interrupt"), st.just(0)),
+        st.tuples(st.just("pass_us"), micros),
+    ),
+    max_size=30,
+)
+
+
+class Table:
+    """The table of attention.py as a model."""
+
+    def __init__(self):
+        self.now = 0
+        self.polled = False
+        self.armed = True  # the next packet asks for an interrupt
+        self.asked = False  # one did, and it has not come yet
+        self.due = None  # when the timer looks
+        self.counted = False
+        self.waiting = 0  # packets in the ring
+
+    def come(self, count):
+        self.waiting += count
+        asked, self.armed = self.armed, False
+        self.asked |= asked
+        return asked
+
+    def arm(self):
+        """Interrupts on, and a look; whether packets came."""
+        self.polled = False
+        self.armed = True
+        news, self.waiting = self.waiting > 0, 0
+        return news
+
+    def poll(self, spin):
+        taken, self.waiting = self.waiting, 0
+        if spin and taken:
+            self.counted = True
+            if not self.polled:
+                self.polled = True
+                self.due = self.due or self.now + IDLE_US
+        elif spin:
+            self.now += 2 * SPIN_US  # two looks at the clock
+            self.arm()
+        return taken
+
+    def attend(self, _):
+        return self.polled and self.arm()
+
+    def interrupt(self, _):
+        self.asked = False
+        self.arm()
+
+    def pass_us(self, micros):
+        end = self.now + micros
+        while self.due is not None and self.due <= end:
+            self.now, self.due = max(self.now, self.due), None
+            if self.polled and self.counted:
+                self.counted = False
+                self.due = self.now + IDLE_US
+            elif self.polled:
+                self.arm()
+        self.now = end
+
+    @property
+    def timer(self):
+        return None if self.due is None else max(0, self.due - self.now)
+
+
+def follow(guest, table, step, argument):
+    """One step, of both; they must answer the same."""
+    if step == "come":
+        argument = min(argument, 8 - table.waiting)
+    if not argument and step == "come" or step == "interrupt" and not table.asked:
+        return
+    wanted = getattr(table, step)(argument)
+    if step == "poll":
+        # A spin ends when time has passed; a timer that is due then looks later.
+        guest.engine.clock.looks_take(SPIN_US)
+        assert guest.poll(argument) == wanted
+        guest.engine.clock.looks_take(0)
+    elif step == "attend":
+        assert guest.engine.device.attend() == wanted
+    elif step == "interrupt":
+        guest.interrupt()
+    else:
+        assert getattr(guest, step)(argument) == wanted
+
+
+def test_any_order_of_everything_follows_the_table_and_no_packet_waits_for_ever(engine):
+    @settings(max_examples=examples(300))
+    @given(steps)
+    def run(steps):
+        guest = Guest(engine)
+        guest.engine.clock.advance(-guest.engine.clock.now())
+        table = Table()
+        for step, argument in steps:
+            note(f"{step} {argument}")
+            follow(guest, table, step, argument)
+            assert guest.armed() is table.armed
+            assert guest.timer() == table.timer
+            assert table.waiting == 0 or table.asked or table.timer is not None
+        if table.asked:
+            guest.interrupt()
+        guest.pass_us(2 * IDLE_US)
+        assert guest.all_taken()
+
+    run()

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: MIT
+"""A vsock device's life: brought up, interrupted, broken, closed, brought up again.
+
+Programs that wait in the meantime are real sockets that sleep; what the host does then is planned.
+"""
+
+from errno import EAGAIN, ECONNRESET, EINPROGRESS, EIO, ENODEV, ENOTCONN
+
+import pytest
+from engines import GuestError
+from road import CID, POSTED, Road, device_module, numbers
+from road_model import BOTH, SIZE, STREAM, Packet, w
+
+RX, TX, EVENT, CONFIG = range(4)
+POLLIN, POLLOUT = numbers.POLLIN, numbers.POLLOUT
+POLLERR, POLLHUP, POLLRDHUP = numbers.POLLERR, numbers.POLLHUP, numbers.POLLRDHUP
+VERSION_1 = device_module.F_VERSION_1
+RUNNING = [0, 1, 3, 0xB, 0xF]
+OWNERLESS = [CID, 0, w.CID_HOST, 0, 0, 0, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, 0, 0]
+
+
+@pytest.fixture
+def road(engine):
+    return Road(engine)
+
+
+def brought_up(engine, **settings):
+    engine.power_on(settings)
+    engine.bring_up()
+    return engine
+
+
+def raises(errno, call, *arguments):
+    with pytest.raises(GuestError) as caught:
+        call(*arguments)
+    assert caught.value.errno == errno
+    return caught.value
+
+
+# -- the beginning
+
+
+def test_it_comes_up_in_order_and_shows_its_buffers(engine):
+    brought_up(engine)
+    assert engine.transport.statuses() == RUNNING
+    assert engine.transport.enabled() == [RX, TX, EVENT]
+    assert engine.ring(RX, "avail_idx") == POSTED
+    assert len(engine.ring(EVENT, "take_all")) == 4
+    assert engine.ring(RX, "armed") and engine.ring(EVENT, "armed")
+    assert engine.transport.rung() == [RX, TX, EVENT]
+    assert engine.device.interrupts() and engine.host.broken() is None
+
+
+def test_it_waits_until_the_device_takes_packets(engine):
+    engine.power_on({})
+    engine.host.takes_after(3000)
+    engine.bring_up()
+    assert 3000 <= engine.clock.now() < 4000
+    assert [each[1] for each in engine.host.took()] == [OWNERLESS]
+    assert engine.machine.logged() == []
+
+
+def test_a_device_that_takes_nothing_does_not_keep_the_program_for_ever(engine):
+    engine.power_on({})
+    engine.host.takes_after(10**9)
+    engine.bring_up()
+    assert 50_000 < engine.clock.now() < 51_000
+    assert engine.machine.logged() == [["WARNING", "vsock", "the device takes no packets"]]
+
+
+@pytest.mark.parametrize("size, posted", [(128, 16), (16, 16), (8, 8), (1, 1)])
+def test_a_small_queue_gets_as_many_buffers_as_it_holds(engine, size, posted):
+    brought_up(engine, sizes=[size, 128, 128])
+    assert len(engine.host.refresh()) == posted
+    assert engine.stack.store.spare() == 40 - posted
+
+
+@pytest.mark.parametrize("offered", [0, w.F_STREAM, w.F_SEQPACKET, w.F_STREAM | w.F_SEQPACKET])
+def test_what_a_device_offers_is_known(engine, offered):
+    brought_up(engine, offered=VERSION_1 | offered | 1 << 2)
+    assert engine.device.seqpacket() == bool(offered & w.F_SEQPACKET)
+    assert engine.device.features() == VERSION_1 | offered == engine.transport.accepted()
+
+
+def test_the_upper_half_of_the_cid_is_ignored(engine):
+    brought_up(engine, configuration=(0x1234_5678 << 32 | 77).to_bytes(8, "little"))
+    assert engine.stack.cid() == engine.device.cid() == 77
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"offered": 0},
+        {"sizes": [128, 128]},
+        {"configuration": b""},
+        {"restless": 10**9},
+        {"dead_route": 1},
+        {"dead_route": 3},
+        {"missing": "nothing is there"},
+    ],
+)
+def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engine, settings):
+    engine.power_on(settings)
+    with pytest.raises(GuestError):
+        engine.bring_up()
+    assert engine.transport.closed() == engine.transport.opened() <= 1
+    assert engine.transport.statuses()[-1:] in ([], [0])
+    assert engine.machine.dma_used() == 0
+
+
+def test_a_machine_without_a_device_has_the_loopback(engine):
+    engine.power_on({})
+    engine.no_device()
+    assert engine.bring_up() == w.CID_LOCAL
+    assert engine.stack.device() is None
+    engine.program.listen("~l", 1234)
+    assert engine.program.connect("~c", w.CID_LOCAL, 1234, 2000) == EINPROGRESS
+    assert engine.call("~c.connect_state") == 1
+    assert engine.program.connect("~d", w.CID_HOST, 1234, 2001) == ENODEV
+    engine.stack.waiter.wait(0)
+    with pytest.raises(GuestError, match="this machine has 0 vsock devices"):
+        engine.vsock.get(1)
+
+
+def test_a_second_device_has_its_own_sockets(engine):
+    brought_up(engine)
+    engine.second_device()
+    assert engine.call("second.cid") == CID + 1
+    engine.program.listen("~l", 1234)
+    engine.call("second.bind", [w.CID_ANY, 1234])  # no clash
+    with pytest.raises(GuestError, match="this machine has 2 vsock devices"):
+        engine.vsock.get(2)
+
+
+# -- the middle
+
+
+def test_an_interrupt_of_any_queue_is_looked_after(road):
+    name = road.open(1234, 5000)
+    line = road.names[name]
+    for queue in (RX, TX, EVENT, CONFIG):
+        given = road.given(Packet(line.key, w.OP_RW, STREAM, 0, SIZE, 0, road.noise(10)))
+        road.step(["host.give", [given]], ["transport.fire", queue])
+        assert road.recv(name, 100)[0] == given[2]
+
+
+def test_one_vector_is_enough(engine):
+    road = Road(engine, vectors=1)
+    name = road.open(1234, 5000)
+    given = road.given(Packet(road.names[name].key, w.OP_RW, STREAM, 0, SIZE, 0, b"data"))
+    road.step(["host.give", [given]], ["transport.fire", RX])
+    road.reset_transport(CID + 5)
+
+
+def test_more_resets_than_there_are_event_buffers(road):
+    for cid in range(100, 110):
+        road.reset_transport(cid)
+        assert road.engine.stack.cid() == cid
+        assert road.engine.ring(EVENT, "armed")
+
+
+def test_two_resets_at_once(road):
+    road.open(1234, 5000)
+    road.engine.host.event(w.EVENT_BYTES)
+    road.reset_transport(44)
+
+
+def test_a_reset_keeps_listeners_and_connections_to_oneself(road):
+    engine = road.engine
+    engine.program.listen("~own", 7, 1, 1)
+    assert engine.program.connect("~a", w.CID_LOCAL, 7, 2900) == EINPROGRESS
+    engine.program.accept("~own", "~b")
+    engine.many(["host.have_cid", 44], ["host.event", 4], ["device.poll_events"])
+    assert engine.call("~a.send", b"still here") == 10
+    assert engine.call("~b.recv", 100) == b"still here"
+    assert engine.program.connect("~c", 44, 7, 2901) == EINPROGRESS
+    assert engine.call("~c.connect_state") == 1
+
+
+def test_sent_packets_come_back_with_an_interrupt_that_was_asked_for(road):
+    engine = road.engine
+    road.open(1234, 5000)
+    assert not engine.transport.kick(TX)
+    engine.device.reap()
+    free = engine.device.out.free()
+    engine.call("~s1.send", b"x")
+    assert engine.device.out.free() == free - 1
+    assert engine.device.sending_done() is False
+    engine.host.collect(True)
+    assert engine.device.sending_done() is True
+    engine.transport.fire(TX)
+    assert engine.device.out.free() > free - 1
+
+
+# -- the end: what a socket then gives
+
+
+def test_a_connection_that_the_device_lost_tells_it_once(road):
+    for loss, error in (
+        (lambda: road.reset_transport(CID), ECONNRESET),
+        (lambda: road.break_by(["host.put", 127, 0], ["device.poll"]), EIO),
+        (road.reopen, ECONNRESET),
+        (road.close_device, ECONNRESET),
+    ):
+        if road.broken or road.closed:
+            road.reopen()
+        receiver, sender, reader = [road.open(1234, 5000 + i) for i in range(3)]
+        road.to(road.names[reader], w.OP_RW, b"unread")
+        loss()
+        for name in (receiver, sender, reader):
+            bits = POLLIN | POLLOUT | POLLRDHUP
+            # With an error that nobody has heard yet, and nothing more to come.
+            assert road.engine.call(f"{name}.ioctl", 3, bits) & (POLLERR | POLLHUP) == 24
+        assert road.recv(receiver, 10) == [None, error]
+        assert road.recv(receiver, 10) == [None, ENOTCONN]
+        assert road.write(receiver, b"x") == [None, ENOTCONN]
+        assert road.write(sender, b"x") == [None, error]
+        assert road.recv(sender, 10) == [None, ENOTCONN]
+        assert road.recv(reader, 10) == [b"unread", None]
+        assert road.recv(reader, 10) == [None, error]
+        assert road.engine.call(f"{reader}.ioctl", 3, POLLIN) & (POLLERR | POLLHUP) == POLLHUP
+        for name in (receiver, sender, reader):
+            assert road.shutdown(name, BOTH) == [None, ENOTCONN]
+            road.close(name)
+
+
+@pytest.mark.parametrize("how", ["break", "reset", "close"])
+def test_everything_that_waits_ends(engine, how):
+    """A program that sleeps in recv, send or connect, while its device goes."""
+    for call in ["recv", 10], ["send", b"x" * 10], ["connect", 2, 9]:
+        road = Road(engine)
+        engine.clock.looks_take(100)
+        name = road.open(1234, 5000)
+        ends = {
+            "break": [["host.put", 127, 0], ["transport.fire", RX]],
+            "reset": [["host.event", 4], ["transport.fire", EVENT]],
+            "close": [["vsock.close"]],
+        }[how]
+        engine.plan([[], ends])
+        error = EIO if how == "break" else ECONNRESET
+        if call[0] == "connect":
+            engine.program.socket("~x")
+            engine.call("~x.settimeout", None)
+            raises(error, engine.call, "~x.connect", [2, 9])
+            continue
+        if call[0] == "send":
+            # The peer has no room.
+            road.to(road.names[name], w.OP_CREDIT_UPDATE, alloc=0)
+        engine.call(f"{name}.settimeout", None)
+        raises(error, engine.call, f"{name}.{call[0]}", *call[1:])
+
+
+def test_who_waits_for_one_of_many_hears_of_the_end(road):
+    names = [road.open(1234, 5000 + i) for i in range(3)]
+    road.engine.clock.looks_take(100)
+    road.engine.plan([[["host.put", 127, 0], ["transport.fire", RX]]])
+    found = [road.engine.program.next_ready() for _ in names]
+    assert sorted(found) == sorted(names)
+
+
+def test_a_listener_outlives_its_device(engine):
+    road = Road(engine)
+    engine.call("~1234.settimeout", None)
+    engine.clock.looks_take(100)
+    request = [2, 0, CID, 0, 5000, 1234, 0, STREAM | w.OP_REQUEST << 16, 0, SIZE, 0]
+    engine.plan(
+        [
+            [["vsock.close"]],
+            [["reopen"], ["host.refresh"], ["host.give", [[0, request, b"", 44]]]],
+        ]
+    )
+    assert engine.program.accept("~1234", "~c") == [2, 5000]
+    assert road.engine.call("~c.getpeername") == [2, 5000]
+
+
+@pytest.mark.parametrize("how", ["close", "break"])
+def test_a_device_that_is_gone_leaves_the_store_only(road, how):
+    engine = road.engine
+    store = 40 * w.LARGE_STRIDE
+    assert engine.machine.dma_used() > store
+    if how == "close":
+        road.close_device()
+    else:
+        road.break_by(["host.put", 127, 0], ["device.poll"])
+    assert engine.machine.dma_used() == store
+    assert engine.machine.timers() == 0
+    assert engine.transport.statuses()[-1] == 0 and engine.transport.closed() == 1
+    for _ in range(3):
+        road.reopen()
+    road.close_device()
+    assert engine.machine.dma_used() == store
+    assert engine.machine.timers() == 0
+
+
+def test_what_a_device_that_does_not_reset_was_given_stays_its_own(road):
+    engine = road.engine
+    used = engine.machine.dma_used()
+    engine.transport.set("reset_reads", 10**9)
+    engine.clock.looks_take(1000)
+    engine.vsock.close()
+    assert engine.machine.dma_used() == used - 64  # the bells, which are the bench's
+    assert engine.stack.store.spare() == 40 - POSTED
+    engine.transport.set("reset_reads", 0)
+    engine.clock.looks_take(0)
+    engine.reopen()
+    assert len(engine.host.refresh()) == POSTED  # others
+    assert engine.stack.store.spare() == 40 - 2 * POSTED
+
+
+def test_a_broken_transmit_or_event_queue_breaks_the_device(engine):
+    for queue, way in ((TX, "device.reap"), (EVENT, "device.poll_events"), (TX, "transport.fire")):
+        road = Road(engine)
+        name = road.open(1234, 5000)
+        engine.ring(queue, "put", 127, 0)
+        engine.call(way, *([queue] if way == "transport.fire" else []))
+        assert f"queue {queue}: used i" in engine.host.broken()
+        assert engine.machine.logged()[-1][0] == "ERROR"
+        raises(EIO, engine.call, f"{name}.recv", 10)
+        assert engine.device.reap() == engine.device.poll() == 0
+        assert engine.device.poll_events() is None
+        assert engine.device.sending_done() is True
+
+
+def test_a_broken_device_says_why_to_who_connects(road):
+    road.break_by(["host.jump", 99], ["device.poll"])
+    road.engine.program.socket("~x")
+    error = raises(EIO, road.engine.call, "~x.connect", [2, 9])
+    assert "used index ran ahead" in error.arguments[1]
+
+
+def test_a_device_breaks_once(road):
+    road.break_by(["host.put", 127, 0], ["device.poll"])
+    road.engine.transport.set("reset_reads", 0)
+    before = road.engine.machine.logged()
+    road.step(["device.poll"], ["device.reap"], ["device.poll_events"])
+    assert road.engine.machine.logged() == before
+
+
+def test_bring_up_of_a_device_whose_reset_fails_once_can_be_tried_again(engine):
+    engine.power_on({"restless": 10**9})
+    with pytest.raises(GuestError):
+        engine.bring_up()
+    engine.transport.set("restless", 0)
+    assert engine.bring_up() == CID
+
+
+def test_a_soft_reset_stops_the_device(road):
+    road.engine.soft_reset()
+    assert road.engine.transport.statuses()[-1] == 0
+
+
+def test_without_interrupts_a_program_that_sleeps_looks_each_millisecond(engine):
+    road = Road(engine, vectors=0)
+    name = road.open(1234, 5000)
+    line = road.names[name]
+    header = road.header(Packet(line.key, w.OP_RW, STREAM, 0, SIZE, 0, b"data"))
+    engine.call(f"{name}.settimeout", None)
+    engine.clock.looks_take(100)
+    engine.plan([[], [], [["host.give", [[min(road.posted), header, b"data", 48]]]]])
+    assert engine.call(f"{name}.recv", 10) == b"data"
+    assert engine.machine.waits() == [1000] * 3
+
+
+def test_nobody_waits_longer_than_half_a_second_without_a_look(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    engine.call(f"{name}.settimeout", 1.2)
+    engine.clock.looks_take(100)
+    raises(110, engine.call, f"{name}.recv", 10)
+    assert engine.machine.waits()[:2] == [500_000] * 2
+    assert len(engine.machine.waits()) == 3 and 150_000 < engine.machine.waits()[2] < 200_000
+
+
+def test_nothing_there_is_eagain(road):
+    assert road.recv(road.open(1234, 5000), 10) == [None, EAGAIN]
