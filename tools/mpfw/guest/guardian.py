@@ -221,8 +221,8 @@ def _close_others(ours: Iterable[int]) -> None:
 
 
 def main(control: int, owner: int, parent: int = -1) -> NoReturn:
-    """Guard, with a socket and pidfds by their numbers, until the owner has ended; `parent`: that of
-    the owner's parent, if its end is the owner's hangup."""
+    """Guard, with a socket and pidfds by their numbers, until the owner has ended; `parent`: that
+    of the owner's parent, if its end is the owner's hangup."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # ignored ones would stay so in the programs
     ours = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 3) for n in (control, owner, parent) if n >= 0]
