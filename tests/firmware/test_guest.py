@@ -2,6 +2,7 @@
 """mpfw.Guest, as its users have it, without a vsock device: scripts, requests, errors, its end."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import pytest
 
 import mpfw
+from mpfw import paths
 from mpfw.guest import guest as guests
 
 SECONDS = 30
@@ -377,3 +379,23 @@ def test_guests_of_one_loop_run_side_by_side(image):
         return await asyncio.gather(*map(one, range(4)))
 
     assert asyncio.run(main()) == [0, 1, 2, 3]
+
+
+# -- documents ------------------------------------------------------------------------------------
+
+PROGRAMS = [
+    pytest.param(text, id=f"{name}-{number}")
+    for name in ("README.md", "docs/api.md")
+    for number, text in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", (paths.ROOT / name).read_text(), re.M | re.S)
+    )
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_a_document_shows_runs(program, tmp_path):
+    (tmp_path / "shown.py").write_text(program)
+    command = [sys.executable, "shown.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
