@@ -50,8 +50,8 @@ class AsyncGuest:
         await self.in_thread(self.sync.__enter__)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.in_thread(self.sync.close)
+    async def __aexit__(self, *exception: object) -> None:
+        await self.in_thread(self.sync.__exit__, *exception)
         self._threads.shutdown(wait=False)
 
     async def in_thread(self, function: Callable[..., Value], *arguments: Any) -> Value:
