@@ -46,6 +46,7 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
+	@$(VENV)/python -m compileall -q tools/mpfw  # or each start compiles, where PYTHONDONTWRITEBYTECODE is set
 
 run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run

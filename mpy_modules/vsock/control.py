@@ -45,7 +45,6 @@ def control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
 def _template():
     block = array("I", bytes(4 * w.BLOCK_WORDS))
     block[w.ONES] = block[w.HEAD] = block[w.TAIL] = 0xFFFFFFFF
-    block[w.ASKED_READ] = 1  # differs from READ_CNT until somebody asks
     block[w.LOWAT] = 1
     return bytes(block)
 
@@ -119,8 +118,10 @@ def on_control(at: int, op: int, flags: int, peer_alloc: int, peer_fwd: int) -> 
         full = (c[w.RX_CNT] - c[w.FWD_CNT]) & c[w.ONES] >= c[w.BUF_ALLOC]
         if full and not c[w.OPTIONS] & w.OPT_FIXED_WINDOW:
             # Full happens; stuck is when nothing moves either way from one request to the next.
-            if c[w.READ_CNT] == c[w.ASKED_READ] and c[w.PEER_FWD] == c[w.ASKED_FWD]:
+            still = c[w.READ_CNT] == c[w.ASKED_READ] and c[w.PEER_FWD] == c[w.ASKED_FWD]
+            if c[w.ASKED] and still:
                 events |= w.EV_GROW
+            c[w.ASKED] = 1
             c[w.ASKED_READ] = c[w.READ_CNT]
             c[w.ASKED_FWD] = c[w.PEER_FWD]
     return events

@@ -90,12 +90,13 @@ ONES = const(29)  # 0xFFFFFFFF, the mask of 32-bit arithmetic; never changes
 MESSAGES = const(30)  # whole messages in the receive queue; up by `admit`, down by who reads one
 READ_CNT = const(31)  # bytes that left our receive queue: RX_CNT - READ_CNT are queued; wraps
 BASE = const(32)  # bytes; the window before it grew; raised by `widen`, set by `set_window`
-ASKED_READ = const(33)  # READ_CNT at the last CREDIT_REQUEST that found us full
+ASKED_READ = const(33)  # if ASKED: READ_CNT at the last CREDIT_REQUEST that found us full
 ASKED_FWD = const(34)  # PEER_FWD at that time
 WANTED = const(35)  # 1: somebody had not enough room to send; set by who waits, cleared by credit
 WATCHED = const(37)  # 1: a Ready wants to hear of events; set and cleared by Connection.hear
 BORDERS = const(36)  # flags of OP_RW that count, set when made; 0: bytes without borders (stream)
-BLOCK_WORDS = const(38)
+ASKED = const(38)  # 1: a CREDIT_REQUEST has found us full; set with the first one
+BLOCK_WORDS = const(39)
 
 # STATE
 FRESH = const(0)

@@ -112,5 +112,5 @@ def test_run_refuses_an_image_whose_symbols_it_has_not(image, tmp_path):
     command = [sys.executable, "-m", "mpfw", "run", "--gdb", "--image", other]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 125
-    assert run.stderr.startswith(f"Error: {other}: not made of the build in ")
+    assert run.stderr.startswith(f"mpfw: {other}: not made of the build in ")
     assert len(run.stderr.splitlines()) == 1

@@ -256,6 +256,22 @@ def road(engine):
     return Road(engine)
 
 
+def test_one_question_is_no_sign_that_a_peer_is_stuck_whatever_was_read(road):
+    name = road.open(1234, 5000)
+    line = road.names[name]
+    for _ in range(3):
+        road.to(line, w.OP_RW, road.noise(1))
+        road.recv(name, 1)
+        road.recv(name, 1)
+        while line.got < line.edge:
+            road.to(line, w.OP_RW, road.noise(min(w.MAX_DATA, line.edge - line.got)))
+        road.to(line, w.OP_CREDIT_REQUEST)
+        assert line.window == SIZE
+        road.close(name)
+        name = road.open(1234, 5000 + road.serial)
+        line = road.names[name]
+
+
 def test_a_window_widens_for_a_program_that_reads_much_up_to_1_mib(road):
     name = road.open(1234, 5000)
     line = road.names[name]

@@ -262,11 +262,11 @@ class DrivenGuest(Guest):
                 connection = self.vsock.dial_once(port, max(0.1, left))
                 connection.settimeout(None)
                 return connection
-            except (ConnectionError, TimeoutError) as error:
+            except OSError as error:  # also ENODEV, until the kernel's device works
                 if self.process.poll() is not None:
                     raise GuestEnded(f"no connection to port {port}", self.report()) from error
                 if left <= 0:
-                    what = f"nobody accepts at the guest's port {port} in {seconds} s"
+                    what = f"nobody accepts at the guest's port {port} in {seconds} s ({error})"
                     raise GuestTimeout(what, self.report()) from error
             time.sleep(0.02)
 

@@ -221,7 +221,7 @@ def _close_others(ours: Iterable[int]) -> None:
 
 
 def main(control: int, owner: int, parent: int = -1) -> NoReturn:
-    """Guard, with a socket and pidfds by their numbers, until the owner has ended; `parent`: that
+    """Guard, with a socket and pidfds by their numbers, until the owner has ended. `parent`: that
     of the owner's parent, if its end is the owner's hangup."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # ignored ones would stay so in the programs

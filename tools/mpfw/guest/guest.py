@@ -20,11 +20,11 @@ from mpfw import paths
 from mpfw.guest import channel, guarded
 from mpfw.guest.errors import GuestError, GuestTimeout, NotPossible
 from mpfw.guest.machine import Machine, escape, qemu_program
-from mpfw.guest.programs import Process
 from mpfw.guest.vsockhost import VsockHost
 
 if TYPE_CHECKING:
     from mpfw.guest.console import Console
+    from mpfw.guest.programs import Process
     from mpfw.guest.qmp import Qmp
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
@@ -145,7 +145,7 @@ class Guest:
         self._ours.append(ours)
         return ours, number
 
-    def _launch(self) -> Process:
+    def _launch(self) -> "Process":
         """Start self.command with the channels' ends."""
         passed = {number: end.fileno() for number, end in self._passed.items()}
         with open(self.directory / "qemu.log", "wb") as log:
@@ -194,7 +194,7 @@ class Guest:
         return self._qmp
 
     @property
-    def process(self) -> Process:
+    def process(self) -> "Process":
         """The QEMU process."""
         if self._process is None:
             raise GuestError("the guest was not started")

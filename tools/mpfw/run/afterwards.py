@@ -9,7 +9,7 @@ from typing import NoReturn
 from mpfw.guest.guest import Guest
 from mpfw.guest.vsockhost import VhostUserVsock
 from mpfw.run import terminal
-from mpfw.run.session import Ended
+from mpfw.run.parts import Ended
 from mpfw.run.streams import Streams
 
 

@@ -38,6 +38,14 @@ class Refused(Exception):
         self.status = status
 
 
+class Ended(Exception):
+    """The run is over: the exit status, and one sentence unless the script has said it all."""
+
+    def __init__(self, status: int, why: str = ""):
+        super().__init__(why)
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Options:
     """The command's options, by their names there, with its defaults."""

@@ -14,6 +14,7 @@ from mpfw import paths
 from mpfw.guest import channel, ending
 from mpfw.guest.guest import Guest
 from mpfw.run.marks import mark
+from mpfw.run.parts import Ended
 from mpfw.run.streams import Streams
 
 Handler = Callable[[int, object], object]
@@ -22,14 +23,6 @@ _CTRL_C = b"\x03"
 _TWICE = 1.0  # seconds within which a second Ctrl-C ends the guest
 _START = 60.0  # seconds that a guest may take to start the script
 _END = 10.0  # and QEMU to end once its streams are closed
-
-
-class Ended(Exception):
-    """The run is over: the exit status, and one sentence unless the script has said it all."""
-
-    def __init__(self, status: int, why: str = ""):
-        super().__init__(why)
-        self.status = status
 
 
 @dataclass(frozen=True)

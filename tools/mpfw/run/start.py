@@ -6,10 +6,9 @@ import sys
 
 from mpfw.guest import channel
 from mpfw.guest.guarded import GuardianError
-from mpfw.run import parts, program, session
+from mpfw.run import parts, program
 from mpfw.run.marks import mark
-from mpfw.run.parts import Options, Refused
-from mpfw.run.session import Ended, Wishes
+from mpfw.run.parts import Ended, Options, Refused
 
 
 def start(words: tuple[str, ...], options: Options) -> int:
@@ -46,10 +45,12 @@ def _start(words: tuple[str, ...], options: Options) -> int:
         from mpfw.run import by_hand
 
         return by_hand.show(what, machine, options)
-    wishes = Wishes(options.timeout, options.interactive, options.keep, options.gdb)
     mark("the machine is described")
     guest = parts.guest(machine, options)
     mark("QEMU is asked for")
+    from mpfw.run import session  # while the guest boots
+
+    wishes = session.Wishes(options.timeout, options.interactive, options.keep, options.gdb)
     return session.run(guest, wishes)
 
 
