@@ -5,10 +5,13 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mpfw.guest import guarded
 from mpfw.guest.errors import GuestError
-from mpfw.guest.qmp import Qmp
+
+if TYPE_CHECKING:
+    from mpfw.guest.qmp import Qmp
 
 _LIMIT = 120.0  # seconds
 
@@ -25,7 +28,7 @@ class Snapshot:
         return ("-incoming", f"exec:cat {shlex.quote(str(self.path))}")
 
 
-def save(qmp: Qmp, path: Path | None) -> Snapshot:
+def save(qmp: "Qmp", path: Path | None) -> Snapshot:
     """Save a guest's state, to `path` or to a file that ends with this process; it goes on."""
     place = path.absolute() if path else guarded.make_directory() / "state"
     qmp("stop")
@@ -37,14 +40,14 @@ def save(qmp: Qmp, path: Path | None) -> Snapshot:
     return Snapshot(place)
 
 
-def wait_restored(qmp: Qmp) -> None:
+def wait_restored(qmp: "Qmp") -> None:
     """Wait until a guest that was started with a snapshot's options goes on."""
     _wait(qmp)
     if qmp("query-status")["status"] != "running":
         qmp("cont")
 
 
-def _wait(qmp: Qmp) -> None:
+def _wait(qmp: "Qmp") -> None:
     deadline = time.monotonic() + _LIMIT
     while (state := qmp("query-migrate")).get("status") != "completed":
         if state.get("status") in ("failed", "cancelled"):
