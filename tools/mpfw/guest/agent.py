@@ -22,6 +22,8 @@ from mpfw.guest.talk import Talk, text
 PORT = inside.PORT
 _HEADER = struct.Struct("<II")
 _PIECE = 1 << 16
+_START = 60.0  # seconds that a guest may take to boot
+_TURN = 60.0  # seconds that requests of other threads may take
 _GRACE = 5.0  # seconds that interrupted code may take to end
 
 
@@ -162,9 +164,10 @@ class Agent(Talk):
                 self._interrupt()
 
     def _begin(self, kind: int, payload: bytes) -> Request:
-        if not self.wait_for(lambda: self.ready, 60) or self.closed:
+        if not self.wait_for(lambda: self.ready, _START) or self.closed:
             raise GuestEnded("the guest takes no requests", self._last_words())
-        self._turn.acquire()  # _finish and _over release it
+        if not self._turn.acquire(timeout=_TURN):  # _finish and _over release it
+            raise GuestTimeout("an earlier request has not ended", self._last_words())
         with self.news:
             if self.closed:
                 self._turn.release()
