@@ -6,6 +6,8 @@
 PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUILD  := $(CURDIR)/build
+override BUILD := $(abspath $(BUILD))
+export MPFW_BUILD := $(BUILD)
 IMAGE  := $(BUILD)/final_vsock.bin
 VENV   := $(BUILD)/venv/bin
 MPFW   := $(VENV)/mpfw
@@ -35,7 +37,7 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run check static unit format test test-long test-fresh test-matrix lab bench \
+.PHONY: help image run check static unit coverage mutate format test test-long test-fresh test-matrix lab bench \
         dist smoke boot-time upstream lock clean distclean
 
 help: ## This list
@@ -66,7 +68,13 @@ static: ## Style of Python and C, types, spelling, house rules (`make format` me
 
 unit: image ## The unit tests, on all processors
 	@$(MPFW) upstream build >/dev/null
-	@$(PYTEST) -q -n $(JOBS) --dist worksteal $(PYTEST_ARGS) tests/unit
+	@$(PYTEST) -q $(UNIT_ARGS) -n $(JOBS) --dist worksteal $(PYTEST_ARGS) tests/unit
+
+coverage: UNIT_ARGS := --cov
+coverage: unit ## The unit tests, and which lines of the protocol and its driver they reach
+
+mutate: image ## Small faults in the protocol and its driver: do the unit tests notice? (SEED=1)
+	@nice $(MPFW) mutate --jobs $(JOBS) $(addprefix --seed=,$(SEED)) $(MUTATE_ARGS)
 
 format: ## Style of Python and C, mended where a program can
 	@$(PYTHON) tools/bootstrap.py image
@@ -78,7 +86,7 @@ test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or
 	@$(PYTHON) tools/bootstrap.py test
 	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
 
-test-long: test-matrix ## What takes too long for `make test`: three kernels, three fresh machines, more
+test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests
 	@for SUITE in bookworm trixie sid; do $(MAKE) --no-print-directory test-fresh SUITE=$$SUITE || exit; done
 

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""A driver for virtio-rng (virtio 1.2, 5.4): the device fills buffers with random bytes."""
+"""A driver for virtio-rng (virtio 1.2, 5.4): the device fills buffers with random bytes.
+
+How to run it:
+
+    $ mpfw run --host none --qemu-arg=-device --qemu-arg=virtio-rng-pci examples/entropy.py
+    00:02.0 Unclassified device: Red Hat Virtio RNG [1af4:1005] 36c1b71bbf2e1c02...
+"""
 
 import machine
 import virtio

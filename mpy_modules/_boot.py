@@ -23,4 +23,13 @@ if hasattr(machine, "disk"):
 
     _disk.mount()
     del _disk
+if (
+    machine.terminal.keeps()
+    or fw_cfg.size("opt/micropython/repl") is not None
+    or fw_cfg.size("opt/micropython/log") is not None
+):
+    import services
+
+    services.start()
+    del services
 del fw_cfg  # what is bound here is there at the prompt

@@ -8,6 +8,7 @@ import fw_cfg
 from uos import (  # noqa: F401  the module in C, which this one stands before
     VfsFat,
     chdir,
+    dupterm,
     getcwd,
     ilistdir,
     listdir,

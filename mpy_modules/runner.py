@@ -16,6 +16,7 @@ import io
 import struct
 import sys
 
+import _notify
 import channel
 import errnos
 import machine
@@ -38,7 +39,6 @@ CRASHED = 123  # the interpreter was started anew after a CPU exception
 _INTERRUPTED = const(130)  # 128 + SIGINT, as shells have it
 _OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script,
 _OUR_FRAMES = const(3)  # of so many steps
-_DEBUG_EXIT = const(0xF4)  # isa-debug-exit's port: QEMU ends with 2 * value + 1
 
 _out = None  # standard output's port
 
@@ -186,9 +186,8 @@ def _run(start):
 def _end(status):
     """Take the machine off; QEMU's exit code tells the status, if it has isa-debug-exit."""
     machine.log("runner", "exit status %d" % status)
-    if status:
-        machine.port8[_DEBUG_EXIT] = status & 0xFF
-    machine.poweroff()
+    _notify.end(status, "exit status %d" % status)
+    machine.poweroff(status)
 
 
 def call(start):

@@ -10,6 +10,7 @@ import builtins
 import vsock
 from sockets import data, options, types
 from sockets import numbers as num
+from sockets.background import Background
 from sockets.data import socket
 from sockets.ready import Ready
 
@@ -75,6 +76,11 @@ SocketType = socket
 def poller(stack=None):
     """A sockets.ready.Ready: the next of many sockets with news; idle ones cost nothing."""
     return Ready(stack or vsock.get())
+
+
+def background(serve, stack=None):
+    """A sockets.background.Background: sockets that are served while another program runs."""
+    return Background(stack or vsock.get(), serve)
 
 
 def get_local_cid():

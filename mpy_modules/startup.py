@@ -22,6 +22,7 @@ _ARGV_LIMIT = const(65536)
 _NAME_LIMIT = const(4096)
 _QSTR_LIMIT = const(255)  # bytes of a file's name in a traceback
 _APP_PLACE = "/app"
+_MIXED = "%s: some lines begin with tabs, others with blanks: use one of them"
 _ARGV0 = {"<string>": "-c", "<stdin>": "-"}
 
 NO_DEVICE = (
@@ -55,7 +56,13 @@ def _start(namespace):
         namespace.update(__import__(str(module, "utf-8"), None, None, False).__dict__)
     elif source is not None:
         namespace["__file__"] = name
-        exec(compile(source, _short(name), "exec"), namespace)
+        try:
+            code = compile(source, _short(name), "exec")
+        except SyntaxError:
+            if "\n\t" in source and "\n " in source:
+                print(_MIXED % name, file=sys.stderr)
+            raise
+        exec(code, namespace)
     else:
         _echo()
 

@@ -6,6 +6,7 @@
 #include "py/runtime.h"
 #include "py/mphal.h"
 #include "port/debugcon.h"
+#include "port/journal.h"
 #include "port/serial.h"
 
 #define DEBUGCON_PORT     (0x402)
@@ -32,15 +33,22 @@ static void report_strn(void *data, const char *str, size_t len) {
     }
 }
 
+static void log_strn(void *data, const char *str, size_t len) {
+    debugcon_strn(data, str, len);
+    journal_strn(str, len);
+}
+
+static const mp_print_t log_print = { NULL, log_strn };
 const mp_print_t debugcon_print = { NULL, debugcon_strn };
 const mp_print_t report_print = { NULL, report_strn };
 
 void debugcon_log(const char *level, const char *where, const char *fmt, ...) {
     uint64_t us = clock_us();
-    mp_printf(&debugcon_print, "[%u.%06u] %s %s: ", (unsigned)(us / 1000000), (unsigned)(us % 1000000), level, where);
+    mp_printf(&log_print, "[%u.%06u] %s %s: ", (unsigned)(us / 1000000), (unsigned)(us % 1000000), level, where);
     va_list ap;
     va_start(ap, fmt);
-    mp_vprintf(&debugcon_print, fmt, ap);
+    mp_vprintf(&log_print, fmt, ap);
     va_end(ap);
-    debugcon_strn(NULL, "\n", 1);
+    log_strn(NULL, "\n", 1);
+    journal_end();
 }

@@ -110,6 +110,28 @@ static mp_obj_t machine_vector_msi(mp_obj_t self_in) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_msi_obj, machine_vector_msi);
 
+// Raise it, not being in an interrupt.
+void machine_vector_trigger(mp_obj_t self_in) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    uint64_t state = cpu_irq_save();
+    if (self->open) {
+        vector_interrupt(self);
+    }
+    cpu_irq_restore(state);
+}
+
+mp_obj_t machine_vector_handler(mp_obj_t self_in) {
+    machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    return self->handler;
+}
+
+// trigger(): an interrupt that no device raises, now.
+static mp_obj_t machine_vector_trigger_method(mp_obj_t self_in) {
+    machine_vector_trigger(self_in);
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_trigger_obj, machine_vector_trigger_method);
+
 // irq(handler=None): handler(vector) is scheduled after interrupts, once for all that came until
 // it runs.
 static mp_obj_t machine_vector_irq(size_t n_args, const mp_obj_t *args) {
@@ -167,6 +189,7 @@ static const mp_rom_map_elem_t machine_vector_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_msi), MP_ROM_PTR(&machine_vector_msi_obj) },
     { MP_ROM_QSTR(MP_QSTR_irq), MP_ROM_PTR(&machine_vector_irq_obj) },
     { MP_ROM_QSTR(MP_QSTR_after), MP_ROM_PTR(&machine_vector_after_obj) },
+    { MP_ROM_QSTR(MP_QSTR_trigger), MP_ROM_PTR(&machine_vector_trigger_obj) },
     { MP_ROM_QSTR(MP_QSTR_close), MP_ROM_PTR(&machine_vector_close_obj) },
 };
 static MP_DEFINE_CONST_DICT(machine_vector_locals_dict, machine_vector_locals_dict_table);

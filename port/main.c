@@ -14,6 +14,7 @@
 #include "port/debugcon.h"
 #include "port/hob.h"
 #include "port/interrupts.h"
+#include "port/journal.h"
 #include "port/main.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
@@ -21,6 +22,7 @@
 #include "port/ramdisk.h"
 #include "port/serial.h"
 #include "port/stdstreams.h"
+#include "port/terminal.h"
 
 // What of the stack Python may use. Native recursion, such as a chain of iterators, must end in a
 // RuntimeError long before the guard page does it.
@@ -64,6 +66,8 @@ static void __attribute__((noreturn)) interpreter(void) {
         gc_heap_init();
         mp_init();
         stdio_init();
+        terminal_init();
+        journal_init();
         mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
         readline_init0();
 

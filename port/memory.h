@@ -15,7 +15,8 @@ typedef enum _memory_kind_t {
     MEMORY_DMA,     // machine.DMABuffer
     MEMORY_EXEC,    // native code
     MEMORY_TABLE,   // page tables
-    MEMORY_RAMDISK, // the one kind that outlives a soft reset, with page tables
+    MEMORY_RAMDISK, // outlives a soft reset, as page tables do
+    MEMORY_TERMINAL, // machine.terminal's buffers; likewise
 } memory_kind_t;
 
 void memory_init(void);

@@ -4,12 +4,15 @@
 #include <string.h>
 #include "py/mperrno.h"
 #include "py/mphal.h"
+#include "py/objstr.h"
 #include "port/debugcon.h"
 #include "port/hob.h"
+#include "port/journal.h"
 #include "port/littlefs.h"
 #include "port/memory.h"
 #include "port/modmachine.h"
 #include "port/stdstreams.h"
+#include "port/terminal.h"
 
 #define RESET_CONTROL       (0xcf9)  // PIIX3 and ICH9: bit 1 hard, bit 2 go
 #define PM1A_CONTROL_OFFSET (4)      // PM1a_CNT_BLK from PMBASE on PIIX4 and ICH9
@@ -19,6 +22,7 @@
 #define CMOS_DATA           (0x71)
 #define CMOS_SHUTDOWN       (0x40)   // a byte that nothing else uses; QEMU clears 0x0f, the PC's own, on reset
 #define SHUTDOWN_BY_PYTHON  (0xa5)
+#define DEBUG_EXIT          (0xf4)   // isa-debug-exit: QEMU ends with 2 * status + 1
 #define FW_CFG_SELECTOR     (0x510)
 #define FW_CFG_DATA         (0x511)
 #define FW_CFG_UUID         (0x02)
@@ -52,41 +56,81 @@ void machine_init(void) {
 // The functions that machine.atreset() was given, a list; None before the first.
 MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atreset_list);
 
-void machine_deinit(void) {
-    mp_obj_t list = MP_STATE_PORT(machine_atreset_list);
-    MP_STATE_PORT(machine_atreset_list) = MP_OBJ_NULL;
-    if (list != MP_OBJ_NULL) {
-        size_t len;
-        mp_obj_t *items;
-        mp_obj_list_get(list, &len, &items);
-        while (len-- != 0) {
-            nlr_buf_t nlr;
-            if (nlr_push(&nlr) == 0) {
-                mp_call_function_0(items[len]);
-                nlr_pop();
-            } else {
-                mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
-            }
+// The functions that machine.atend() was given, likewise.
+MP_REGISTER_ROOT_POINTER(mp_obj_t machine_atend_list);
+
+static mp_obj_t append_to(mp_obj_t *list, mp_obj_t fn) {
+    if (*list == MP_OBJ_NULL) {
+        *list = mp_obj_new_list(0, NULL);
+    }
+    return mp_obj_list_append(*list, fn);
+}
+
+// Call all of a list, the last one first, once.
+static void call_all(mp_obj_t *list) {
+    if (*list == MP_OBJ_NULL) {
+        return;
+    }
+    size_t len;
+    mp_obj_t *items;
+    mp_obj_list_get(*list, &len, &items);
+    *list = MP_OBJ_NULL;
+    while (len-- != 0) {
+        nlr_buf_t nlr;
+        if (nlr_push(&nlr) == 0) {
+            mp_call_function_0(items[len]);
+            nlr_pop();
+        } else {
+            mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
         }
     }
+}
+
+void machine_deinit(void) {
+    call_all(&MP_STATE_PORT(machine_atreset_list));
+    MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
     machine_vector_deinit_all();
     mp_hal_set_alarm_us(-1);
     reset_cause = MACHINE_SOFT_RESET;
 }
 
 void machine_crashed(void) {
+    // What the old heap holds is not called.
+    MP_STATE_PORT(machine_atreset_list) = MP_STATE_PORT(machine_atend_list) = MP_OBJ_NULL;
     reset_cause = MACHINE_CRASH_RESET;
 }
 
 // atreset(fn): fn() is called before a soft reset frees DMA memory; a driver stops its device
 // there. The last one registered is called first.
 static mp_obj_t machine_atreset(mp_obj_t fn) {
-    if (MP_STATE_PORT(machine_atreset_list) == MP_OBJ_NULL) {
-        MP_STATE_PORT(machine_atreset_list) = mp_obj_new_list(0, NULL);
-    }
-    return mp_obj_list_append(MP_STATE_PORT(machine_atreset_list), fn);
+    return append_to(&MP_STATE_PORT(machine_atreset_list), fn);
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atreset_obj, machine_atreset);
+
+// atend(fn): fn() is called before the machine is off or reset, the last one first; what has gone as
+// far as a buffer goes on its way there.
+static mp_obj_t machine_atend(mp_obj_t fn) {
+    return append_to(&MP_STATE_PORT(machine_atend_list), fn);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_atend_obj, machine_atend);
+
+// The frozen module _notify is there for whoever has something to tell, and else not even imported.
+static mp_obj_t notify_hear(mp_obj_t message) {
+    mp_obj_t hear[3] = { [2] = message };
+    mp_obj_t module = mp_import_name(MP_QSTR__notify, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
+    mp_load_method(module, MP_QSTR_hear, hear);
+    return mp_call_method_n_kw(1, 0, hear);
+}
+
+// notify(message): tell the VMM how the guest is doing, in lines as sd_notify(3) has them. True if it
+// asked to be told.
+static mp_obj_t machine_notify(mp_obj_t message) {
+    if (!mp_obj_is_str_or_bytes(message)) {
+        mp_raise_TypeError(MP_ERROR_TEXT("a message is str or bytes"));
+    }
+    return notify_hear(message);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(machine_notify_obj, machine_notify);
 
 // wait(timeout_us=-1): sleep until an interrupt has come since the last wait() or idle() returned,
 // or the time is over. Runs what interrupts have scheduled. Callers check their condition again.
@@ -111,10 +155,16 @@ static void mp_machine_idle(void) {
     machine_wait(0, NULL);
 }
 
-NORETURN static void mp_machine_reset(void) {
+// `how` it ends is the last line of the log, so that who ends with the VM knows why.
+static void finish(const char *how) {
+    debugcon_log("INFO", "machine", "%s", how);
+    call_all(&MP_STATE_PORT(machine_atend_list));
     stdio_finish();
     littlefs_sync();
-    debugcon_log("INFO", "machine", "reset"); // so that who ends with the VM knows why
+}
+
+NORETURN static void mp_machine_reset(void) {
+    finish("reset");
     cmos_shutdown_write(SHUTDOWN_BY_PYTHON);
     out8(RESET_CONTROL, 0x02);
     out8(RESET_CONTROL, 0x06);
@@ -125,15 +175,25 @@ static mp_int_t mp_machine_reset_cause(void) {
     return reset_cause;
 }
 
-// poweroff(): ACPI S5; the VMM ends.
-static mp_obj_t machine_poweroff(void) {
-    stdio_finish();
-    littlefs_sync();
-    debugcon_log("INFO", "machine", "poweroff");
+// poweroff(status=0): ACPI S5; the VMM ends. Another status than 0 goes to QEMU's isa-debug-exit, if
+// it has that.
+static mp_obj_t machine_poweroff(size_t n_args, const mp_obj_t *args) {
+    uint8_t status = n_args == 0 ? 0 : mp_obj_get_int(args[0]);
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        notify_hear(mp_const_none);
+        nlr_pop();
+    } else {
+        mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(nlr.ret_val));
+    }
+    finish("poweroff");
+    if (status != 0) {
+        out8(DEBUG_EXIT, status);
+    }
     out16(hob_platform()->pm_base + PM1A_CONTROL_OFFSET, PM1_SLP_TYP_S5 | PM1_SLP_EN);
     halt_forever();
 }
-static MP_DEFINE_CONST_FUN_OBJ_0(machine_poweroff_obj, machine_poweroff);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_poweroff_obj, 0, 1, machine_poweroff);
 
 // The VM's UUID (QEMU -uuid), 16 bytes; zeros if it has none.
 static mp_obj_t mp_machine_unique_id(void) {
@@ -205,6 +265,8 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_alarm), MP_ROM_PTR(&machine_alarm_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_atend), MP_ROM_PTR(&machine_atend_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_notify), MP_ROM_PTR(&machine_notify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
@@ -218,6 +280,8 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_port32), MP_ROM_PTR(&machine_port32_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_DMABuffer), MP_ROM_PTR(&machine_dma_type) }, \
         { MP_ROM_QSTR(MP_QSTR_ramdisk), MP_ROM_PTR(&machine_ramdisk_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_journal), MP_ROM_PTR(&machine_journal_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_terminal), MP_ROM_PTR(&machine_terminal_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
         { MP_ROM_QSTR(MP_QSTR_Vector), MP_ROM_PTR(&machine_vector_type) }, \
         { MP_ROM_QSTR(MP_QSTR_CRASH_RESET), MP_ROM_INT(MACHINE_CRASH_RESET) }, \

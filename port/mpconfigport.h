@@ -55,6 +55,7 @@
 #define MICROPY_PY_DEFLATE_COMPRESS               (1)
 #define MICROPY_PY_BUILTINS_MEMORYVIEW_ITEMSIZE   (1)
 #define MICROPY_PY_OS_INCLUDEFILE                 "port/modos.c"
+#define MICROPY_PY_OS_DUPTERM                     (1)
 #define MICROPY_PY_OS_UNAME                       (1)
 #define MICROPY_PY_OS_URANDOM                     (1)
 #define MICROPY_PY_OS_SYNC                        (1)

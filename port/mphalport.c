@@ -5,6 +5,7 @@
 #include "py/runtime.h"
 #include "py/stream.h"
 #include "py/mphal.h"
+#include "extmod/misc.h"
 #include "port/interrupts.h"
 #include "port/modmachine.h"
 #include "port/serial.h"
@@ -148,8 +149,10 @@ uint64_t mp_hal_time_ns(void) {
     return clock_epoch_us() * 1000;
 }
 
+// The console is COM1 and whatever os.dupterm() has put beside it.
+
 uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
-    uintptr_t ret = poll_flags & MP_STREAM_POLL_WR;
+    uintptr_t ret = (poll_flags & MP_STREAM_POLL_WR) | mp_os_dupterm_poll(poll_flags);
     if ((poll_flags & MP_STREAM_POLL_RD) && serial_rx_any()) {
         ret |= MP_STREAM_POLL_RD;
     }
@@ -159,6 +162,9 @@ uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int c = serial_rx();
+        if (c < 0) {
+            c = mp_os_dupterm_rx_chr();
+        }
         if (c >= 0) {
             return c;
         }
@@ -168,5 +174,6 @@ int mp_hal_stdin_rx_chr(void) {
 
 mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
     serial_tx(str, len);
+    mp_os_dupterm_tx_strn(str, len);
     return len;
 }

@@ -107,7 +107,7 @@ def install_packages(packages: list[str]) -> None:
 def make_venv() -> None:
     """build/venv with the project (editable) and everything in requirements.lock."""
     lock = paths.ROOT / deps.manifest()["python"]["lock"]
-    stamp = paths.VENV / ".mpfw-inputs"
+    stamp = paths.VENV / paths.VENV_STAMP
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
     # A venv holds absolute paths: it is good only where it was made.
     inputs = [project["build-system"], project["project"], lock.read_text(), str(paths.VENV)]
@@ -130,7 +130,7 @@ def add_to_venv(name: str) -> None:
     """Install what a further lock lists, once per venv."""
     lock = paths.ROOT / name
     stamp = paths.VENV / f".mpfw-{name}"
-    base = (paths.VENV / ".mpfw-inputs").read_text()
+    base = (paths.VENV / paths.VENV_STAMP).read_text()
     key = hashlib.sha256((base + lock.read_text()).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == key:
         return

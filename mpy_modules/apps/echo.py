@@ -8,6 +8,8 @@ connections, and splice() instead of recv and send, because that copies nothing.
 import socket
 import time
 
+import _notify
+
 PORT = 1234
 GREETING = b"hello from micropython\n"
 RETRY_MS = 1000
@@ -111,4 +113,5 @@ class Echo:
 def main():
     echo = Echo()
     print("READY vsock cid=%d port=%d" % (socket.get_local_cid(), PORT))
+    _notify.tell("READY=1\nSTATUS=Echoing on port %d" % PORT)
     echo.run()

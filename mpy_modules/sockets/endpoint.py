@@ -22,6 +22,19 @@ _IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
 _IOCTL_POLL = const(3)
 _IOCTL_CLOSE = const(4)
 
+# What to do about an error, behind its number.
+_NO_NAME = "this socket has no address: call bind() before listen()"
+_NOT_LISTENING = "this socket does not listen: call listen() before accept()"
+_TAKEN = "port %d is taken: close the socket that has it, or take another port"
+_NOT_OURS = "CID %d is not this machine's: VMADDR_CID_ANY stands for all that are"
+_NO_DEVICE = "this machine has no vsock device: CID 1, the machine itself, is all there is"
+_SILENT = "CID %d does not answer: does a program listen on its port %d?"
+_DEAF = (
+    "the vsock device takes nothing: vhost-user-vsock-pci needs memory that QEMU shares with it, "
+    "-object memory-backend-memfd,share=on"
+)
+_REFUSED = "CID %d refuses: does a program listen on its port %d?"
+
 
 class timeout(OSError):
     """The socket's time-out passed; `errno` is ETIMEDOUT. In CPython this is TimeoutError."""
@@ -144,8 +157,11 @@ class Endpoint(io.IOBase):
         if self._named() is not None:
             raise OSError(errnos.EINVAL)
         if cid != w.CID_ANY and not self._stack.is_local(cid):
-            raise OSError(errnos.EADDRNOTAVAIL)
-        self._bind(cid, port)
+            raise OSError(errnos.EADDRNOTAVAIL, _NOT_OURS % cid)
+        try:
+            self._bind(cid, port)
+        except OSError as error:
+            raise OSError(error.errno, _TAKEN % port)
 
     def _bind(self, cid, port):
         self._name = (cid, self._stack.bind(cid, port))
@@ -160,8 +176,10 @@ class Endpoint(io.IOBase):
         if self._state == num.IS_LISTENING:
             self.endpoint.backlog = backlog
             return
-        if self._state != num.IS_UNCONNECTED or self._name is None:
+        if self._state != num.IS_UNCONNECTED:
             raise OSError(errnos.EINVAL)
+        if self._name is None:
+            raise OSError(errnos.EINVAL, _NO_NAME)
         cid, port = self._name
         listener = Listener(self.kind, cid, backlog, self.options)
         self._stack.listen(listener, port)
@@ -173,7 +191,7 @@ class Endpoint(io.IOBase):
         """Wait for a connection; (socket, (peer's cid, peer's port))."""
         self._open()
         if self._state != num.IS_LISTENING:
-            raise OSError(errnos.EINVAL)
+            raise OSError(errnos.EINVAL, _NOT_LISTENING)
         pending = self.endpoint.pending
         if not pending:
             self._until_pending()
@@ -208,7 +226,7 @@ class Endpoint(io.IOBase):
             self._start_connect(*peer)
             if self._timeout == 0:
                 raise OSError(errnos.EINPROGRESS)
-        self._finish_connect()
+        self._finish_connect(peer)
 
     def _start_connect(self, cid, port):
         stack = self._stack
@@ -219,7 +237,7 @@ class Endpoint(io.IOBase):
         local = stack.is_local(cid)
         if not local:
             if stack.device is None:
-                raise OSError(errnos.ENODEV)
+                raise OSError(errnos.ENODEV, _NO_DEVICE)
             if stack.device.broken is not None:
                 raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
@@ -240,7 +258,7 @@ class Endpoint(io.IOBase):
         control.connect(conn.at)
         conn.flush()
 
-    def _finish_connect(self):
+    def _finish_connect(self, peer):
         """Wait for the answer to our REQUEST."""
         conn = self.connection
         mine = deadline(self._timeout)
@@ -262,7 +280,9 @@ class Endpoint(io.IOBase):
             self._error = 0
             self._state = num.IS_UNCONNECTED
             if error == errnos.ETIMEDOUT:
-                raise timed_out()
+                raise timeout(error, _DEAF if self._stack.deaf() else _SILENT % peer)
+            if error == errnos.ECONNRESET:
+                raise OSError(error, _REFUSED % peer)
             raise OSError(error)
 
     @micropython.native

@@ -39,6 +39,13 @@ def queued(at: int) -> int:
 
 
 @micropython.viper
+def unread(at: int) -> int:
+    """Bytes that were sent and that the peer has not read, as far as it has said."""
+    c = ptr32(at)
+    return (c[w.TX_CNT] - c[w.PEER_FWD]) & c[w.ONES]
+
+
+@micropython.viper
 def peer_knows(at: int) -> int:
     """Free space that the peer may fill without hearing from us again."""
     c = ptr32(at)

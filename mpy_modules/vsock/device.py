@@ -101,6 +101,11 @@ class Device:
         if self._await_work():
             machine.log("vsock", "cid %d works" % self.cid)
 
+    def deaf(self):
+        """Whether what we sent is still with us: long after that, nobody is at the other side."""
+        self.out.reap()
+        return self._tx.in_flight > 0
+
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.
 

@@ -112,6 +112,10 @@ class Stack:
 
     # -- ports ------------------------------------------------------------------------------------
 
+    def deaf(self):
+        """Whether the device takes nothing of what is sent."""
+        return self.device is not None and self.device.deaf()
+
     def bind(self, cid, port):
         """Occupy a port, or with CID_ANY as `port` a free one; returns its number."""
         if port == w.CID_ANY:

@@ -33,7 +33,7 @@ class Transmitter:
         self._store = stack.store
         self._queue = queue
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
-        slots = queue.size // 2
+        self._slots = slots = queue.size // 2
         self._memory = DMABuffer(slots * _STRIDE, clear=False)
         base = self._memory.addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
@@ -67,6 +67,10 @@ class Transmitter:
     def free(self) -> int:
         """Packets that fit now."""
         return ptr32(self.at)[w.OUT_FREE]
+
+    def idle(self):
+        """True if the device has sent everything."""
+        return self.free() == self._slots
 
     @micropython.viper
     def publish(self):

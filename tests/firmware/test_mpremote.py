@@ -2,45 +2,14 @@
 """mpremote, unmodified, on the guest's serial port as a terminal."""
 
 import hashlib
-import os
-import pty
 import random
 import subprocess
 import sys
-import time
 
 import pytest
-from terminal import read_until, type_until
+from mpremoting import Mpremote, copies_both_ways, has_a_repl, mounts
 
 from mpfw.guest.disk import KIB, Disk
-
-
-class Mpremote:
-    """mpremote connected to one guest."""
-
-    def __init__(self, terminal: str, home):
-        self.command = [sys.executable, "-m", "mpremote", "connect", terminal]
-        self.environment = os.environ | {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
-        self.environment["PYTHONUNBUFFERED"] = "1"  # or what went wrong comes before what was done
-
-    def run(self, *arguments: str, timeout=60) -> tuple[int, str]:
-        """Run mpremote; its exit status, and its output with \\n line ends."""
-        result = subprocess.run(
-            [*self.command, *map(str, arguments)],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
-        )
-        return result.returncode, result.stdout.decode().replace("\r\n", "\n")
-
-    def __call__(self, *arguments: str, timeout=60) -> str:
-        """Run mpremote; its output. It must succeed."""
-        status, output = self.run(*arguments, timeout=timeout)
-        assert status == 0, output
-        return output
 
 
 @pytest.fixture
@@ -72,15 +41,8 @@ def test_run_a_script(mpremote, tmp_path):
 
 
 def test_cp_up_and_down(mpremote, tmp_path):
-    data = random.Random(1).randbytes(20_000)
-    up, down = tmp_path / "up.bin", tmp_path / "down.bin"
-    up.write_bytes(data)
-    mpremote("cp", up, ":kept.bin")
-    listing = mpremote("ls")
-    assert "20000 kept.bin" in listing
-    assert hashlib.sha256(data).hexdigest() in mpremote("sha256sum", ":kept.bin")
-    mpremote("cp", ":kept.bin", down)
-    assert down.read_bytes() == data
+    copies_both_ways(mpremote, tmp_path, 20_000)
+    assert "20000 kept.bin" in mpremote("ls")
 
 
 def test_cp_to_the_disk_stays_there(boot, image, tmp_path):
@@ -104,16 +66,7 @@ def test_cp_a_directory_and_import_from_it(mpremote, tmp_path):
 
 
 def test_mount_a_host_directory(mpremote, tmp_path):
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    (shared / "hostmodule.py").write_text("def greet(): return 'from the host'\n")
-    code = (
-        "import hostmodule; print(hostmodule.greet())\n"
-        "open('written', 'w').write('from the guest')\n"
-    )
-    output = mpremote("mount", shared, "exec", code)
-    assert "from the host\n" in output
-    assert (shared / "written").read_text() == "from the guest"
+    mounts(mpremote, tmp_path)
 
 
 def test_raw_paste_of_200_kb(mpremote, tmp_path):
@@ -131,30 +84,7 @@ def test_soft_reset(mpremote):
 
 
 def test_repl_and_ctrl_c_out_of_an_endless_loop(mpremote):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*mpremote.command, "repl"],
-        env=mpremote.environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    try:
-        read_until(ours, b"Use Ctrl-] or Ctrl-x to exit this shell")
-        type_until(ours, b"\r", b">>> ")
-        os.write(ours, b"while True: pass\r\r")
-        time.sleep(1)
-        os.write(ours, b"\x03")
-        read_until(ours, b"KeyboardInterrupt: \r\n>>> ")
-        os.write(ours, b"6 * 7\r")
-        read_until(ours, b"42\r\n>>> ")
-        os.write(ours, b"\x1d")  # Ctrl-]
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    has_a_repl(mpremote)
 
 
 @pytest.mark.parametrize("has_app", [False, True])

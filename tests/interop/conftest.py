@@ -32,13 +32,18 @@ LACKS = {  # what a device does not do, by its kind
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*what): the vsock device does all of this")
+    config.addinivalue_line(
+        "markers", "once: the vsock device makes no difference; not in the lab"
+    )
 
 
 def pytest_generate_tests(metafunc):
     """Unless a host is chosen, a machine without the kernel's device runs every test twice: over
     vhost-device-vsock here and, unchanged, over the kernel's device in the lab."""
     if metafunc.config.getoption("--host") == "auto" and not kernel_device_usable():
-        metafunc.parametrize("host", ["vhost-user", "lab"], indirect=True, scope="session")
+        once = metafunc.definition.get_closest_marker("once")
+        hosts = ["vhost-user"] if once else ["vhost-user", "lab"]
+        metafunc.parametrize("host", hosts, indirect=True, scope="session")
 
 
 @pytest.fixture
@@ -54,12 +59,14 @@ def refusal(lacks):
 
 
 @pytest.fixture(autouse=True)
-def device_is_able(request, lacks):
+def device_is_able(request, lacks, host):
     """Skip a test of what the vsock device cannot show; tests/lab shows it in any case."""
     for marker in request.node.iter_markers("needs"):
         for what in marker.args:
             if what in lacks:
                 pytest.skip(f"{what}: {lacks[what]}")
+    if request.node.get_closest_marker("once") and host.kind == "lab":
+        pytest.skip("the device makes no difference, and the lab is slow")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import textwrap
 
 import prelude
 
+IDLE = {"opt/micropython/main.py": "pass\n"}  # no echo payload: the guest stands at its prompt
+
 
 def program(function, arguments) -> str:
     """The source of a program that calls `function` and prints what it returned."""

@@ -144,6 +144,10 @@ def test_an_image_that_is_none(quick, tmp_path, write):
     )
 
 
+def test_a_guest_without_memory_enough(quick):
+    assert "no RAM" in sentence(quick("--memory", "1M", "-c", ""))
+
+
 def test_an_image_that_does_not_boot(quick, image, write):
     data = bytearray(image.read_bytes())
     data[-16:] = b"\xfa\xf4" + bytes(14)  # cli; hlt, in place of the reset vector

@@ -29,7 +29,8 @@ class Memory:
 
     def _place(self, view):
         at = self._next
-        self._next += (len(view) + 0xFFFF & ~0xFFF) + 0x1000
+        # In 4 GiB of its own: no half of an address can stand for that of another one.
+        self._next += (len(view) + 0xFFFF & ~0xFFF) + 0x1_0000_1000
         self._starts.append(at)
         self._views.append(view)
         return at

@@ -288,7 +288,7 @@ def _modules():
     return {"machine": machine, "micropython": micropython, "uctypes": uctypes}
 
 
-OURS = ("errnos", "fw_cfg", "hob", "inline", "pci", "portable", "virtio")
+OURS = ("_credentials", "apps", "errnos", "fw_cfg", "hob", "inline", "pci", "portable", "virtio")
 
 
 def _forget():

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""How much hypothesis tries: HYPOTHESIS_PROFILE says, `default` or `long`.
+"""How much hypothesis tries: HYPOTHESIS_PROFILE says, `default`, `long` or `mutants`.
 
 Each test says how many examples `long` has; `default` runs a share of them, so that `make unit`
-takes a minute and a half. `make test-long` runs them all.
+takes a minute and a half. `make test-long` runs them all. `mutants` runs as many as `default`, the
+same ones each time, and does not look for simpler ones: `mpfw mutate` only asks whether a test
+fails.
 """
 
 import os
@@ -12,7 +14,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-SHARES = {"default": 6, "long": 1}  # `default` tries one example of so many
+SHARES = {"default": 6, "long": 1, "mutants": 6}  # `default` tries one example of so many
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or "default"
 FEWEST = 15
 
@@ -28,6 +30,13 @@ def load() -> None:
             print_blob=True,
             phases=[each for each in Phase if each is not Phase.explain],  # slow
         )
+    settings.register_profile(
+        "mutants",
+        settings.get_profile("mutants"),
+        phases=[Phase.explicit, Phase.generate],
+        derandomize=True,
+        database=None,
+    )
     settings.load_profile(PROFILE)
 
 

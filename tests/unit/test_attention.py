@@ -94,6 +94,22 @@ def test_a_program_that_polls_and_finds_packets_makes_it_polled_and_sets_the_tim
     assert not guest.come()  # no interrupt for these
 
 
+def test_a_program_that_waits_for_packets_is_not_interrupted_by_them(guest):
+    [head, *_] = guest.engine.host.heads()
+    guest.engine.host.gives_while_it_looks([[head, TO_NOBODY, b"", w.HEADER_LEN]])
+    assert guest.poll() == 1
+    assert guest.engine.host.asked() is False
+
+
+def test_a_program_that_waited_long_many_times_still_arms_it(guest):
+    guest.engine.clock.looks_take(10)
+    for _ in range(12):  # each time it spins half as long before it sleeps
+        guest.engine.call("stack.waiter.wait", 1000)
+    guest.polled()
+    guest.engine.call("stack.waiter.wait", 100)
+    assert guest.armed()
+
+
 def test_packets_found_while_polled_are_counted_and_the_timer_stays(guest):
     guest.polled()
     guest.pass_us(500)

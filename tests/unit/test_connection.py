@@ -463,6 +463,39 @@ def test_window_that_the_program_chose_does_not_grow():
     assert not asks(c) and not asks(c)
 
 
+def test_a_new_window_is_told_at_once_with_all_that_was_read():
+    c = established()
+    credit.grow(c)
+    assert owed(c) == [UPDATE]
+    assert control.admit(c, 1000, 0, 0, 0) == 1000
+    credit.count(c, 1000)
+    assert c[w.FWD_CNT] == 0  # a reserve
+    credit.set_window(c, 5000)
+    assert owed(c) == [UPDATE]
+    assert (c[w.BUF_ALLOC], c[w.BASE], c[w.FWD_CNT]) == (5000, 5000, 1000)
+
+
+def test_a_new_window_is_not_told_before_there_is_a_peer():
+    c = block()
+    credit.set_window(c, 5000)
+    assert owed(c) == []
+
+
+@pytest.mark.parametrize("start", [0, 1 << 31, (1 << 31) - 69_000, M32 - 100_000, M32])
+def test_updates_are_due_wherever_the_counters_stand(start):
+    c = established()
+    for word in (w.RX_CNT, w.READ_CNT, w.FWD_CNT, w.FWD_SENT):
+        c[word] = start
+    c[w.EDGE] = start + 262144 & M32
+    due = []
+    for n in range(1, 20):
+        assert control.admit(c, 10_000, 0, 0, 0) == 10_000
+        if credit.consumed(c, 10_000) & w.UPDATE_DUE:
+            due.append(n)
+            assert owed(c) == [UPDATE]
+    assert due == [14]  # half the window
+
+
 def test_small_reads_do_not_cost_an_update_each():
     c = established()
     updates = 0
@@ -517,6 +550,18 @@ def test_window_that_the_program_chose_stays():
     c = established()
     c[w.OPTIONS] |= w.OPT_FIXED_WINDOW
     assert read_on(c, 16 << 20) == 0
+
+
+@pytest.mark.parametrize("start", [0, M32 - 30])
+def test_a_connection_in_words(start):
+    c = End(1000, 2000, 262144, start, start).c
+    control.accept(c, 5000, start)
+    assert control.admit(c, 1000, 0, 5000, start) == 1000
+    credit.count(c, 10)
+    control.send(c, 50, 0)
+    control.shutdown(c, w.SHUT_LOCAL_RCV)
+    says = "ESTABLISHED 33:1000 > 2:2000 shut=1 queued=990 in_flight=50 credit=4950"
+    assert control.describe(c) == says
 
 
 def test_bytes_that_find_no_memory_do_not_count():

@@ -6,7 +6,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from mpfw import paths
+from mpfw.cli import main
 
 MADE = {".git", ".hypothesis", "build"}  # at the top of the tree
 OTHERS = ("build/", "directory/", "opt/")  # paths of a build, of a reader's own, of fw_cfg
@@ -107,3 +110,24 @@ def test_every_file_and_function_that_a_document_names_is_there():
             if found is None or (function and not defines(found, function)):
                 missing.append(f"{path}: {name} {function}".rstrip())
     assert not missing
+
+
+def commands_in_prose() -> Iterator[tuple[Path, list[str]]]:
+    """(document, words) of every `mpfw ...` in running text."""
+    for path, text in documents():
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        for command in re.findall(r"`mpfw ([^`\n]+)`", prose):
+            yield path, command.split()
+
+
+def test_every_command_and_option_in_running_text_is_there():
+    wrong = []
+    for path, words in commands_in_prose():
+        command: click.Command | None = main
+        while isinstance(command, click.Group) and words:
+            command = command.get_command(click.Context(command), words.pop(0))
+        known = [name for one in command.params for name in one.opts] if command else []
+        options = [word.split("=")[0] for word in words if word.startswith("-") and word != "-"]
+        wrong += [f"{path}: {option}" for option in options if option not in [*known, "-h"]]
+        wrong += [str(path)] * (command is None)
+    assert not wrong

@@ -297,10 +297,73 @@ def test_who_finds_no_slot_hears_when_the_device_gives_one_back(engine):
     assert engine.program.woken() == []  # it has been told
 
 
+def test_a_slot_that_comes_back_while_interrupts_are_asked_for_is_not_missed(engine):
+    sender = full_of_data(engine)
+    line = sender.lines[1]
+    engine.host.works_at_fence(1)
+    assert engine.call(f"{line.name}.ioctl", 3, POLLOUT) == 0
+    assert engine.program.woken() == [line.name]
+
+
 def test_a_slot_that_came_back_unnoticed_is_found_when_one_is_wanted(engine):
     sender = full_of_data(engine)
     sender.give_back(sender.held[:3])
     assert engine.call(f"{sender.lines[1].name}.ioctl", 3, POLLOUT) == POLLOUT
+
+
+def test_a_segment_finds_slots_that_came_back_unnoticed(engine):
+    sender = full_of_data(engine)
+    sender.give_back(sender.held[:3])
+    store = engine.stack.store
+    seg = store.take_spare(0)
+    store.fill(seg, store.address(0), 5000)
+    at = engine.call(f"{sender.lines[1].name}.endpoint.at")
+    assert engine.device.out.put_segment(at, seg, 5000, 0, 1) == 1
+
+
+def test_what_came_back_is_counted(engine):
+    sender = full_of_data(engine)
+    sender.give_back(sender.held[:3])
+    assert engine.device.reap() == 3
+    assert engine.device.reap() == 0
+
+
+def test_small_packets_under_way_do_not_touch_each_other(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    data = sender.noise(6 * w.INLINE)
+    for at in range(0, len(data), w.INLINE):
+        assert sender.write(line, data[at : at + w.INLINE]) == w.INLINE
+    sender.take()
+    assert line.wire == data
+
+
+def test_every_slot_can_lend_a_buffer(engine):
+    """Also slot 0, which is the last one taken: it comes back last and goes out next."""
+    sender = full_of_data(engine)
+    for _ in range(5):
+        sender.tell(sender.lines[0], w.OP_CREDIT_REQUEST)
+    sender.take()
+    for line in sender.lines:
+        engine.call(f"{line.name}.shutdown", 0)
+        engine.call(f"{line.name}.shutdown", 1) if line is not sender.lines[0] else None
+        sender.take()
+    assert engine.device.out.free() <= 1
+    sender.calm()
+    blocking(sender, sender.lines[0])
+    data = sender.noise(2 * LARGE - 100)
+    assert engine.program.write_once(sender.lines[0].name, data) == len(data)
+
+
+def test_who_waits_for_his_buffer_does_not_sleep_when_it_comes_at_the_last_moment(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    engine.call(f"{line.name}.settimeout", None)
+    engine.clock.looks_take(10)
+    engine.host.works_at_fence(2)  # the first is that of being shown the packets
+    data = sender.noise(2 * LARGE - 100)
+    assert engine.program.write_once(line.name, data) == len(data)
+    assert engine.machine.waits() == []
 
 
 def test_splice_moves_nothing_without_a_slot_and_goes_on_later(engine):

@@ -244,3 +244,17 @@ def test_a_transport_that_cannot_be_opened_says_why(engine):
 def test_a_device_has_a_name(engine):
     opened(engine)
     assert engine.call("virtio.__repr__") == "<VirtioDevice the bench's device>"
+
+
+def test_feature_bits_are_those_of_the_specification():
+    bits = {"INDIRECT_DESC": 28, "EVENT_IDX": 29, "VERSION_1": 32, "ACCESS_PLATFORM": 33}
+    for name, bit in {**bits, "ORDER_PLATFORM": 36}.items():
+        assert getattr(virtio, f"F_{name}") == 1 << bit
+
+
+@pytest.mark.parametrize("bit", [28, 29, 33, 36])
+def test_each_ring_feature_is_taken_by_itself(engine, bit):
+    offered = 1 << 32 | 1 << bit
+    engine.power_on({"offered": offered})
+    engine.open_device()
+    assert engine.virtio.negotiate() == offered

@@ -157,11 +157,14 @@ def test_indices_wrap_around_again_and_again(expanded):
     assert expanded.run_long(0, 70000)
 
 
-def test_length_of_a_chain_without_writable_bytes_is_0(bench):
-    head = bench.q.add1(0, 100, False)
-    bench.q.publish()
-    bench.d.put(head, 100)
-    assert bench.q.pop() == head << 32
+@pytest.mark.parametrize("length", [0, 1, 2, 100, 0xFFFFFFFF])
+def test_length_of_a_chain_without_writable_bytes_is_0(bench, length):
+    q = bench.q
+    for add in (q.add1, 0, 100, False), (q.add2, 0, 100, 200, 50), (q.add, [[0, 1]] * 3):
+        head = add[0](*add[1:])
+        q.publish()
+        bench.d.put(head, length)
+        assert q.pop() == head << 32
 
 
 def test_hot_functions_allocate_nothing(expanded):

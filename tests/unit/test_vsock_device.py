@@ -51,6 +51,22 @@ def test_it_comes_up_in_order_and_shows_its_buffers(engine):
     assert engine.device.interrupts() and engine.host.broken() is None
 
 
+def test_event_buffers_lie_side_by_side(engine):
+    places = brought_up(engine).host.event_buffers()
+    first = places[0][0]
+    assert sorted(places) == [[first + 4 * i, 4] for i in range(4)]
+
+
+def test_memory_for_what_nobody_reads_has_an_end(engine):
+    """A window grows by itself to 16 MiB, small buffers take 32 MiB at most."""
+    brought_up(engine)
+    assert engine.stack.window_limit() == 16 << 20
+    before = engine.machine.dma_used()
+    while engine.stack.store.promise():
+        pass
+    assert engine.machine.dma_used() - before == 32 << 20
+
+
 def test_it_waits_until_the_device_takes_packets(engine):
     engine.power_on({})
     engine.host.takes_after(3000)

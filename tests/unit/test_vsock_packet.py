@@ -137,7 +137,7 @@ def test_used_length_must_fit_header_and_chain():
 
 
 def test_len_beyond_what_came():
-    with pytest.raises(wire.DataTooShort):
+    with pytest.raises(wire.DataTooShort, match="^len 57, came 56$"):
         wire.Packet.from_used_rx_chain(full_chain(True, 100, len=57), 100)
     with pytest.raises(wire.DataTooShort):
         wire.Packet.from_tx_chain(full_chain(False, 44, len=1))
@@ -159,6 +159,8 @@ def test_check_names_what_is_wrong_with_the_header():
     with pytest.raises(wire.UnexpectedData):
         wire.Packet(b"x", op=w.OP_SHUTDOWN).check()
     assert wire.Packet(b"x", op=w.OP_RW).check().payload() == b"x"
+    for op in range(w.OP_REQUEST, w.OP_CREDIT_REQUEST + 1):
+        assert wire.Packet(op=op, type=w.TYPE_SEQPACKET).check().op == op
 
 
 def test_header_is_a_copy_that_the_device_cannot_change_afterwards():

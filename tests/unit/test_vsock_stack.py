@@ -354,6 +354,50 @@ def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(
     assert conn.key is None and host.stack.next_expiry() is None
 
 
+def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second(host):
+    conn = host.connected()
+    data = bytes(100)
+    assert conn.send(vsock_bench.memory.addressof(data), 100, data, 0) == 100
+    assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH)[-1][0] == w.OP_CREDIT_REQUEST
+    conn.close()
+    host.answers()
+    assert host.stack.next_expiry() == 500
+    clock.now = 500_000
+    host.stack.expire()
+    assert host.answers() == rst(1234, 5000)
+
+
+def test_a_full_loopback_has_no_room(host):
+    loopback = host.stack.loopback
+    header = array("I", bytes(w.HEADER_LEN))
+    for left in [*range(64, 0, -1), 0]:
+        assert loopback.free() == left
+        loopback.copy(portable.addressof(header), 0, 0)
+    assert loopback.free() == 0
+
+
+def test_the_earliest_of_those_that_linger_comes_first(host):
+    late, soon = host.connected(port=1), host.connected(port=2)
+    late.close()
+    data = bytes(1)
+    soon.send(vsock_bench.memory.addressof(data), 1, data, 0)
+    host.packet(w.OP_SHUTDOWN, 2, 5000, flags=BOTH)
+    soon.close()
+    assert host.stack.next_expiry() == 500
+    clock.now = 500_000
+    host.stack.expire()
+    assert host.stack.next_expiry() == 7500
+    assert soon.key is None and late.key is not None
+
+
+def test_a_port_has_listeners_of_several_cids_one_by_one(host):
+    mine, other = host.listen(1234, cid=CID), host.listen(1234, cid=44)
+    host.stack.unlisten(other, 1234)
+    assert [answer[0] for answer in host.packet(w.OP_REQUEST, 1234, 5000)] == [w.OP_RESPONSE]
+    host.stack.unlisten(mine, 1234)
+    assert 1234 not in host.stack.listeners
+
+
 def test_a_closed_connections_port_stays_taken_until_the_peer_ends_it(host):
     conn = host.connected()
     conn.holder = (ANY, host.stack.bind(ANY, 4000))
@@ -508,9 +552,12 @@ def test_what_is_staged_is_forgotten_with_its_connection(host):
     assert host.store.spare == spare - 1
     assert conn.stage(at, len(data))  # takes the place of the first
     assert host.store.spare == spare - 1
+    conn.unstage()
+    assert (host.store.spare, conn.staged) == (spare, -1)
+    assert conn.stage(at, len(data))
     conn.close()
     assert host.store.spare == spare
-    assert not conn.stage(at, 100)  # too little to be worth it
+    assert not conn.stage(at, w.INLINE)  # too little to be worth it
 
 
 def test_windows_that_grow_without_need_leave_memory_for_those_that_must(host):

@@ -138,7 +138,13 @@ def _entries(
     else:
         what = program.code(code or "")
     entries = program.fw_cfg(
-        what, args, options.environment, options.folders, options.libraries, False
+        what,
+        args,
+        options.environment,
+        options.folders,
+        options.libraries,
+        False,
+        options.image,
     )
     if script is None and code is None:
         for name in (_RUN, _SCRIPT, _NAME):  # the agent's own

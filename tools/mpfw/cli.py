@@ -6,6 +6,7 @@ import importlib
 import click
 
 from mpfw import paths
+from mpfw.usage import examples
 
 # Subcommand -> where its click command is.
 COMMANDS = {
@@ -14,15 +15,18 @@ COMMANDS = {
     "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
     "count": "mpfw.bench.count:count",
+    "doctor": "mpfw.guest.doctor:doctor",
     "expand": "mpfw.expand:expand",
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
     "fresh": "mpfw.build.fresh:fresh",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
+    "mutate": "mpfw.mutate.cli:mutate",
     "overlay-time": "mpfw.guest.overlaytime:overlay_time",
     "profile": "mpfw.bench.profile:profile",
     "qemu": "mpfw.lab.qemus:qemu",
+    "repl": "mpfw.guest.repl:repl",
     "run": "mpfw.run.command:run",
     "run-time": "mpfw.run.runtime:run_time",
     "smoke": "mpfw.guest.smoke:smoke",
@@ -30,7 +34,7 @@ COMMANDS = {
     "upstream": "mpfw.guest.upstream:upstream",
 }
 # What works without the source tree, from a wheel.
-INSTALLED = {"boot-time", "forward", "run", "smoke"}
+INSTALLED = {"boot-time", "doctor", "forward", "repl", "run", "smoke"}
 
 
 class LazyGroup(click.Group):
@@ -60,7 +64,15 @@ def _say_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> 
         ctx.exit()
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "mpfw run app.py one two                  a program in a guest",
+        "mpfw doctor                              what works on this machine",
+        'eval "$(_MPFW_COMPLETE=bash_source mpfw)"  Tab completes names; zsh and fish have it too',
+    ),
+)
 @click.option(
     "--version",
     is_flag=True,

@@ -3,10 +3,24 @@
 package and the user's cache. Standard library only, but for the cache's place.
 """
 
+import os
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+VENV_STAMP = ".mpfw-inputs"  # in a venv that tools/bootstrap.py has made
+
+
+def _build() -> Path:
+    """`make BUILD=...` says it; a program of its venv lies there."""
+    said = os.environ.get("MPFW_BUILD")
+    if said:
+        return Path(said)
+    venv = Path(sys.prefix)
+    return venv.parent if (venv / VENV_STAMP).exists() else ROOT / "build"
+
+
+BUILD = _build()
 VENV = BUILD / "venv"
 
 # What a wheel brings along (mpfw.build.dist puts it there); a source tree has it elsewhere.

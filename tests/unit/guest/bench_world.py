@@ -144,6 +144,36 @@ class Host:
 
         bench_machine.at_fence = at_once if header else None
 
+    def gives_while_it_looks(self, packets):
+        """At the next look at the clock those packets come, see `asked`."""
+
+        def come():
+            bench_clock.at_look = None
+            self.give(packets)
+            self.was_asked = self.ring(RX).wants_interrupt()
+
+        bench_clock.at_look = come
+
+    def asked(self):
+        """Whether the driver wanted to be interrupted for them."""
+        return self.was_asked
+
+    def works_at_fence(self, number):
+        """At the fence of that number from now on, the first is 1, it does what `work` does."""
+        left = [number]
+
+        def at_once():
+            left[0] -= 1
+            if left[0] == 0:
+                bench_machine.at_fence = None
+                self.work()
+
+        bench_machine.at_fence = at_once
+
+    def event_buffers(self):
+        """The addresses and lengths that the event queue has, and takes them."""
+        return [chain[0][:2] for _, chain in self.ring(EVENT).take_all()]
+
     def event(self, length, event=w.EVENT_TRANSPORT_RESET):
         """Complete an event buffer; False if there is none."""
         taken = self.ring(EVENT).take()

@@ -17,11 +17,17 @@ from mpfw.bench.client import MeasurementError
 from mpfw.build import deps
 from mpfw.guest.guest import qemu_version
 from mpfw.guest.machine import pick_accelerator
+from mpfw.usage import examples
 
 DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw bench --quick                      three minutes",
+        "mpfw bench --output results             a whole sitting",
+    )
+)
 @click.option("--quick", is_flag=True, help="Fewer rounds and shorter ones: three minutes.")
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")

@@ -20,6 +20,7 @@ from mpfw.bench.cli import allow_descriptors, sit
 from mpfw.bench.client import MeasurementError
 from mpfw.build import deps
 from mpfw.guest.machine import pick_accelerator
+from mpfw.usage import examples
 
 # What is compared, and whether more is better.
 METRICS = {
@@ -35,7 +36,12 @@ TOLERANCE = 0.03  # or the noise, if that is more
 OLD, AGAIN, NEW = "old", "old again", "new"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw compare OLD.bin --quick --rounds 1      a first look",
+        "mpfw compare OLD.bin                         what means something",
+    )
+)
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument(
     "new",

@@ -20,13 +20,18 @@ from mpfw.guest.errors import GuestError
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.vsockhost import VhostUserVsock
+from mpfw.usage import examples
 
 SCRIPT = paths.ROOT / "ci" / "bench" / "count.py"
 PORT = 1234
 BYTES = 64 * 200  # what the host sends when it is the guest's turn to take
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw count OLD.bin               OLD.bin, and the image that was built here",
+    )
+)
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument(
     "new", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=paths.IMAGE

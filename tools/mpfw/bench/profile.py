@@ -24,6 +24,7 @@ from mpfw.guest.guest import Guest
 from mpfw.guest.machine import pick_accelerator
 from mpfw.guest.symbolise import Symbols
 from mpfw.image.frozen import PREFIX
+from mpfw.usage import examples
 
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
@@ -88,7 +89,12 @@ def _print(title: str, counter: Mapping[Any, int], top: int) -> None:
         click.echo(f"  {100 * count / total:5.1f} %  {text}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw profile echo --kind echo    the built-in echo",
+        "mpfw profile rtt --top 5         a script that answers",
+    )
+)
 @click.argument("load", type=click.Choice(sorted(LOADS)))
 @click.option("--kind", default="script", show_default=True, help="script, echo or floor.")
 @click.option("--top", default=25, show_default=True)

@@ -19,13 +19,19 @@ import click
 
 from mpfw import paths
 from mpfw.build import debian, debroot
+from mpfw.usage import examples
 
 SUITES = ("bookworm", "trixie", "sid")
 COMMANDS = ("run", "test")
 PLACE = "/srv/firmware"  # where the clone lies in the root
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw fresh bookworm              `make run` and `make test` there",
+        "mpfw fresh sid --only run        one of them",
+    )
+)
 @click.argument("suite", type=click.Choice(SUITES))
 @click.option(
     "--only", type=click.Choice(COMMANDS), multiple=True, help="One of the two; both are tried."

@@ -8,6 +8,7 @@ import click
 from mpfw import paths
 from mpfw.check import facts, layers, literals, sizes
 from mpfw.check.sources import Finding
+from mpfw.usage import examples
 
 RULES = (layers.check, facts.check, literals.check, sizes.check)
 
@@ -17,7 +18,13 @@ def findings(tree: Path) -> list[Finding]:
     return sorted({finding for rule in RULES for finding in rule(tree)})
 
 
-@click.command(name="check-house")
+@click.command(
+    name="check-house",
+    epilog=examples(
+        "mpfw check-house                 this tree",
+        "mpfw check-house .               another one",
+    ),
+)
 @click.argument("tree", type=click.Path(path_type=Path, exists=True), default=paths.ROOT)
 def check_house(tree: Path) -> None:
     """Check import direction, that facts stand once, and sizes in the source TREE."""

@@ -12,16 +12,16 @@ from mpfw.check.sources import Finding, Module, firmware_modules, imports, targe
 
 # From the top down; those of one line may import each other.
 LAYERS = (
-    ("_boot", "_disk", "_overlay", "main", "startup"),
+    ("_boot", "_disk", "_overlay", "main", "services", "startup"),
     ("runner",),
-    ("apps",),
+    ("apps", "_notify"),
     ("socket", "sockets"),
     ("vsock",),
     ("channel",),
     ("virtio",),
     ("pci",),
     ("os",),
-    ("fw_cfg", "hob"),
+    ("_credentials", "fw_cfg", "hob"),
     ("machine",),  # the port's
 )
 # They know nothing of the layers, so that every layer may import them.

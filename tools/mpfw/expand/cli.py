@@ -9,9 +9,15 @@ import click
 from mpfw.build import deps
 from mpfw.expand import native, report, tree
 from mpfw.expand.modules import ExpandError
+from mpfw.usage import examples
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw expand mpy_modules expanded             as the build does it",
+        "mpfw expand mpy_modules expanded --report    and what became of what",
+    )
+)
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 @click.option(

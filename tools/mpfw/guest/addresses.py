@@ -18,6 +18,7 @@ from pathlib import Path
 
 BACKLOG = 4096
 DIAL_SECONDS = 10  # how long a guest may take to accept
+TCP = (socket.AF_INET, socket.AF_INET6)
 LOCALHOST = "127.0.0.1"
 _KERNEL_DEVICE = Path("/dev/vhost-vsock")
 _LISTENS = "00010000"  # among the flags of /proc/net/unix
@@ -167,12 +168,14 @@ class Hybrid(Address):
     "OK <number>\\n"; the guest's calls to the host arrive at PATH_<port>.
     """
 
-    def __init__(self, path: Path, port: int):
+    def __init__(self, path: Path, port: int, name: str = ""):
+        """`name` is what the user calls it, if not by its path."""
         self.path = path
         self.port = port
+        self._name = name
 
     def __str__(self) -> str:
-        return f"uds:{self.path}:{self.port}"
+        return self._name or f"uds:{self.path}:{self.port}"
 
     async def dial(self) -> socket.socket:
         try:
@@ -186,6 +189,9 @@ class Hybrid(Address):
                 return connection
         except TimeoutError:
             raise AddressError(f"{self}: the guest does not answer") from None
+        except BrokenPipeError:
+            what = "the guest does not use its vsock device yet"
+            raise AddressError(f"{self}: {what}: its program makes no socket") from None
         except OSError as error:
             what = f"no guest has its vsock device at {self.path}"
             raise AddressError(f"{self}: {what} ({error.strerror})") from None
@@ -235,7 +241,7 @@ class Guest(Address):
         if len(paths) > 1:
             choice = " or ".join(f"uds:{path}:{self.port}" for path in paths)
             raise AddressError(f"{self}: several guests run, say which: {choice}")
-        return Hybrid(paths[0], self.port)
+        return Hybrid(paths[0], self.port, str(self))
 
     async def dial(self) -> socket.socket:
         return await self._found().dial()
@@ -321,9 +327,14 @@ async def _connected(family: int, place: object) -> socket.socket:
     except BaseException:
         connection.close()
         raise
-    if family != socket.AF_VSOCK and family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once(connection)
     return connection
+
+
+def at_once(connection: socket.socket) -> None:
+    """Have small pieces go out when they are sent, which TCP does not do by itself."""
+    if connection.family in TCP:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _unix_connected(path: Path) -> socket.socket:

@@ -18,6 +18,7 @@ import click
 from mpfw import paths
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
+from mpfw.usage import examples
 
 EXIT_PORT = 0xF4
 EXIT_DEVICE = f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1"
@@ -84,7 +85,13 @@ def _parse_log(log: str) -> list[tuple[float, str]]:
     return [(float(seconds) * 1000, text) for seconds, text in lines]
 
 
-@click.command(name="boot-time")
+@click.command(
+    name="boot-time",
+    epilog=examples(
+        "mpfw boot-time                   ten boots of each",
+        "mpfw boot-time --rounds 3 --json",
+    ),
+)
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=10, show_default=True)
 @click.option("--accel", default="auto", show_default=True)

@@ -23,6 +23,7 @@ from mpfw import paths
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.overlay import MODULES, OverlayError, overlay
+from mpfw.usage import examples
 
 SCRIPT = "opt/micropython/main.py"
 
@@ -87,7 +88,12 @@ def _read_until(terminal: int, wanted: bytes, timeout: float) -> None:
             raise click.ClickException(f"it ended; the terminal says {said!r}") from None
 
 
-@click.command(name="overlay-time")
+@click.command(
+    name="overlay-time",
+    epilog=examples(
+        "mpfw overlay-time --rounds 3",
+    ),
+)
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=10, show_default=True)
 @click.option("--module", default="virtio/queue.py", show_default=True, help="What is edited.")

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
-from mpfw.guest.addresses import Address, AddressError
+from mpfw.guest.addresses import TCP, Address, AddressError, at_once
 
 CHUNK = 65536  # bytes
 DIALS = 64  # connections that are being made at a time: a device's backlog is short
@@ -75,6 +75,7 @@ class Forwarder:
                 await asyncio.sleep(PAUSE)
                 continue
             if self.listen.admits(peer):
+                at_once(client)
                 return client
             client.close()
 
@@ -121,6 +122,9 @@ async def _pump(source: socket.socket, sink: socket.socket) -> None:
     """One direction, to its end. Raises OSError if `source` breaks."""
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(source, CHUNK):
+        if source.family in TCP:
+            # Who writes twice before it reads, as mpremote does, else waits 40 ms for this.
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         try:
             await loop.sock_sendall(sink, data)
         except OSError:
@@ -139,7 +143,7 @@ def _shut(sock: socket.socket, how: int) -> None:
 
 def _reset(sock: socket.socket) -> None:
     """Close so that the peer sees a broken connection rather than an end, if it is TCP."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
+    if sock.family in TCP:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()

@@ -12,11 +12,17 @@ from mpfw import paths
 from mpfw.guest.conversation import PORT, wait_ready
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
+from mpfw.usage import examples
 
 SIZE = 1 << 20
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw smoke                       the image that was built here",
+        "mpfw smoke OLD.bin               another one",
+    )
+)
 @click.argument("image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--host", "kind", default="auto", show_default=True, help="The vsock device.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for READY.")

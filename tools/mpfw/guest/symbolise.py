@@ -17,6 +17,7 @@ import click
 
 from mpfw.image.built import Build, NotBuiltError
 from mpfw.image.frozen import PREFIX
+from mpfw.usage import examples
 
 _WHERE = (
     re.compile(r"CPU exception \d+ .* at ([0-9a-f]+)$"),  # the payload's
@@ -157,7 +158,12 @@ def _short(line: str) -> str:
     return line.split(" (discriminator")[0].rpartition("/./")[2].removeprefix("./")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw symbolise debug.log         a log with a report in it",
+        "mpfw symbolise <debug.log        from standard input",
+    )
+)
 @click.argument("file", type=click.File(errors="backslashreplace"), default="-")
 @click.option(
     "--elf",

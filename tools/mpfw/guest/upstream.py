@@ -21,6 +21,7 @@ from mpfw import paths
 from mpfw.build import deps
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
+from mpfw.usage import examples
 
 DIRECTORIES = "basics extmod float import io micropython misc stress unicode inlineasm".split()
 # Upstream sends native code to a target only as .mpy.
@@ -222,18 +223,18 @@ def source_tree() -> Path:
     return deps.provide("micropython")
 
 
-@click.group()
+@click.group(epilog=examples("mpfw upstream run --mode native    one mode, on the firmware"))
 def upstream() -> None:
     """Run MicroPython's own test suite."""
 
 
-@upstream.command()
+@upstream.command(epilog=examples("mpfw upstream build"))
 def build() -> None:
     """Build the unix port, which unit tests run as well; print where it is."""
     print(build_unix_port(source_tree()))
 
 
-@upstream.command()
+@upstream.command(epilog=examples("mpfw upstream run --mode via-mpy"))
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--mode", type=click.Choice(sorted(MODES)), default="plain", show_default=True)
 def run(image: Path, mode: str) -> None:
@@ -246,7 +247,7 @@ def run(image: Path, mode: str) -> None:
     raise SystemExit(bool(totals.failed))
 
 
-@upstream.command()
+@upstream.command(epilog=examples("mpfw upstream totals             the README's table"))
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 def totals(image: Path) -> None:
     """Run it on the firmware and on the unix port in every mode; print a Markdown table."""

@@ -13,6 +13,7 @@ from mpfw.image import build as image_build
 from mpfw.image import inspect as image_inspect
 from mpfw.image import verify as image_verify
 from mpfw.paths import BUILD, IMAGE
+from mpfw.usage import examples
 
 
 def _read(path: Path, what: str) -> bytes:
@@ -38,7 +39,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "mpfw image inspect               what lies where",
+    )
+)
 def image() -> None:
     """Build, inspect and verify the flash image."""
 
@@ -47,7 +52,12 @@ def _path() -> click.Path:
     return click.Path(path_type=Path, dir_okay=False)
 
 
-@image.command()
+@image.command(
+    epilog=examples(
+        "mpfw image build                               what `make image` does last",
+        "mpfw image build --app directory -o my.bin     with your own main.py",
+    )
+)
 @click.option("--reset-vector", type=_path(), default=BUILD / "firmware" / "reset_vector.bin")
 @click.option("--ipl", type=_path(), default=BUILD / "firmware" / "ipl.elf")
 @click.option("--payload", type=_path(), default=BUILD / "port" / "micropython.elf")
@@ -78,7 +88,12 @@ def build(reset_vector: Path, ipl: Path, payload: Path, app: Path | None, output
     click.echo(f"{output}: {image_inspect.summary(image_inspect.inspect(places, data))}")
 
 
-@image.command()
+@image.command(
+    epilog=examples(
+        "mpfw image inspect               the image that was built here",
+        "mpfw image inspect OLD.bin --json",
+    )
+)
 @click.argument("path", type=_path(), default=IMAGE)
 @click.option("--json", "as_json", is_flag=True, help="The same for machines.")
 def inspect(path: Path, as_json: bool) -> None:
@@ -90,7 +105,12 @@ def inspect(path: Path, as_json: bool) -> None:
     click.echo(json.dumps(report, indent=2) if as_json else image_inspect.as_text(report))
 
 
-@image.command()
+@image.command(
+    epilog=examples(
+        "mpfw image verify                the image that was built here",
+        "mpfw image verify OLD.bin",
+    )
+)
 @click.argument("path", type=_path(), default=IMAGE)
 def verify(path: Path) -> None:
     """Check every byte of an image; exits with 1 and a line per finding if it is damaged."""

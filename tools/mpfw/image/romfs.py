@@ -28,8 +28,8 @@ def _add_directory(writer: VfsRomWriter, directory: Path) -> None:
             raise ImageError(f"{entry}: neither a file nor a directory")
 
 
-def pack(files: Mapping[str, Path]) -> bytes:
-    """A ROMFS image of files, each with its path in it."""
+def pack(files: Mapping[str, Path | bytes]) -> bytes:
+    """A ROMFS image of files or what they hold, each with its path in it."""
     tree: dict[str, Any] = {}
     for name, file in files.items():
         *folders, last = name.split("/")
@@ -48,6 +48,8 @@ def _add_tree(writer: VfsRomWriter, tree: dict[str, Any]) -> None:
             raise ImageError(f"{name}: ROMFS names are ASCII")
         if isinstance(what, Path):
             writer.mkfile(name, what.read_bytes())
+        elif isinstance(what, bytes):
+            writer.mkfile(name, what)
         else:
             writer.opendir(name)
             _add_tree(writer, what)

@@ -16,6 +16,7 @@ from mpfw import paths
 from mpfw.build import debian, deps
 from mpfw.guest.machine import QEMU
 from mpfw.lab import initramfs
+from mpfw.usage import examples
 
 SUITES = ("bookworm", "trixie", "sid")
 # The script stands beside root/, which is the release's tree.
@@ -29,7 +30,7 @@ QEMU_MODULE_DIR=$libraries/qemu exec "$libraries/ld-linux-x86-64.so.2" --argv0 "
 """
 
 
-@click.command()
+@click.command(epilog=examples("$(mpfw qemu sid) --version       the newest, fetched once"))
 @click.argument("suite", type=click.Choice(SUITES))
 def qemu(suite: str) -> None:
     """Fetch and unpack the QEMU of a Debian release; print the program's path.

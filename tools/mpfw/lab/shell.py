@@ -16,11 +16,18 @@ from mpfw import paths
 from mpfw.guest.programs import Process
 from mpfw.lab import image as lab_image
 from mpfw.lab.lab import Lab
+from mpfw.usage import examples
 
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "mpfw lab                            a shell, in which `firmware` boots the image",
+        "echo uname -r | mpfw lab            one line for that shell",
+        "mpfw lab --suite sid                with a newer kernel",
+    )
+)
 @click.option(
     "--suite", default=lab_image.default_suite, help="Debian suite: bookworm, trixie, sid."
 )

@@ -41,14 +41,22 @@ class _Command(click.Command):
         return args
 
 
+def _file_names(ctx: click.Context, param: click.Parameter, start: str) -> list[Any]:
+    """What a shell offers for a program's name: files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(start, type="file")]
+
+
 _FOLDER = click.Path(path_type=Path)
+_PORT = click.IntRange(0, 0xFFFFFFFE)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _EPILOG = """\b
 Examples:
   mpfw run app.py one two       a script and its arguments
   mpfw run -c 'print(6 * 7)'    a line
   mpfw run -m package.module    a module of this directory
-  ... | mpfw run - | ...        a script from standard input
+  echo 'print(1)' | mpfw run -  a script from standard input
   mpfw run                      a conversation with the built-in echo, then the console
 """
 
@@ -90,7 +98,23 @@ Examples:
     "--app", "folders", type=_FOLDER, multiple=True, help="Files to come along, as /app."
 )
 @click.option(
-    "--lib", "libraries", type=_FOLDER, multiple=True, help="Where imports look besides."
+    "--lib",
+    "libraries",
+    type=_FOLDER,
+    multiple=True,
+    help="Where imports look, too; compiled here.",
+)
+@click.option(
+    "--repl-port",
+    type=_PORT,
+    metavar="PORT",
+    help="A vsock port of the guest with its REPL, for `mpfw repl`.",
+)
+@click.option(
+    "--log-port",
+    type=_PORT,
+    metavar="PORT",
+    help="The host's vsock port that the guest's log goes to, as syslog messages.",
 )
 @click.option("--disk", metavar="FILE[,SIZE]", help="What keeps /disk, made if missing (1M).")
 @click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Ends it with status 124.")
@@ -107,7 +131,13 @@ Examples:
 @click.option("--gdb", is_flag=True, help="Stop before the first instruction, for gdb.")
 @click.option("--image", type=_FILE, default=paths.IMAGE, help="The flash image.")
 @click.option("--script", hidden=True, help="What SCRIPT was before it was an argument.")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARG]...]")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[SCRIPT [ARG]...]",
+    shell_complete=_file_names,
+)
 def run(words: tuple[str, ...], script: str | None, **options: Any) -> None:
     """Run a Python program in a guest: SCRIPT is a file, a directory with main.py, or "-" for
     standard input. Standard streams, arguments and the exit status are the program's.

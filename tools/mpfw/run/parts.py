@@ -66,6 +66,8 @@ class Options:
     environment: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     libraries: tuple[Path, ...] = ()
+    repl_port: int | None = None
+    log_port: int | None = None
     disk: str | None = None
     timeout: float | None = None
     reboot: bool = False
@@ -91,10 +93,19 @@ def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machin
         smp=options.cpus,
         accel=options.accel,
         disk=_disk(options),
-        fw_cfg=fw_cfg | _overlay(options),
+        fw_cfg=fw_cfg | _services(options) | _overlay(options),
         extra=(*(() if reboots else ("-no-reboot",)), *options.qemu_args),
         qemu=_find_program(options.qemu),
     )
+
+
+def _services(options: Options) -> dict[str, Entry]:
+    """The fw_cfg entries that start the guest's services. Raises Refused."""
+    ports = {"repl": options.repl_port, "log": options.log_port}
+    wanted = {name: port for name, port in ports.items() if port is not None}
+    if wanted and options.host == "none":
+        raise Refused("--repl-port and --log-port need a vsock device: not --host none")
+    return {f"opt/micropython/{name}": str(port) for name, port in wanted.items()}
 
 
 def _disk(options: Options) -> "Disk | None":

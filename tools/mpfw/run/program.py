@@ -6,10 +6,11 @@ mpy_modules/startup.py reads them. docs/run.md has them all.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mpfw import paths
 from mpfw.guest.machine import Entry
 
 _PREFIX = "opt/micropython/"
@@ -69,8 +70,9 @@ def fw_cfg(
     folders: Sequence[Path],
     libraries: Sequence[Path],
     interactive: bool,
+    image: Path,
 ) -> dict[str, Entry]:
-    """The guest's fw_cfg entries. Raises ProgramError."""
+    """The guest's fw_cfg entries; the guest runs `image`. Raises ProgramError."""
     entries: dict[str, Entry] = {"run": "interactive" if interactive else "exit"}
     entries["name"] = program.name.encode("utf-8", "backslashreplace")
     if program.module:
@@ -81,7 +83,7 @@ def fw_cfg(
         entries["argv"] = _argv(words)
     if environment:
         entries["env"] = _words(_assignments(environment), "--env")
-    modules = _modules(program, folders, libraries)
+    modules = _modules(program, folders, libraries, image)
     if modules:
         entries["app"] = modules
     return {_PREFIX + name: content for name, content in entries.items()}
@@ -109,7 +111,9 @@ def _words(words: Sequence[str], what: str) -> bytes:
         raise ProgramError(f"{what} {error.object!r}: not UTF-8") from None
 
 
-def _modules(program: Program, folders: Sequence[Path], libraries: Sequence[Path]) -> bytes:
+def _modules(
+    program: Program, folders: Sequence[Path], libraries: Sequence[Path], image: Path
+) -> bytes:
     """A ROMFS image of what comes along; nothing if nothing does."""
     from mpfw.run import modules
 
@@ -129,6 +133,15 @@ def _modules(program: Program, folders: Sequence[Path], libraries: Sequence[Path
     from mpfw.image import ImageError, romfs
 
     try:
-        return romfs.pack(found)
+        compiles = libraries and paths.IN_TREE  # a wheel has no compiler: the guest has one
+        return romfs.pack(_compiled(found, libraries, image) if compiles else found)
     except ImageError as error:
         raise ProgramError(str(error)) from None
+
+
+def _compiled(
+    files: dict[str, Path], libraries: Sequence[Path], image: Path
+) -> Mapping[str, Path | bytes]:
+    from mpfw.run.compiled import compiled  # takes time to import
+
+    return compiled(files, libraries, image)

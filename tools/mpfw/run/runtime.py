@@ -25,6 +25,7 @@ from mpfw.guest.machine import Machine
 from mpfw.guest.vsockhost import GUEST_CID, KernelVsock, VsockHost, pick_kind
 from mpfw.run import group
 from mpfw.run.marks import FILE as MARKS
+from mpfw.usage import examples
 
 PROGRAM = "print(1)"
 PAUSE = 0.2  # seconds between rounds, in which the daemon turns to its next guest
@@ -49,7 +50,7 @@ class Times:
     steps: dict[str, list[float]] = field(default_factory=dict)  # of the run, since the one before
 
 
-@click.command(name="run-time")
+@click.command(name="run-time", epilog=examples("mpfw run-time --rounds 3"))
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=20, show_default=True)
 @click.option("--accel", default="auto", show_default=True)

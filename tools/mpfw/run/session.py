@@ -22,6 +22,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _CTRL_C = b"\x03"
 _TWICE = 1.0  # seconds within which a second Ctrl-C ends the guest
 _START = 60.0  # seconds that a guest may take to start the script
+_LOOK = 1.0  # how often its log is looked at meanwhile
 _END = 10.0  # and QEMU to end once its streams are closed
 
 
@@ -63,21 +64,28 @@ def _until_complete(guest: Guest, streams: Streams, wishes: Wishes) -> None:
     """Return when the program has ended, or the guest. Raises Ended after a time-out."""
     began = time.monotonic()
     limit = None if wishes.timeout is None else began + wishes.timeout
-    start = None if wishes.patient else began + _START
-    started = False
+    look = None if wishes.patient else began + _LOOK
     while not (streams.complete or streams.closed):
         now = time.monotonic()
         if limit is not None and now >= limit:
             raise Ended(channel.TIMED_OUT)
-        if not streams.starts and start is not None and now >= start:
-            last = ending.last_line(guest.debugcon())
-            raise Ended(channel.OURS, f"the guest did not start within {_START:.0f} s: {last}")
-        waits = [limit, None if streams.starts else start]
-        if not started and streams.starts:
-            started = True
+        if look is not None and streams.starts:
+            look = None
             mark("the program starts")
-        streams.step(min((one for one in waits if one is not None), default=None))
+        if look is not None and now >= look:
+            look = now + _LOOK
+            _check_start(guest, now >= began + _START)
+        streams.step(min((one for one in (limit, look) if one is not None), default=None))
     mark("the program has ended")
+
+
+def _check_start(guest: Guest, overdue: bool) -> None:
+    """Raise Ended if the guest will not start the program."""
+    last = ending.last_line(guest.debugcon())
+    if " ERROR " in last:
+        raise Ended(channel.OURS, f"the guest cannot start: {last}")
+    if overdue:
+        raise Ended(channel.OURS, f"the guest did not start within {_START:.0f} s: {last}")
 
 
 def _without_status(guest: Guest, streams: Streams) -> int:

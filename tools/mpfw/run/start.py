@@ -38,7 +38,13 @@ def _start(words: tuple[str, ...], options: Options) -> int:
     what, words = _program(words, options)
     stays = options.interactive or options.keep
     fw_cfg = program.fw_cfg(
-        what, words, options.environment, options.folders, options.libraries, stays
+        what,
+        words,
+        options.environment,
+        options.folders,
+        options.libraries,
+        stays,
+        options.image,
     )
     machine = parts.machine(options, fw_cfg, reboots=options.reboot)
     if options.dry_run:

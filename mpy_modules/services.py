@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""Starts the services that the host asked for by fw_cfg, before any script: docs/services.md."""
+
+import struct
+
+import fw_cfg
+import machine
+from portable import const
+
+REPL = "opt/micropython/repl"  # the REPL's vsock port
+LOG = "opt/micropython/log"  # the host's port that the log goes to
+_LIMIT = const(32)
+
+
+def start():
+    """Start them, and what machine.terminal kept over a soft reset: a REPL's connection."""
+    import vsock
+
+    kept = machine.terminal.kept()
+
+    if not vsock.devices():
+        print("The services that fw_cfg asks for need a vsock device.")
+        return
+    port = _number(REPL)
+    words = None
+    if kept:
+        was = struct.unpack("<I", kept)[0]
+        port = port or was
+        words = kept[4:]
+    if port is not None:
+        from apps import repl
+
+        _try(REPL, repl.start, port, words)
+    port = _number(LOG)
+    if port is not None:
+        from apps import logs
+
+        _try(LOG, logs.start, port)
+
+
+def _try(name, start, *arguments):
+    try:
+        start(*arguments)
+    except OSError as error:
+        print("%s: %s" % (name, error))
+
+
+def _number(name):
+    """The port in a file of fw_cfg, None if there is none; what is no port is said."""
+    text = fw_cfg.read(name, _LIMIT)
+    if text is None:
+        return None
+    try:
+        port = int(str(text, "utf-8").rstrip("\0\n"))
+        if 0 <= port < 0xFFFFFFFF:
+            return port
+    except ValueError:
+        pass
+    print("%s: a vsock port is a number, not %r" % (name, bytes(text)))
+    return None
