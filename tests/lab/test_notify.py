@@ -7,7 +7,9 @@ import time
 
 import pytest
 from prelude import errno_of, listen, receive_all
-from sides import IDLE, GuestSide
+from sides import GuestSide
+
+from mpfw.guest.driven import AGENT
 
 PORT = 4711
 SEQPACKET = socket.SOCK_SEQPACKET
@@ -53,8 +55,7 @@ def told(boot_kernel):
 
     def told(address):
         text = f"io.systemd.credential:vmm.notify_socket={address}"
-        guest = boot_kernel(fw_cfg=IDLE, extra=("-smbios", f"type=11,value={text}"))
-        guest.console.wait_prompt(30)
+        guest = boot_kernel(drive=AGENT, extra=("-smbios", f"type=11,value={text}"))
         return GuestSide(guest)
 
     return told

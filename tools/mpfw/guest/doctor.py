@@ -125,7 +125,7 @@ def daemon(qemu_name: str = "qemu-system-x86_64") -> Finding:
     """vhost-device-vsock, which is a vsock device where the kernel's is missing."""
     what = "vhost-device-vsock"
     own = os.environ.get("VHOST_DEVICE_VSOCK")
-    fetched = paths.DEPS / deps.dependency(what).unpack / "usr/bin" / what
+    fetched = paths.fetched() / "deps" / deps.dependency(what).unpack / "usr/bin" / what
     place = Path(own) if own else fetched
     if not place.exists():
         if own:
