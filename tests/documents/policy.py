@@ -10,7 +10,8 @@ ELSEWHERE = {
     r"pytest --overlay mpy_modules tests/firmware": "the same tests as without an overlay",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",
-    r"socat - VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
+    r"mpfw repl .*": "wants a terminal with somebody at it: tests/interop/test_repl.py is one",
+    r"socat -u? ?VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
     r"qemu-system-x86_64 .*-device vhost-vsock-pci.*": "needs the kernel's vhost-vsock: tests/lab",
 }
 LONG = (
