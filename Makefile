@@ -62,7 +62,7 @@ static: ## Style of Python and C, types, spelling, house rules (`make format` me
 	@$(VENV)/ruff format --check --quiet .
 	@$(VENV)/clang-format --dry-run --Werror $(C_FILES)
 	@$(VENV)/codespell
-	@for part in tools tests/conftest.py $(wildcard tests/*/); do \
+	@for part in tools tests/conftest.py $(filter-out %/__pycache__/,$(wildcard tests/*/)); do \
 	    $(VENV)/mypy --no-error-summary $$part || exit; done
 	@$(MPFW) check-house
 
