@@ -95,7 +95,6 @@ def test_the_last_words_are_read_although_the_machine_is_off_at_once(told, host_
     guest = told("vsock:2:4711")
     vmm = host_side.start(hear, PORT, int(SEQPACKET), 2, 0.7)
     guest.call(say, 0)
-    guest.guest.console.interrupt()
-    guest.guest.console.send("import machine; machine.poweroff()\r")
+    guest.guest.begin("import machine; machine.poweroff()")
     last = b"STATUS=powered off\nEXIT_STATUS=0"
     assert vmm.result() == [(b"READY=1", True), (last, True)]
