@@ -49,19 +49,14 @@ def refused():
     return errno_of(machine.notify, "READY=1")
 
 
-def power_off():
-    import machine
-
-    machine.poweroff()
-
-
 @pytest.fixture
 def told(boot_kernel):
     """told(address): a guest whose VMM named that address."""
 
     def told(address):
         text = f"io.systemd.credential:vmm.notify_socket={address}"
-        return GuestSide(boot_kernel(drive=AGENT, extra=("-smbios", f"type=11,value={text}")))
+        guest = boot_kernel(drive=AGENT, extra=("-smbios", f"type=11,value={text}"))
+        return GuestSide(guest)
 
     return told
 
@@ -100,6 +95,6 @@ def test_the_last_words_are_read_although_the_machine_is_off_at_once(told, host_
     guest = told("vsock:2:4711")
     vmm = host_side.start(hear, PORT, int(SEQPACKET), 2, 0.7)
     guest.call(say, 0)
-    guest.start(power_off)
+    guest.guest.begin("import machine; machine.poweroff()")
     last = b"STATUS=powered off\nEXIT_STATUS=0"
     assert vmm.result() == [(b"READY=1", True), (last, True)]
