@@ -66,7 +66,9 @@ def survey(modules: Collection[Path]) -> Survey:
     """Run all tests once, and see which reach which line. Raises SurveyError if one fails."""
     with _folder() as folder:
         result = folder / "survey"
-        child = _CHILDREN.Process(target=_survey, args=(list(modules), folder, result))
+        child = _CHILDREN.Process(
+            target=_survey, args=(list(modules), folder, result), daemon=True
+        )
         child.start()
         child.join()
         if child.exitcode:
@@ -149,7 +151,7 @@ class Trial:
         shutil.copytree(MODULES, modules, ignore=shutil.ignore_patterns(compiled))
         (modules / mutant.path).write_text(mutant.applied(source), encoding="utf-8")
         arguments = (self._folder, modules, tests, limit)
-        self._child = _CHILDREN.Process(target=_try, args=arguments)
+        self._child = _CHILDREN.Process(target=_try, args=arguments, daemon=True)
         self._child.start()
         self._give_up = time.monotonic() + limit
 
@@ -183,6 +185,8 @@ class Trial:
 def _try(folder: Path, modules: Path, tests: list[str], limit: float) -> None:
     """A child: the tests, with a changed module."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    seconds = int(limit) + 1  # of the processor: the end even if nobody waits for it any more
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     sys.dont_write_bytecode = True
     os.environ["UNIT_MODULES"] = str(modules)
     files = sorted({str(paths.ROOT / test.partition("::")[0]) for test in tests})
