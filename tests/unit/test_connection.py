@@ -313,6 +313,16 @@ def test_nonsense_in_answer_to_connect_is_eproto_and_rst(op):
     assert (c[w.STATE], c[w.ERROR], owed(c)) == (w.CLOSED, EPROTO, [RST])
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_closed_while_it_connects_it_owes_nothing(sent):
+    c = block()
+    control.connect(c)
+    if sent:
+        assert owed(c) == [REQUEST]
+    assert control.close(c) & w.EV_CLOSED
+    assert owed(c) == []
+
+
 def test_rst_is_never_answered():
     c = established()
     control.on_control(c, RST, 0, 0, 0)

@@ -265,6 +265,7 @@ def test_without_event_index_the_flag_asks_for_interrupts(bench):
 def test_rings_may_lie_across_a_boundary_of_4_gib(engines, event_idx, before):
     """The descriptors (128 bytes) before it, or the available ring (up to 192), too."""
     engine = engines["source"]
+    queue_module = vsock_bench.module("virtio.queue")
     vsock_bench.memory.places = [1 << 32, (3 << 32) - before]  # the notification's, the rings'
     engine.new_queue(8, event_idx)
     q, d = engine.q, engine.d
@@ -281,8 +282,10 @@ def test_rings_may_lie_across_a_boundary_of_4_gib(engines, event_idx, before):
         assert taken[1][1] == [[3, 4, False], [5, 6, False]]
         assert d.rung()
         assert q.pop() == -1
+        assert not queue_module.spin(q.state(), 3)
         for head in heads:
             d.put(head, 1)
+        assert queue_module.spin(q.state(), 1)  # one look is enough
         assert engine.call("q.enable_interrupts") is True
         assert [q.pop() for _ in heads] == [heads[0] << 32 | 1, heads[1] << 32, heads[2] << 32 | 1]
 
