@@ -38,7 +38,7 @@ SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
 .PHONY: help image run check static unit coverage mutate format test test-long test-fresh test-matrix lab bench \
-        smoke boot-time upstream lock clean distclean
+        dist smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ static: ## Style of Python and C, types, spelling, house rules (`make format` me
 	@$(VENV)/ruff format --check --quiet .
 	@$(VENV)/clang-format --dry-run --Werror $(C_FILES)
 	@$(VENV)/codespell
-	@for part in tools tests/conftest.py $(wildcard tests/*/); do \
+	@for part in tools tests/conftest.py $(filter-out %/__pycache__/,$(wildcard tests/*/)); do \
 	    $(VENV)/mypy --no-error-summary $$part || exit; done
 	@$(MPFW) check-house
 
@@ -122,11 +122,14 @@ upstream: image ## MicroPython's own tests on the firmware and on the unix port:
 	@$(PYTHON) tools/bootstrap.py test
 	@$(MPFW) upstream totals
 
+dist: image ## A wheel and a source distribution in build/dist, with the image
+	@$(VENV)/python -m mpfw.build.dist
+
 lock: ## Make requirements.lock anew from pyproject.toml
 	@PYTHONPATH=tools $(PYTHON) -m mpfw.build.lock
 
 clean: ## Remove what was built; keep what was fetched
-	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(BUILD)/mypy-cache $(IMAGE)
+	rm -rf $(BUILD)/dist $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(BUILD)/mypy-cache $(IMAGE)
 
 distclean: ## Remove everything that is not in the source tree
 	rm -rf $(BUILD)
