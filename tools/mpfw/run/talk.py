@@ -12,6 +12,8 @@ from mpfw.guest.guest import Guest
 from mpfw.run import parts, session, terminal
 from mpfw.run.parts import Options, Refused
 
+_YOURS = b"The console is yours: Ctrl-C for the prompt, Ctrl-A x to end.\r\n"
+
 
 def talk(options: Options) -> int:
     """Boot the firmware and talk to it; the exit status. Raises Refused."""
@@ -56,8 +58,9 @@ def power_off(guest: Guest) -> None:
 
 def hand_over(guest: Guest) -> None:
     """Join this terminal and the guest's console until Ctrl-A x, or until the guest is off."""
-    print("The console is yours: Ctrl-C for the prompt, Ctrl-A x to end.", flush=True)
-    terminal.join(*guest.console.release())
+    serial, said = guest.console.release()
+    # Shown once every key is the guest's: Ctrl-C would be ours before.
+    terminal.join(serial, _YOURS + said)
 
 
 def _write(data: bytes) -> None:
