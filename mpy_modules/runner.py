@@ -133,16 +133,19 @@ class Input(io.IOBase):
 def run(start, interactive):
     """Call `start()` as a program. Does not return unless the host wants the prompt afterwards."""
     if interactive and machine.reset_cause() == machine.SOFT_RESET:
-        _end(0)  # the prompt was left
+        _tell(0)  # the prompt was left
+        machine.poweroff()
     try:
-        status = _run(start)
+        status = _run(start, interactive)
     except KeyboardInterrupt:
         status = _INTERRUPTED  # while the end was on its way
+        if not interactive:
+            _tell(status)
     if not interactive:
-        _end(status)
+        machine.poweroff(status)
 
 
-def _run(start):
+def _run(start, interactive):
     """The exit status, after the host has been told."""
     global _out
     out = frames = None
@@ -172,6 +175,8 @@ def _run(start):
     except OSError:
         status = status or 1  # nobody reads any more
     machine.stdio(None, None, None)
+    if not interactive:
+        _tell(status)
     if frames is not None:
         try:
             out.flush()
@@ -183,11 +188,11 @@ def _run(start):
     return status
 
 
-def _end(status):
-    """Take the machine off; QEMU's exit code tells the status, if it has isa-debug-exit."""
+def _tell(status):
+    """Tell whoever listens besides; before the host has the status, and may end the machine."""
     machine.log("runner", "exit status %d" % status)
     _notify.end(status, "exit status %d" % status)
-    machine.poweroff(status)
+    machine.finish()
 
 
 def call(start):

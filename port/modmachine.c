@@ -114,6 +114,13 @@ static mp_obj_t machine_atend(mp_obj_t fn) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(machine_atend_obj, machine_atend);
 
+// finish(): call what atend() was given now, because the VMM may end the machine any moment.
+static mp_obj_t machine_finish(void) {
+    call_all(&MP_STATE_PORT(machine_atend_list));
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_finish_obj, machine_finish);
+
 // The frozen module _notify is there for whoever has something to tell, and else not even imported.
 static mp_obj_t notify_hear(mp_obj_t message) {
     mp_obj_t hear[3] = { [2] = message };
@@ -266,6 +273,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&machine_poweroff_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atreset), MP_ROM_PTR(&machine_atreset_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_atend), MP_ROM_PTR(&machine_atend_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_finish), MP_ROM_PTR(&machine_finish_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_notify), MP_ROM_PTR(&machine_notify_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \

@@ -9,13 +9,16 @@ ELSEWHERE = {
     r"make (check|test-long|test-matrix)": "runs the tests, some of which are of this directory",
     r"pytest --overlay mpy_modules tests/firmware": "the same tests as without an overlay",
     r"make dist|pip install .*|pytest -n 4": "tests/wheel does so, in an environment of its own",
+    r"make mutate( .*)?": "runs unit tests for 250 mutants; `mpfw mutate --count 2` runs a few",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",
-    r"socat - VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
+    r"mpfw repl .*": "wants a terminal with somebody at it: tests/interop/test_repl.py is one",
+    r"socat -u? ?VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
     r"qemu-system-x86_64 .*-device vhost-vsock-pci.*": "needs the kernel's vhost-vsock: tests/lab",
 }
 LONG = (
-    r"mpfw (bench|compare|count|overlay-time|profile|run-time|upstream)( .*)?",
+    r"make coverage",
+    r"mpfw (bench|compare|count|mutate|overlay-time|profile|run-time|upstream)( .*)?",
     r"(echo uname -r \| )?mpfw lab( .*)?",
     r"\$\(mpfw qemu .*",
 )

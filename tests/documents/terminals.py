@@ -21,7 +21,7 @@ _MARK = "\x1e"  # around the status in the shell's prompt
 _PROMPT = re.compile(f"{_MARK}(\\d+){_MARK}")
 _FAILS = re.compile(r"error|^mpfw\b.*: |^Traceback|cannot|failed|not ", re.I | re.M)
 _TERMINALS = re.compile(r"/dev/pts/\d+")
-SECONDS = 60.0  # that a step may take
+SECONDS = 120.0  # that a step may take
 GRACE = 1.0  # in which a command ends that has said all it says
 
 

@@ -24,6 +24,7 @@ def test_an_example_fits_on_a_page_and_says_how_it_is_run(path):
     assert example(path).steps, ast.get_docstring(ast.parse(path.read_text()))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_does_what_it_says(path, reader: Reader):
     reader.go_through(example(path))

@@ -29,7 +29,28 @@ def test_log_port(seat, tmp_path):
         assert run.wait(30) == 0
     lines = said.splitlines()
     assert any(line.endswith(b" app - - - hello") for line in lines), said
-    assert lines[-1].endswith(b" machine - - - poweroff"), said
+    assert lines[-1].endswith(b" runner - - - exit status 0"), said
+
+
+@HYBRID
+def test_a_vmm_hears_the_status(seat, tmp_path):
+    """Ten times: although the run is over once it has the status itself."""
+    place = tmp_path / "guest.vsock"
+    name = "opt/io.systemd.credentials/vmm.notify_socket"
+    credential = f"name={name},string=vsock:2:4711"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{place}_4711")
+        listener.listen()
+        listener.settimeout(30)
+        words = ("--qemu-arg", "-fw_cfg", "--qemu-arg", credential, "--uds-path", place)
+        for status in range(10):
+            run = seat.start(*words, "-c", f"import sys; sys.exit({status})")
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(30)
+                said = b"".join(iter(lambda: connection.recv(4096), b""))  # noqa: B023
+            assert said == b"STATUS=exit status %d\nEXIT_STATUS=%d" % (status, status)
+            assert run.wait(30) == status
 
 
 @HYBRID

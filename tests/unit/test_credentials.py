@@ -43,8 +43,8 @@ def test_a_string_among_other_structures():
     tables = (
         structure(0, bytes(20), [b"SeaBIOS", b"1.0"])
         + structure(1, bytes(23))
-        + oem(b"something else", b"io.systemd.credential:vmm.notify_socket=vsock:2:1234")
         + structure(17, bytes(10), [b"io.systemd.credential:vmm.notify_socket=not of type 11"])
+        + oem(b"something else", b"io.systemd.credential:vmm.notify_socket=vsock:2:1234")
         + END
     )
     assert read({TABLES: tables}) == b"vsock:2:1234"

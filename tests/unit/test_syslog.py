@@ -108,6 +108,21 @@ def test_each_line_comes_once_and_in_order_or_is_counted(syslog, steps):
     assert total == count
 
 
+def test_what_was_not_read_to_its_last_byte_is_sent_again(syslog):
+    messages = syslog.Messages("guest-33")
+    for number in range(3):
+        messages.add(line(number, 10), START)
+    for number in range(3):  # each peer reads one message, and the next but for a byte
+        peer = Peer(messages)
+        peer.take(1 << 20)
+        assert [text.split()[0] for text in frames(peer._got)] == [
+            b"%d" % n for n in range(number, 3)
+        ]
+        length = len(messages._waiting[0])
+        peer.read(2 * length - 1)
+    assert messages.rest() is None and not messages._waiting
+
+
 @pytest.mark.parametrize(
     "level, priority",
     ((b"ERROR", 27), (b"WARNING", 28), (b"INFO", 30), (b"DEBUG", 31), (b"whatever", 29)),

@@ -27,14 +27,18 @@ def program(unasked: bool = False) -> str:
     `unasked`: nobody asked for this device, so that a fetch that has failed a moment ago is not
     tried again.
     """
+    return present() or _fetch(paths.fetched(), unasked)
+
+
+def present() -> str | None:
+    """The program's path; None: it is to be fetched. Raises NoDaemonError."""
     own = os.environ.get(OVERRIDE)
     if own:
         if not os.path.isfile(own) or not os.access(own, os.X_OK):
             raise NoDaemonError(f"{OVERRIDE}={own}: there is no such program")
         return os.path.abspath(own)
-    directory = paths.fetched()
-    fetched = directory / "deps" / NAME / _IN_PACKAGE
-    return str(fetched) if fetched.exists() else _on_path() or _fetch(directory, unasked)
+    fetched = paths.fetched() / "deps" / NAME / _IN_PACKAGE
+    return str(fetched) if fetched.exists() else _on_path()
 
 
 def _on_path() -> str | None:

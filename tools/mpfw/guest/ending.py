@@ -22,7 +22,7 @@ def status(guest: "Guest", started: bool, timeout: float = 10) -> tuple[int, str
         return channel.OURS, f"QEMU cannot be started: {error.strerror}"
     if code < 0:
         return channel.OURS, f"QEMU was ended by a signal: {signal.strsignal(-code)}"
-    if code == 1:  # which the firmware never makes it
+    if code == 1 or (code and not started):  # which the firmware never makes it
         return channel.OURS, f"QEMU: {_complaint(guest.qemu_log())}"
     if code > 1:
         return code >> 1, ""  # isa-debug-exit

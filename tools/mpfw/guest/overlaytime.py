@@ -30,7 +30,7 @@ SCRIPT = "opt/micropython/main.py"
 
 @dataclass(frozen=True)
 class Edit:
-    """A module that prints `line` when it is imported, as `script` does."""
+    """A module that has `line`, and a `script` that prints it."""
 
     overlay: Path  # the directory
     module: Path  # below it
@@ -40,11 +40,12 @@ class Edit:
     @property
     def script(self) -> str:
         """What the guest runs."""
-        return f"import {'.'.join(self.module.with_suffix('').parts).removesuffix('.__init__')}\n"
+        name = ".".join(self.module.with_suffix("").parts).removesuffix(".__init__")
+        return f"from {name} import EDITED\nprint(EDITED)\n"
 
     def write(self) -> None:
         """Make the edit: from here on the time counts."""
-        (self.overlay / self.module).write_text(f'{self.source}\nprint("{self.line}")\n')
+        (self.overlay / self.module).write_text(f'{self.source}\nEDITED = "{self.line}"\n')
 
 
 def time_harness(edit: Edit, image: Path) -> float:

@@ -155,7 +155,7 @@ class LabGuest(DrivenGuest):
         return True
 
     def _launch(self) -> Process:
-        self.lab.run(["mkdir", str(self.directory)])
+        self.lab.run(["mkdir", "-p", str(self.directory)])
         for path in self.directory.iterdir():
             self.lab.put(str(path), path.read_bytes())
         log = ["sh", "-c", f'exec "$0" "$@" >{self.directory}/qemu.log 2>&1']

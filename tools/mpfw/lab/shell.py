@@ -18,6 +18,8 @@ from mpfw.lab import image as lab_image
 from mpfw.lab.lab import Lab
 from mpfw.usage import examples
 
+_PROMPT = b"# "
+_TAIL = 16  # bytes in which a prompt, and what a shell asks its terminal then, have room
 _SHELL = 'exec </dev/console >/dev/console 2>&1; exec cttyhack sh /lab/shell "$@"'
 
 
@@ -58,20 +60,33 @@ def _join_terminal(console: socket.socket, ended: socket.socket, shell: Process)
     if saved:
         tty.setraw(keyboard)
     try:
-        with selectors.DefaultSelector() as selector:
-            for file in (keyboard, console, ended):
+        with selectors.PollSelector() as selector:
+            for file in (console, ended):
                 selector.register(file, selectors.EVENT_READ)
+            said = b""  # last, by the console
+            listens = over = False  # what comes before a shell is up is lost
             while True:
                 ready = {key.fileobj for key, _ in selector.select()}
                 if console in ready:
-                    os.write(sys.stdout.fileno(), console.recv(1 << 16))
+                    text = console.recv(1 << 16)
+                    os.write(sys.stdout.fileno(), text)
+                    said = (said + text)[-_TAIL:]
+                    if not listens:
+                        selector.register(keyboard, selectors.EVENT_READ)
+                        listens = True
                 elif ended in ready:
                     return shell.wait()
                 if keyboard in ready:
                     data = os.read(keyboard, 4096)
-                    if not data:
+                    over = not data
+                    if over:
                         selector.unregister(keyboard)
-                    console.sendall(data or b"\x04")
+                    else:
+                        console.sendall(data)
+                        said = b""
+                if over and _PROMPT in said:
+                    said = b""
+                    console.sendall(b"\x04")  # the end of input, for a shell that reads
     finally:
         if saved:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, saved)

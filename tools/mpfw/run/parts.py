@@ -189,27 +189,31 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
         machine = _with_gdb(machine, options)
     console = "stream" if program else "socket"
     if options.host == "lab":
-        one = _in_lab(machine, options, console)
-    else:
-        vsock = device(options)
-        log = options.log and options.log.absolute()
-        one = Guest(machine, vsock, console, program, log, options.keep)
+        return _in_lab(machine, options, console)
+    vsock = device(options)
+    log = options.log and options.log.absolute()
     try:
-        one.__enter__()
+        return Guest(machine, vsock, console, program, log, options.keep).__enter__()
     except ConnectionError as error:
         raise Refused("; ".join(str(error).split("\n"))) from None
-    return one
 
 
 def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
     if options.group or options.uds_path or options.log or options.keep:
         raise Refused("--host lab: no --group, --uds-path, --log, --keep: its guests are inside")
     _need_tree("--host lab")
+    from mpfw.build.deps import DependencyError
+    from mpfw.guest.programs import ProgramError
     from mpfw.lab.host import lab_host
+    from mpfw.lab.lab import LabError
 
     note("the lab boots, which takes some seconds")
-    cid = options.cid or GUEST_CID
-    return lab_host().guest(machine, console=console, program=console == "stream", cid=cid)
+    cid, program = options.cid or GUEST_CID, console == "stream"
+    try:
+        one = lab_host().guest(machine, console=console, program=program, cid=cid)
+        return one.__enter__()
+    except (DependencyError, LabError, ProgramError) as error:
+        raise Refused(f"the lab: {str(error).splitlines()[-1]}") from None
 
 
 def _warn(why: str) -> None:
