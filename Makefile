@@ -38,7 +38,7 @@ SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
 .PHONY: help image run check static unit coverage mutate format test test-long test-fresh test-matrix lab bench \
-        smoke boot-time upstream lock clean distclean
+        dist smoke boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
-	@$(VENV)/python -m compileall -q tools/mpfw  # or each start compiles, where PYTHONDONTWRITEBYTECODE is set
+	@$(VENV)/python -m compileall -qq tools/mpfw || true  # or each start does, with PYTHONDONTWRITEBYTECODE
 
 run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run
@@ -99,7 +99,7 @@ test-matrix: image ## In labs of Linux 6.1, 6.12 and sid's newest; here with tho
 	    $(PYTHON) tools/bootstrap.py test && \
 	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
 	@for SUITE in bookworm trixie sid; do QEMU=$$($(MPFW) qemu $$SUITE) && \
-	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop || exit; done
+	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop tests/seat || exit; done
 
 test-fresh: export PYTEST_ARGS := $(PYTEST_ARGS)
 test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid (FRESH=run: one)
@@ -122,11 +122,14 @@ upstream: image ## MicroPython's own tests on the firmware and on the unix port:
 	@$(PYTHON) tools/bootstrap.py test
 	@$(MPFW) upstream totals
 
+dist: image ## A wheel and a source distribution in build/dist, with the image
+	@$(VENV)/python -m mpfw.build.dist
+
 lock: ## Make requirements.lock anew from pyproject.toml
 	@PYTHONPATH=tools $(PYTHON) -m mpfw.build.lock
 
 clean: ## Remove what was built; keep what was fetched
-	rm -rf $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(BUILD)/mypy-cache $(IMAGE)
+	rm -rf $(BUILD)/dist $(BUILD)/port $(BUILD)/firmware $(BUILD)/pytest-cache $(BUILD)/ruff-cache $(BUILD)/mypy-cache $(IMAGE)
 
 distclean: ## Remove everything that is not in the source tree
 	rm -rf $(BUILD)

@@ -115,8 +115,9 @@ class Port(io.IOBase):
         """Write all of it; waits while the host takes nothing. Raises EPIPE if nobody is there."""
         view = memoryview(data)
         done = 0
+        self._device.look()  # who never waits hears of a reader's end here
         while done < len(view):
-            while not self._free:
+            while not self._free and self.connected:
                 self._reap()
                 if not self._free:
                     self._device.wait(self._queue)

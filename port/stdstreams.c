@@ -40,6 +40,7 @@ typedef struct _stdio_buffer_t {
 static stdio_buffer_t buffers[N_STREAMS];
 static bool flushing; // a stream in Python runs, whose own waits must not come here again
 static mp_sched_node_t late_node;
+static int late_error; // errno of a write in flush_late(), for the next one to raise
 
 static mp_obj_t replacement(size_t fd) {
     mp_obj_t stream = MP_STATE_PORT(stdio_stream)[fd];
@@ -82,15 +83,20 @@ void stdio_flush(void) {
     flush(STDERR_FILENO);
 }
 
+// A failure belongs to who writes next, not to whatever the program does at this moment.
 static void flush_late(mp_sched_node_t *node) {
     (void)node;
     nlr_buf_t nlr;
     if (nlr_push(&nlr) == 0) {
         stdio_flush();
         nlr_pop();
-    } else if (!mp_obj_exception_match(MP_OBJ_FROM_PTR(nlr.ret_val), MP_OBJ_FROM_PTR(&mp_type_OSError))) {
-        nlr_jump(nlr.ret_val); // Ctrl-C; a failed write the next one will meet as well
+        return;
     }
+    mp_obj_t raised = MP_OBJ_FROM_PTR(nlr.ret_val);
+    if (!mp_obj_exception_match(raised, MP_OBJ_FROM_PTR(&mp_type_OSError))) {
+        nlr_jump(nlr.ret_val); // Ctrl-C
+    }
+    late_error = mp_obj_get_int(mp_obj_exception_get_value(raised));
 }
 
 void stdio_linger_is_over(void) {
@@ -121,6 +127,7 @@ void stdio_init(void) {
         buffers[fd].start = buffers[fd].end = 0;
     }
     flushing = false;
+    late_error = 0;
 }
 
 void stdio_replace(size_t fd, mp_obj_t stream) {
@@ -137,6 +144,11 @@ void stdio_replace(size_t fd, mp_obj_t stream) {
 // Gathers what is small; what is large goes through at once.
 static void gather(size_t fd, const byte *data, size_t size) {
     stdio_buffer_t *buffer = &buffers[fd];
+    if (late_error != 0) {
+        int error = late_error;
+        late_error = 0;
+        mp_raise_OSError(error);
+    }
     if (buffer->end + size > BUFFER_SIZE) {
         flush(fd);
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures: the image under test, guests that boot it, and the host that carries their vsock.
 
-A failing test's report shows what every guest that was alive then had said.
+A failing test's report shows what every guest had said: mpfw.pytest_plugin sees to it.
 """
 
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mpfw import paths
-from mpfw.guest import guest as guests
 from mpfw.guest import machine as machines
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
@@ -92,16 +91,17 @@ def host(request):
 
 @pytest.fixture
 def boot(image, request):
-    """A function that boots a guest: boot(vsock=True, console="socket", **machine_fields).
+    """A function that boots a guest: boot(vsock=True, console="socket", drive="", **fields).
 
     Every guest ends with the test. The machine's fields are those of Machine. The host chosen
     carries vsock; a guest without it runs on this machine whichever that is.
     """
     booted = []
 
-    def boot(vsock=False, console="socket", **machine):
+    def boot(vsock=False, console="socket", drive="", **machine):
         host = request.getfixturevalue("host") if vsock else local_host()
-        guest = host.guest(Machine(**{"image": image} | machine), vsock=vsock, console=console)
+        made = Machine(**{"image": image} | machine)
+        guest = host.guest(made, vsock=vsock, console=console, drive=drive)
         guest.__enter__()
         booted.append(guest)
         return guest
@@ -117,16 +117,6 @@ def repl(boot):
     guest = boot()
     guest.console.wait_prompt()
     return guest
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Add the last words of every guest alive to a failing test's report."""
-    outcome = yield
-    report = outcome.get_result()
-    if report.failed:
-        for guest in list(guests.running):
-            report.sections.append((f"guest {guest.directory.name}", guest.report()))
 
 
 def pytest_terminal_summary(terminalreporter, config):

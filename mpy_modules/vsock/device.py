@@ -98,7 +98,8 @@ class Device:
         self._config_vector = virtio.config_vector
         if self._config_vector is not None:
             self._config_vector.irq(self._interrupt)
-        self._await_work()
+        if self._await_work():
+            machine.log("vsock", "cid %d works" % self.cid)
 
     def deaf(self):
         """Whether what we sent is still with us: long after that, nobody is at the other side."""
@@ -120,7 +121,7 @@ class Device:
                 self._store.release(seg)
 
     def _await_work(self):
-        """Send a packet that means nothing, an RST of no connection, until the device took it.
+        """Send a packet that means nothing, an RST of no connection; whether the device took it.
 
         vhost-device-vsock 0.3.0 takes its queues over some time after DRIVER_OK, and a host
         program that dials before that ends its worker for good. What a program prints once this
@@ -136,7 +137,8 @@ class Device:
         while not self.reap() and self.broken is None:
             if time.ticks_diff(time.ticks_us(), start) > _WORK_US:
                 machine.log("vsock", "the device takes no packets", "WARNING")
-                break
+                return False
+        return self.broken is None
 
     def _read_cid(self):
         """Learn the guest's CID; its upper 32 bits are reserved (5.10.4)."""

@@ -11,7 +11,7 @@ import pytest
 from terminals import Reader
 
 from mpfw import paths
-from mpfw.guest import vsockhost
+from mpfw.guest import daemon
 
 MAKE = f'#!/bin/sh\nexec {shutil.which("make")} --no-print-directory -C "{paths.ROOT}" "$@"\n'
 # What documents call by a name, for a reader's own.
@@ -50,9 +50,9 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def environment(place: Path) -> dict[str, str]:
     """What a reader's shell has: the project's commands by their names, and little else."""
-    daemon = Path(vsockhost.daemon_program()).parent
+    carrier = Path(daemon.program()).parent
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "USER") if name in os.environ}
-    path = [str(place.parent / "bin"), str(paths.VENV / "bin"), str(daemon), os.environ["PATH"]]
+    path = [str(place.parent / "bin"), str(paths.VENV / "bin"), str(carrier), os.environ["PATH"]]
     return {
         **kept,
         "PATH": ":".join(path),

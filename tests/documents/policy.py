@@ -8,6 +8,7 @@ ELSEWHERE = {
     r"make test( .*)?": "runs the tests, of which this is one",
     r"make (check|test-long|test-matrix)": "runs the tests, some of which are of this directory",
     r"pytest --overlay mpy_modules tests/firmware": "the same tests as without an overlay",
+    r"make dist|pip install .*|pytest -n 4": "tests/wheel does so, in an environment of its own",
     r"make mutate( .*)?": "runs unit tests for 250 mutants; `mpfw mutate --count 2` runs a few",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",

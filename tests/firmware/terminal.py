@@ -15,7 +15,7 @@ from pathlib import Path
 def on_terminal(command: Sequence[str | Path]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a program on a terminal: our end of that and the process, which ends with the block."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         yield ours, process

@@ -9,11 +9,11 @@ import inspect
 import select
 import socket
 import struct
-import textwrap
 from socket import AF_VSOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
 
 import pytest
 
+from mpfw.guest.driven import AGENT
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
 
@@ -60,10 +60,15 @@ PRELUDE = IMPORTS + "".join([inspect.getsource(f) for f in (error, pair, polled)
 @pytest.fixture(scope="module")
 def guest(image):
     """One guest without a vsock device for all tests of this file."""
-    with local_host().guest(Machine(image=image), vsock=False) as guest:
-        guest.console.wait_prompt()
-        guest.console.exec(PRELUDE)
+    with local_host().guest(Machine(image=image), vsock=False, drive=AGENT) as guest:
+        guest.run(PRELUDE)
         yield guest
+
+
+def connections():
+    import vsock
+
+    return len(vsock.get().connections)
 
 
 @pytest.fixture
@@ -71,12 +76,10 @@ def run(guest):
     """Runs a function in the guest; an assertion that fails there fails the test."""
 
     def run(function):
-        source = textwrap.dedent(inspect.getsource(function))
-        name = function.__name__
-        return guest.console.exec(f"{source}\nprint({name}())\nimport vsock\n", timeout=30)
+        guest.call(function, timeout=30)
 
     yield run
-    assert guest.console.eval("len(vsock.get().connections)") == 0, "a connection was left over"
+    assert guest.call(connections) == 0, "a connection was left over"
 
 
 def test_bytes_go_both_ways_and_end(run):

@@ -8,8 +8,9 @@ import errno
 import os
 
 import pytest
-from sides import IDLE, GuestSide
+from sides import GuestSide
 
+from mpfw.guest.driven import AGENT
 from mpfw.guest.vsockhost import kernel_device_usable
 
 _NO_GROWTH = (
@@ -79,10 +80,7 @@ def boot_idle(boot):
     """boot_idle(**machine_fields): a GuestSide on a guest with a vsock device and no payload."""
 
     def boot_idle(**machine):
-        guest = boot(vsock=True, fw_cfg=IDLE, **machine)
-        guest.console.wait_prompt(30)
-        guest.console.exec("import socket; socket.get_local_cid()")  # driver up
-        return GuestSide(guest)
+        return GuestSide(boot(vsock=True, drive=AGENT, **machine))
 
     return boot_idle
 

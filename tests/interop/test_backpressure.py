@@ -113,10 +113,10 @@ def test_guest_that_does_not_read_is_sent_what_it_advertised_and_no_more(guest_s
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
         sender = Background(connection.sendall, data)
-        guest_side.guest.console.expect("waiting\r\n")
+        guest_side.expect("waiting")
         time.sleep(PAUSE)
         assert sender.is_alive(), "the window did not stop the sender"
-        guest_side.guest.console.send("\r")
+        guest_side.go_on()
         ahead, missing, digest = guest_side.result()
         sender.result()
     print(f"{ahead} bytes of a window of {window} came unread")
@@ -177,7 +177,7 @@ def test_blocked_send_times_out_and_goes_on_when_the_host_reads(guest_side, vsoc
         listener.settimeout(SECONDS)
         guest_side.start(send_until_it_would_block, HOST, PORT)
         with accept_here(listener) as connection:
-            guest_side.guest.console.expect("full\r\n")
+            guest_side.expect("full")
             time.sleep(1)
             received = b"".join(iter(lambda: connection.recv(65536), b""))
     sent, blocked = guest_side.result()

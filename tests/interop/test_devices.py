@@ -6,9 +6,10 @@ import socket
 import pytest
 from devices import TwoDevices
 from prelude import errno_of, listen
-from sides import IDLE, GuestSide
+from sides import GuestSide
 from streams import SECONDS, exchange
 
+from mpfw.guest.driven import AGENT
 from mpfw.guest.machine import Machine
 
 GUEST, SECOND = 33, 34
@@ -50,9 +51,8 @@ def use_without_a_device(port):
 
 
 def test_no_vsock_device_gives_enodev_and_loopback_works(boot):
-    guest = boot(fw_cfg=IDLE)
-    guest.console.wait_prompt()
-    assert GuestSide(guest).call(use_without_a_device, PORT) == (b"to myself", 1, 19, 1)
+    side = GuestSide(boot(drive=AGENT))
+    assert side.call(use_without_a_device, PORT) == (b"to myself", 1, 19, 1)
 
 
 def test_no_vsock_device_is_said_in_one_line(boot):
@@ -66,8 +66,8 @@ def boot_with(image, host):
     """boot_with(vsock options, **machine_fields): a started guest on the host under test."""
     guests = []
 
-    def boot_with(options, second=None, **machine):
-        guest = host.guest(Machine(image=image, **machine), **options)
+    def boot_with(options, second=None, drive="", **machine):
+        guest = host.guest(Machine(image=image, **machine), drive=drive, **options)
         if second is not None:
             other = host.guest(Machine(image=image), **second).vsock
             guest.vsock = TwoDevices(guest.vsock, other)
@@ -118,11 +118,10 @@ def serve_on_both(port):
 
 
 def test_first_of_two_devices_is_the_default_and_the_other_can_be_named(boot_with):
-    guest = boot_with({"cid": GUEST}, {"cid": SECOND}, fw_cfg=IDLE)
-    guest.console.wait_prompt(30)
+    guest = boot_with({"cid": GUEST}, {"cid": SECOND}, drive=AGENT)
     side = GuestSide(guest)
     side.start(serve_on_both, PORT)
-    guest.console.expect("listening\r\n")
+    side.expect("listening")
     for device, cid in zip(guest.vsock.both, (GUEST, SECOND), strict=True):
         with device.dial(PORT) as connection:
             connection.settimeout(SECONDS)

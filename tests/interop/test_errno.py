@@ -42,7 +42,7 @@ def time_out_everywhere(port):
 
 def test_time_outs_end_in_time(guest_side, vsock):
     guest_side.start(time_out_everywhere, PORT)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT):
         results, inherited = guest_side.result()
     for number, milliseconds in results[:4]:
@@ -108,9 +108,9 @@ def test_send_after_peer_close_raises_epipe_while_data_is_still_readable(guest_s
     guest_side.start(meet_the_end, PORT)
     with vsock.dial(PORT) as connection:
         connection.sendall(b"onetwo")
-        guest_side.guest.console.expect("read\r\n")
+        guest_side.expect("read")
     time.sleep(0.3)
-    guest_side.guest.console.send("\r")
+    guest_side.go_on()
     assert guest_side.result() == (
         *(b"one", HOST, errno.EPIPE, b"two", b"", 0),
         errno.ENOTCONN,
@@ -203,7 +203,7 @@ def take_ports(cid, port):
 
 def test_ports_are_taken_and_freed(guest_side, vsock):
     guest_side.start(take_ports, HOST, PORT)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
         connection.sendall(b"child")

@@ -4,6 +4,7 @@
 import time
 
 import pytest
+from sides import IDLE
 from streams import SECONDS, accept, receive
 
 from mpfw.guest.console import RemoteError
@@ -29,8 +30,12 @@ def interrupt(guest):
 
 
 @pytest.fixture
-def guest(guest_side):
-    return guest_side.guest
+def guest(boot):
+    """A guest at its prompt, its vsock driver at work."""
+    guest = boot(vsock=True, fw_cfg=IDLE)
+    guest.console.wait_prompt(30)
+    guest.console.exec("import socket; socket.get_local_cid()")
+    return guest
 
 
 def connected(guest):

@@ -46,7 +46,7 @@ def echo_in_asyncio(port, count):
 def test_asyncio_server_serves_many_at_once(guest_side, vsock):
     count = 16
     guest_side.start(echo_in_asyncio, PORT, count)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     connections = [vsock.dial(PORT) for _ in range(count)]
     workers = []
     for number, connection in enumerate(connections):
@@ -117,7 +117,7 @@ def give_up_in_asyncio(port):
 
 def test_asyncio_time_out_cancels_a_read_and_others_run_meanwhile(guest_side, vsock):
     guest_side.start(give_up_in_asyncio, PORT)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
         assert receive(connection, 8) == b"too slow"
@@ -165,15 +165,14 @@ def poll_states(port):
 
 
 def test_poll_tells_each_stage(guest_side, vsock):
-    console = guest_side.guest.console
     guest_side.start(poll_states, PORT)
-    console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
-        console.expect("connected\r\n")
+        guest_side.expect("connected")
         time.sleep(0.2)
         connection.sendall(b"data")
-        console.expect("full\r\n")
+        guest_side.expect("full")
         stop = Event()
 
         def drain():
@@ -181,7 +180,7 @@ def test_poll_tells_each_stage(guest_side, vsock):
                 connection.recv(65536)
 
         Background(drain)
-        console.expect("writable\r\n")
+        guest_side.expect("writable")
         stop.set()
         time.sleep(0.5)
         connection.shutdown(2)
@@ -340,16 +339,16 @@ def receive_then_compute(port, kind):
 @pytest.mark.parametrize("kind", ["sleep", "a loop"])
 def test_peers_are_answered_while_the_program_looks_elsewhere(guest_side, vsock, kind):
     guest_side.start(receive_then_compute, PORT, kind)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
         for _ in range(200):
             connection.sendall(b"ping")
             assert receive(connection, 4) == b"pong"
-        guest_side.guest.console.expect("busy with " + kind)
+        guest_side.expect("busy with " + kind)
         others = [vsock.dial(PORT) for _ in range(5)]
-        assert b"over" not in guest_side.guest.console.transcript
-        guest_side.guest.console.expect("over\r\n")
+        assert "over" not in guest_side.guest.output
+        guest_side.expect("over")
         assert guest_side.result() == 5
         for other in others:
             other.close()

@@ -89,15 +89,14 @@ def is_over(connection):
 def test_connections_end_as_documented_and_listeners_stay(
     guest_side, vsock, broken, first, connect, cid
 ):
-    console = guest_side.guest.console
     unconnected = errno.ENOTCONN
     with vsock.listen(PORT) as listener:
         guest_side.start(outlive, broken, HOST, PORT)
-        console.expect("listening\r\n")
+        guest_side.expect("listening")
         old = [vsock.dial(PORT), vsock.dial(PORT)]
         old[0].sendall(b"queued")
         old += [accept(listener), accept(listener)]
-        console.expect("open again\r\n")
+        guest_side.expect("open again")
         with vsock.dial(PORT) as connection:
             connection.settimeout(SECONDS)
             connection.sendall(b"echo me")

@@ -68,11 +68,11 @@ def bind_in_all_ways(port):
 
 def test_bind(guest_side, vsock):
     guest_side.start(bind_in_all_ways, PORT)
-    guest_side.guest.console.expect("bound\r\n")
+    guest_side.expect("bound")
     with pytest.raises(ConnectionError):
         vsock.dial_once(PORT)  # bound, but nobody listens yet
-    guest_side.guest.console.send("\r")
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.go_on()
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.sendall(b"there")
         names, errors, accepted, data = guest_side.result()
@@ -101,13 +101,13 @@ def test_listen(guest_side, vsock):
     with pytest.raises(ConnectionError):
         vsock.dial_once(PORT)
     guest_side.start(listen_with_backlog, PORT)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     first, second = vsock.dial_once(PORT), vsock.dial_once(PORT)  # backlog + 1, nobody accepts
     with pytest.raises(ConnectionError):
         vsock.dial_once(PORT)
     first.sendall(b"first")
     second.sendall(b"second")
-    guest_side.guest.console.send("\r")
+    guest_side.go_on()
     assert guest_side.result() == (errno.EINVAL, 1, [b"first", b"second"])
     with pytest.raises(ConnectionError):
         vsock.dial_once(PORT)
@@ -133,7 +133,7 @@ def accept_in_all_ways(port):
 
 def test_accept(guest_side, vsock):
     guest_side.start(accept_in_all_ways, PORT)
-    guest_side.guest.console.expect("listening\r\n")
+    guest_side.expect("listening")
     with vsock.dial(PORT) as connection:
         connection.sendall(b"back")
         assert receive(connection, 4) == b"back"
@@ -266,7 +266,7 @@ def test_recv(guest_side, vsock):
         connection.sendall(b"oneFOURfiveto")
         connection.sendall(b"wait")
         connection.sendall(b"more")
-        guest_side.guest.console.expect("read\r\n")
+        guest_side.expect("read")
         time.sleep(0.3)
         connection.sendall(b"last")
     parts = guest_side.result()
@@ -341,7 +341,7 @@ def test_setsockopt(guest_side, vsock):
     guest_side.start(set_options, PORT)
     with vsock.dial(PORT) as connection:
         connection.sendall(b"1234")
-        guest_side.guest.console.expect("mark set\r\n")
+        guest_side.expect("mark set")
         connection.sendall(b"567890")
         values, data, errors = guest_side.result()
     assert values[:4] == [262144, 262144, 1 << 20, 1 << 20]

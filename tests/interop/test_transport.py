@@ -4,8 +4,11 @@
 import socket
 
 import pytest
-from sides import IDLE, GuestSide
+from sides import GuestSide
 from streams import SECONDS, receive
+
+from mpfw.guest import inside
+from mpfw.guest.driven import AGENT
 
 GUEST, HOST = 33, 2
 PORT = 7950
@@ -47,10 +50,10 @@ def echo_over(interrupts, port):
 
 @pytest.mark.parametrize("interrupts", (True, False))
 def test_vsock_asks_a_transport_for_what_the_interface_has_and_no_more(boot, interrupts):
-    guest = boot(vsock=True, fw_cfg=IDLE)
-    guest.console.wait_prompt(30)
+    lazy = {"opt/micropython/argv": f"{inside.LEAVE_VSOCK}\0"}
+    guest = boot(vsock=True, drive=AGENT, fw_cfg=lazy)
     side = GuestSide(guest).start(echo_over, interrupts, PORT)
-    guest.console.expect("listening\r\n")
+    side.expect("listening")
     with guest.vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
         connection.sendall(b"over it")

@@ -2,9 +2,10 @@
 """Fixtures for what only the kernel's vsock device shows: a host that has it, and guests there."""
 
 import pytest
-from sides import IDLE, GuestSide, HostSide
+from sides import GuestSide, HostSide
 
 from mpfw.guest import vsockhost
+from mpfw.guest.driven import AGENT
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
 
@@ -23,8 +24,8 @@ def boot_kernel(image, kernel):
     """boot_kernel(cid=33, **machine_fields): a started guest there; it ends with the test."""
     guests = []
 
-    def boot(cid=vsockhost.GUEST_CID, **machine):
-        guest = kernel.guest(Machine(image=image, **machine), cid=cid)
+    def boot(cid=vsockhost.GUEST_CID, drive="", **machine):
+        guest = kernel.guest(Machine(image=image, **machine), cid=cid, drive=drive)
         guests.append(guest)
         return guest.__enter__()
 
@@ -50,6 +51,4 @@ def host_side(kernel):
 @pytest.fixture
 def guest_side(boot_kernel):
     """Runs a test's functions in a guest without the echo payload."""
-    guest = boot_kernel(fw_cfg=IDLE)
-    guest.console.wait_prompt(30)
-    return GuestSide(guest)
+    return GuestSide(boot_kernel(drive=AGENT))

@@ -22,20 +22,29 @@ def program(function, arguments) -> str:
 
 
 class GuestSide:
-    """Runs functions in a guest that stands at its prompt."""
+    """Runs functions in a guest whose agent takes requests."""
 
     def __init__(self, guest):
         self.guest = guest
+        guest.run(inspect.getsource(prelude))
 
     def start(self, function, *arguments) -> "GuestSide":
-        self.guest.console.start(program(function, arguments))
+        self._request = self.guest.start(function, *arguments)
         return self
 
     def result(self, timeout: float = 60):
-        return ast.literal_eval(self.guest.console.finish(timeout))
+        return self._request.result(timeout)
 
     def call(self, function, *arguments):
         return self.start(function, *arguments).result()
+
+    def expect(self, printed: str, timeout: float = 10):
+        """Wait until the function prints this."""
+        self.guest.expect(printed, timeout)
+
+    def go_on(self):
+        """End a function's input()."""
+        self.guest.console.send("\r")
 
 
 class HostSide:

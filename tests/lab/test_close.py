@@ -83,7 +83,7 @@ def echo_connections(port, times):
 
 def test_port_pair_is_free_again_after_an_orderly_close(guest_side, host_side):
     guest_side.start(echo_connections, PORT, 20)
-    guest_side.guest.console.expect("listening")
+    guest_side.expect("listening")
     assert host_side.call(connect_from_one_port_again_and_again, GUEST, PORT, 6000, 20) == 20
     assert guest_side.result() is None
 
@@ -106,7 +106,7 @@ def connect_and_wait(cid, port):
 def test_host_learns_that_the_guest_was_switched_off(guest_side, host_side):
     guest_side.start(accept_and_wait, PORT)
     host = host_side.start(connect_and_wait, GUEST, PORT)
-    guest_side.guest.console.expect("accepted")
+    guest_side.expect("accepted")
     guest_side.guest.qmp("quit")
     assert host.result() == errno.ECONNRESET
 
@@ -114,7 +114,7 @@ def test_host_learns_that_the_guest_was_switched_off(guest_side, host_side):
 def test_guest_learns_that_a_host_program_was_killed(guest_side, host_side):
     host = host_side.start(connect_and_wait, GUEST, PORT)
     guest_side.start(accept_and_wait, PORT)
-    guest_side.guest.console.expect("accepted")
+    guest_side.expect("accepted")
     time.sleep(0.2)
     host.process.kill()
     assert guest_side.result() == (0, 0)

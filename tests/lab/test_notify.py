@@ -7,7 +7,9 @@ import time
 
 import pytest
 from prelude import errno_of, listen, receive_all
-from sides import IDLE, GuestSide
+from sides import GuestSide
+
+from mpfw.guest.driven import AGENT
 
 PORT = 4711
 SEQPACKET = socket.SOCK_SEQPACKET
@@ -53,8 +55,7 @@ def told(boot_kernel):
 
     def told(address):
         text = f"io.systemd.credential:vmm.notify_socket={address}"
-        guest = boot_kernel(fw_cfg=IDLE, extra=("-smbios", f"type=11,value={text}"))
-        guest.console.wait_prompt(30)
+        guest = boot_kernel(drive=AGENT, extra=("-smbios", f"type=11,value={text}"))
         return GuestSide(guest)
 
     return told
@@ -94,7 +95,6 @@ def test_the_last_words_are_read_although_the_machine_is_off_at_once(told, host_
     guest = told("vsock:2:4711")
     vmm = host_side.start(hear, PORT, int(SEQPACKET), 2, 0.7)
     guest.call(say, 0)
-    guest.guest.console.interrupt()
-    guest.guest.console.send("import machine; machine.poweroff()\r")
+    guest.guest.begin("import machine; machine.poweroff()")
     last = b"STATUS=powered off\nEXIT_STATUS=0"
     assert vmm.result() == [(b"READY=1", True), (last, True)]

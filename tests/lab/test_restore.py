@@ -7,7 +7,8 @@ import time
 
 import pytest
 from prelude import accept, dial, errno_of, listen, receive_all
-from sides import IDLE, GuestSide
+
+from mpfw.guest.driven import AGENT
 
 GUEST, RESTORED = 33, 44
 PORT = 5300
@@ -75,17 +76,18 @@ def test_restore_under_another_cid_breaks_connections_and_keeps_listeners(
 ):
     guest_side.start(outlive_a_restore, PORT)
     old = host_side.start(hold, GUEST, PORT)
-    guest_side.guest.console.expect("connected", 30)
+    guest_side.expect("connected", 30)
     save(guest_side.guest, state_file)
     assert old.result() == errno.ECONNRESET
     restored = boot_kernel(
-        cid=RESTORED, fw_cfg=IDLE, extra=("-incoming", f"exec:cat {state_file}")
+        cid=RESTORED, drive=AGENT, extra=("-incoming", f"exec:cat {state_file}")
     )
+    saved = restored.agent.resume()
     wait_for_migration(restored)
     if restored.qmp("query-status")["status"] != "running":
         restored.qmp("cont")
     assert host_side.call(greet, RESTORED, PORT) == b"from %d" % RESTORED
-    outcome = GuestSide(restored).result()
+    outcome = saved.result()
     assert outcome == (errno.ECONNRESET, b"after the restore", RESTORED)
 
 

@@ -94,7 +94,7 @@ def connect_once(cid, port):
 
 def test_stream_listener_resets_a_seqpacket_client(guest_side, host_side):
     guest_side.start(listen_until_told, PORT)
-    guest_side.guest.console.expect("listening")
+    guest_side.expect("listening")
     assert host_side.call(connect_to_the_other_type, GUEST, PORT) == errno.ECONNRESET
     host_side.call(connect_once, GUEST, PORT)
     guest_side.result()

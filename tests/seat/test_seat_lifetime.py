@@ -163,9 +163,7 @@ def test_a_killed_guardian_takes_its_guest_along(seat):
 
 def test_a_killed_qemu(quick):
     process = started(quick, stderr=subprocess.PIPE)
-    (number,) = [
-        pid for pid, line in quick.processes().items() if line.startswith(b"/usr/bin/qemu")
-    ]
+    (number,) = [pid for pid, line in quick.processes().items() if b"\0-machine\0" in line]
     os.kill(number, signal.SIGKILL)
     assert process.stderr.read() == b"mpfw: QEMU was ended by a signal: Killed\n"
     assert ended(process) == 125

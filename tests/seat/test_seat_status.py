@@ -132,6 +132,12 @@ def test_qemu_that_is_no_program(quick, write):
     assert "QEMU cannot be started" in sentence(quick("--qemu", program, "-c", ""))
 
 
+def test_qemu_that_ends_at_once(quick, write):
+    program = write("qemu", "#!/bin/sh\necho 'libfine.so: cannot open' >&2\nexit 127\n")
+    program.chmod(0o755)
+    assert "libfine.so: cannot open" in sentence(quick("--qemu", program, "-c", ""))
+
+
 def test_qemu_that_refuses_its_options(quick):
     assert "nonsense" in sentence(quick("--qemu-arg=-nonsense", "-c", ""))
     assert "machine type" in sentence(quick("--machine", "no-such-machine", "-c", ""))

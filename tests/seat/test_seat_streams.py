@@ -129,6 +129,17 @@ def test_a_closed_standard_output_ends_it_quietly(seat):
     assert process.wait(60) == 1
 
 
+@pytest.mark.parametrize("between", ["time.sleep(0.1)", "sum(range(300000))"])
+def test_a_closed_standard_output_ends_what_prints_now_and_then(quick, between):
+    code = f"import time\nwhile True:\n    print('tick')\n    {between}"
+    process = quick.start("-c", code, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 1
+    process.stderr.close()
+
+
 def test_a_program_may_find_that_its_output_is_closed(quick):
     code = """
 import sys

@@ -16,6 +16,7 @@ class Memory:
     """Address space: DMA buffers until they are freed, ordinary ones for a while (`pin`)."""
 
     def __init__(self):
+        self.places = []  # where the next buffers are to lie, in ascending order
         self.clear()
 
     def clear(self):
@@ -28,9 +29,9 @@ class Memory:
         self.limit = None  # bytes of DMA memory; more is a MemoryError
 
     def _place(self, view):
-        at = self._next
+        at = self.places.pop(0) if self.places else self._next
         # In 4 GiB of its own: no half of an address can stand for that of another one.
-        self._next += (len(view) + 0xFFFF & ~0xFFF) + 0x1_0000_1000
+        self._next = at + (len(view) + 0xFFFF & ~0xFFF) + 0x1_0000_1000
         self._starts.append(at)
         self._views.append(view)
         return at

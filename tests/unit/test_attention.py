@@ -110,6 +110,14 @@ def test_a_program_that_waited_long_many_times_still_arms_it(guest):
     assert guest.armed()
 
 
+def test_a_packet_that_comes_while_interrupts_are_asked_for_is_taken_at_once(guest):
+    guest.engine.clock.looks_take(10)
+    [head, *_] = guest.engine.host.heads()
+    guest.engine.host.gives_at_fence([[head, TO_NOBODY, b"", w.HEADER_LEN]])
+    assert guest.poll() == 1
+    assert guest.timer() == IDLE_US
+
+
 def test_packets_found_while_polled_are_counted_and_the_timer_stays(guest):
     guest.polled()
     guest.pass_us(500)

@@ -313,6 +313,16 @@ def test_nonsense_in_answer_to_connect_is_eproto_and_rst(op):
     assert (c[w.STATE], c[w.ERROR], owed(c)) == (w.CLOSED, EPROTO, [RST])
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_closed_while_it_connects_it_owes_nothing(sent):
+    c = block()
+    control.connect(c)
+    if sent:
+        assert owed(c) == [REQUEST]
+    assert control.close(c) & w.EV_CLOSED
+    assert owed(c) == []
+
+
 def test_rst_is_never_answered():
     c = established()
     control.on_control(c, RST, 0, 0, 0)
@@ -463,6 +473,29 @@ def test_window_that_the_program_chose_does_not_grow():
     assert not asks(c) and not asks(c)
 
 
+def test_a_reserve_is_given_back_step_by_step():
+    c = established()
+    for _ in range(3):
+        credit.grow(c)
+    assert owed(c) == [UPDATE]
+    control.on_control(c, UPDATE, 0, 262144, 0)
+    c[w.BASE] = 262144
+    assert control.admit(c, 700_000, 0, 0, 0) == 700_000
+    credit.count(c, 700_000)
+    assert c[w.FWD_CNT] == 0
+    assert [credit.release_reserve(c) for _ in range(4)] == [262144, 262144, 175712, 0]
+    assert c[w.FWD_CNT] == 700_000
+
+
+def test_a_message_that_finds_no_memory_does_not_count():
+    c = control.control_block(33, 1000, 2, 2000, vsock_bench.module("sockets.types").SEQPACKET, 9)
+    control.accept(c, 9, 0)
+    assert control.admit(c, 5, w.SEQ_EOM, 9, 0) == 5
+    assert control.admit(c, 4, w.SEQ_EOM, 9, 0) == 4
+    control.overflow(c, 4, w.SEQ_EOM)
+    assert (c[w.MESSAGES], c[w.RX_CNT], c[w.ERROR]) == (1, 5, ENOBUFS)
+
+
 def test_a_new_window_is_told_at_once_with_all_that_was_read():
     c = established()
     credit.grow(c)
@@ -560,6 +593,7 @@ def test_a_connection_in_words(start):
     credit.count(c, 10)
     control.send(c, 50, 0)
     control.shutdown(c, w.SHUT_LOCAL_RCV)
+    assert credit.unread(c) == 50
     says = "ESTABLISHED 33:1000 > 2:2000 shut=1 queued=990 in_flight=50 credit=4950"
     assert control.describe(c) == says
 

@@ -112,7 +112,7 @@ def test_kvm_without_virtualisation_in_the_processor_is_told(tmp_path, monkeypat
 
 def test_a_daemon_of_the_users_own_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setenv("VHOST_DEVICE_VSOCK", "/nowhere/daemon")
-    found = doctor.daemon()
+    found = doctor.device_program()
     assert found.state == WITHOUT and "/nowhere/daemon" in found.said and "unset" in found.advice
 
 
@@ -120,11 +120,11 @@ def test_a_daemon_that_does_not_run_here_is_said(program, monkeypatch):
     program("qemu-x", device=DEVICES)
     own = program("vhost-device-vsock", version="GLIBC_2.34 not found")
     monkeypatch.setenv("VHOST_DEVICE_VSOCK", str(own))
-    assert doctor.daemon("qemu-x").state == WITHOUT
+    assert doctor.device_program("qemu-x").state == WITHOUT
     program("vhost-device-vsock", version="vhost-device-vsock 0.4.0")
-    assert doctor.daemon("qemu-x").state == OK
+    assert doctor.device_program("qemu-x").state == OK
     program("qemu-x", device='"e1000"')
-    found = doctor.daemon("qemu-x")
+    found = doctor.device_program("qemu-x")
     assert found.state == WITHOUT and "vhost-user-vsock-pci" in found.said
 
 

@@ -5,7 +5,7 @@ test_vsock_stack_loopback.py has any order of everything, on the sources.
 """
 
 import random
-from errno import EADDRINUSE, EAGAIN, ECONNRESET, EINPROGRESS, ENOTCONN, EPROTO
+from errno import EADDRINUSE, EAGAIN, ECONNRESET, EINPROGRESS, ENOTCONN, EPROTO, ETIMEDOUT
 from typing import Any
 
 import pytest
@@ -173,6 +173,15 @@ def test_a_host_with_the_same_ports_is_somebody_else(pair):
     assert engine.call("~h.recv", 10) == b"host"
     assert engine.call("~s.recv", 10) == b"self"
     assert road is not None
+
+
+def test_a_send_that_finds_no_room_times_out(pair):
+    engine = pair.engine
+    while engine.attempt("~c.send", NOISE[:50_000])[0]:
+        pass
+    engine.clock.looks_take(10)
+    engine.call("~c.settimeout", 0.01)
+    assert engine.attempt("program.write_once", "~c", NOISE[:50_000]) == [None, ETIMEDOUT]
 
 
 # -- when the device goes

@@ -313,12 +313,71 @@ def test_a_slot_that_came_back_unnoticed_is_found_when_one_is_wanted(engine):
 
 def test_a_segment_finds_slots_that_came_back_unnoticed(engine):
     sender = full_of_data(engine)
-    sender.give_back(sender.held[:3])
     store = engine.stack.store
     seg = store.take_spare(0)
     store.fill(seg, store.address(0), 5000)
     at = engine.call(f"{sender.lines[1].name}.endpoint.at")
+    assert engine.device.out.put_segment(at, seg, 5000, 0, 1) == 0
+    sender.give_back(sender.held[:3])
     assert engine.device.out.put_segment(at, seg, 5000, 0, 1) == 1
+
+
+def test_a_debt_finds_slots_that_came_back_unnoticed(engine):
+    sender = full_of_data(engine, 8)
+    for _ in range(5):
+        sender.tell(sender.lines[0], w.OP_CREDIT_REQUEST)
+    sender.take()
+    for line in sender.lines[:3]:
+        engine.call(f"{line.name}.shutdown", 1)
+    sender.take()
+    assert engine.device.out.free() == 0
+    sender.give_back(sender.held[:2])
+    engine.call(f"{sender.lines[3].name}.shutdown", 1)
+    sender.take()
+    assert sender.lines[3].ops[-1] == w.OP_SHUTDOWN
+
+
+def test_who_would_sleep_hears_of_packets_that_must_wait(engine):
+    sender = full_of_data(engine)
+    line = sender.lines[1]
+    header = [2, 0, CID, 0, line.port, 1234, 0, STREAM | w.OP_CREDIT_REQUEST << 16, 0, SIZE, 0]
+    engine.many(["host.give", [[sender.heads.pop(0), header, b"", 44]]], ["device.poll", 300])
+    for _ in range(6):
+        sender.tell(line, w.OP_CREDIT_REQUEST)
+    assert not engine.ring(RX, "armed")
+    assert engine.device.attend() is True
+
+
+def test_an_interrupt_for_packets_that_must_wait_does_not_look_again_and_again(engine):
+    sender = full_of_data(engine)
+    for _ in range(7):
+        sender.tell(sender.lines[1], w.OP_CREDIT_REQUEST)
+    sender.take()
+    engine.transport.fire(RX)
+    assert engine.clock.until_timer() is None
+
+
+def test_a_segment_under_way_is_the_stores_again_when_the_device_goes(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    sender.tell(line, w.OP_RW, sender.noise(60_000))
+    assert engine.program.splice(line.name, line.name) == 60_000
+    engine.call("vsock.close")
+    assert engine.stack.store.spare() == 40
+
+
+def test_whether_the_device_takes_anything_can_be_asked(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    assert engine.stack.deaf() is False and engine.device.out.idle() is True
+    sender.write(line, b"x")
+    assert engine.stack.deaf() is True and engine.device.out.idle() is False
+    sender.take()
+    assert engine.stack.deaf() is True  # nobody says that it has been sent
+    sender.give_back(list(sender.held))
+    assert engine.stack.deaf() is False and engine.device.out.idle() is True
+    engine.call("vsock.close")
+    assert engine.stack.deaf() is False
 
 
 def test_what_came_back_is_counted(engine):

@@ -49,6 +49,21 @@ def test_status_goes_through_the_steps_of_3_1_1(engine):
     assert (engine.transport.opened(), engine.transport.closed()) == (1, 1)
 
 
+def test_what_nobody_asked_for_is_not_taken(engine):
+    opened(engine, offered=VERSION_1 | 0xFFFFFF)
+    assert engine.virtio.negotiate() == VERSION_1
+
+
+@pytest.mark.parametrize("offered", [VERSION_1, VERSION_1 | EVENT_IDX, VERSION_1 | INDIRECT])
+def test_a_queue_has_the_features_that_were_agreed_on(engine, offered):
+    negotiated(engine, offered=offered)
+    engine.keep("q", "virtio.queue", 0)
+    assert engine.ring(0, "avail_flags") == int(offered != VERSION_1 | EVENT_IDX)
+    free = engine.q.free()
+    engine.q.add([[1, 2]] * 3)
+    assert free - engine.q.free() == (1 if offered & INDIRECT else 3)
+
+
 def test_a_reset_is_waited_for(engine):
     opened(engine, reset_reads=900)
     assert engine.virtio.status() == OFF

@@ -6,6 +6,7 @@ that a used ring allows.
 from errno import EIO, ENOBUFS
 
 import pytest
+import vsock_bench
 from engines import Engine, GuestError
 
 CLOSED = "closed"
@@ -257,6 +258,36 @@ def test_without_event_index_the_flag_asks_for_interrupts(bench):
     assert bench.d.avail_flags() == 0
     bench.q.disable_interrupts()
     assert bench.d.avail_flags() == 1
+
+
+@pytest.mark.parametrize("event_idx", [True, False])
+@pytest.mark.parametrize("before", [128, 192])
+def test_rings_may_lie_across_a_boundary_of_4_gib(engines, event_idx, before):
+    """The descriptors (128 bytes) before it, or the available ring (up to 192), too."""
+    engine = engines["source"]
+    queue_module = vsock_bench.module("virtio.queue")
+    vsock_bench.memory.places = [1 << 32, (3 << 32) - before]  # the notification's, the rings'
+    engine.new_queue(8, event_idx)
+    q, d = engine.q, engine.d
+    assert (q.used_address() - q.desc_address(), q.used_address() >> 32) == (192, 3)
+    for _ in range(3):
+        assert q.enable_interrupts() is False
+        q.disable_interrupts()
+        assert not d.armed()
+        d.ask_after(1)
+        heads = [q.add1(1, 2, True), q.add2(3, 4, 5, 6), q.add([[7, 8]], [[9, 10]])]
+        q.publish()
+        taken = [d.take() for _ in heads]
+        assert [head for head, _ in taken] == heads
+        assert taken[1][1] == [[3, 4, False], [5, 6, False]]
+        assert d.rung()
+        assert q.pop() == -1
+        assert not queue_module.spin(q.state(), 3)
+        for head in heads:
+            d.put(head, 1)
+        assert queue_module.spin(q.state(), 1)  # one look is enough
+        assert engine.call("q.enable_interrupts") is True
+        assert [q.pop() for _ in heads] == [heads[0] << 32 | 1, heads[1] << 32, heads[2] << 32 | 1]
 
 
 # -- devices that lie

@@ -7,10 +7,12 @@ Programs that wait in the meantime are real sockets that sleep; what the host do
 from errno import EAGAIN, ECONNRESET, EINPROGRESS, EIO, ENODEV, ENOTCONN
 
 import pytest
+import vsock_bench
 from engines import GuestError
 from road import CID, POSTED, Road, device_module, numbers
 from road_model import BOTH, SIZE, STREAM, Packet, w
 
+options = vsock_bench.module("sockets.options")
 RX, TX, EVENT, CONFIG = range(4)
 POLLIN, POLLOUT = numbers.POLLIN, numbers.POLLOUT
 POLLERR, POLLHUP, POLLRDHUP = numbers.POLLERR, numbers.POLLHUP, numbers.POLLRDHUP
@@ -67,13 +69,120 @@ def test_memory_for_what_nobody_reads_has_an_end(engine):
     assert engine.machine.dma_used() - before == 32 << 20
 
 
+def test_reopen_before_anything_brings_it_up_once(engine):
+    engine.power_on({})
+    engine.clock.looks_take(1000)
+    for bring_up in "vsock.reopen", "bring_up":
+        engine.call(bring_up)
+        assert engine.transport.opened() == 1
+
+
+def test_automatic_ports_begin_where_nobody_knows(engine):
+    begins = []
+    for _ in range(3):
+        brought_up(engine)
+        begins.append(engine.call("stack._automatic"))
+    assert len(set(begins)) > 1
+    assert all(1024 <= each < 1024 + (1 << 28) for each in begins)
+
+
+def test_reopen_of_a_device_that_is_gone_says_so(engine):
+    brought_up(engine)
+    engine.no_device()
+    with pytest.raises(GuestError) as caught:
+        engine.call("vsock.reopen")
+    assert caught.value.name == "IndexError"
+    assert caught.value.arguments == ["this machine has no vsock device"]
+
+
+def test_who_waits_ends_what_lingers_too(road):
+    engine = road.engine
+    name = road.open(1234, 5000)
+    engine.clock.looks_take(10)
+    engine.program.forget(name)
+    engine.call("stack.waiter.wait", 1000)
+    assert engine.machine.alarms() == [8_000_000]
+    assert engine.program.connections() == 1
+    engine.host.work()
+    engine.host.took()
+    engine.clock.advance(8_000_000)
+    engine.call("stack.waiter.wait", 1000)
+    assert engine.program.connections() == 0
+    assert len(engine.machine.alarms()) == 1
+    [(_, header, _, _)] = engine.host.collect(True)
+    assert header[w.TYPE_OP] >> w.OP_SHIFT == w.OP_RST
+
+
+def test_bytes_are_read_into_a_part_of_a_buffer(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    [head, *_] = engine.host.heads()
+    header = [2, 0, CID, 0, 5000, 1234, 5, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]
+    engine.many(["host.give", [[head, header, b"bytes", 49]]], ["device.poll"])
+    assert engine.program.read_into(name, 4, 2) == b"by\0\0"
+    assert engine.program.read_into(name, 2, 1) == b"t\0"
+    assert engine.program.read_into(name, 1, 9) == b"e"
+    assert engine.program.read_into(name, 4, 0) == b"s\0\0\0"
+
+
+def test_each_byte_that_is_read_counts(road):
+    name = road.open(1234, 5000)
+    road.send(Packet((2, 5000, 1234), w.OP_RW, STREAM, alloc=SIZE, payload=b"bytes"))
+    for count in 1, 2:
+        road.engine.program.read_into(name, count, 0)
+    head = road.engine.host.heads()[0]
+    header = [2, 0, CID, 0, 5000, 1234, 0, STREAM | w.OP_CREDIT_REQUEST << w.OP_SHIFT, 0, SIZE, 0]
+    road.engine.many(["host.give", [[head, header, b"", 44]]], ["device.poll"])
+    [(_, header, _, _)] = road.engine.host.collect(True)
+    assert header[w.FWD_CNT] == 3
+
+
+def test_a_program_that_wants_two_bytes_at_least_waits_for_the_second(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    engine.call(f"{name}.setsockopt", options.SOL_SOCKET, options.SO_RCVLOWAT, 2)
+    engine.call(f"{name}.settimeout", None)
+    heads = engine.host.heads()
+    header = [2, 0, CID, 0, 5000, 1234, 1, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]
+    first, second = ([["host.give", [[head, header, b"x", 45]]]] for head in heads[:2])
+    engine.many(*first, ["device.poll"])
+    engine.clock.looks_take(10)
+    engine.plan([[*second, ["transport.fire", RX]]])
+    assert engine.program.read_into(name, 2, 0) == b"xx"
+
+
+def test_a_message_is_read_once(road):
+    name = road.open(1235, 5000)
+    engine = road.engine
+    head = engine.host.heads()[0]
+    kind = w.TYPE_SEQPACKET | w.OP_RW << w.OP_SHIFT
+    header = [2, 0, CID, 0, 5000, 1235, 4, kind, w.SEQ_EOM, SIZE, 0]
+    engine.many(["host.give", [[head, header, b"once", 48]]], ["device.poll"])
+    assert engine.call(f"{name}.ioctl", 3, POLLIN) == POLLIN
+    assert engine.attempt(f"{name}.recv", 9) == [b"once", None]
+    assert engine.call(f"{name}.ioctl", 3, POLLIN) == 0
+    assert engine.attempt(f"{name}.recv", 9) == [None, EAGAIN]
+
+
+def test_bytes_that_come_while_a_program_spins_are_read_without_sleep(road):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    engine.call(f"{name}.settimeout", None)
+    [head, *_] = engine.host.heads()
+    header = [2, 0, CID, 0, 5000, 1234, 5, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]
+    engine.clock.looks_take(10)
+    engine.host.gives_while_it_looks([[head, header, b"bytes", 49]])
+    assert engine.program.read_into(name, 5, 0) == b"bytes"
+    assert engine.machine.waits() == []
+
+
 def test_it_waits_until_the_device_takes_packets(engine):
     engine.power_on({})
     engine.host.takes_after(3000)
     engine.bring_up()
     assert 3000 <= engine.clock.now() < 4000
     assert [each[1] for each in engine.host.took()] == [OWNERLESS]
-    assert engine.machine.logged() == []
+    assert engine.machine.logged() == [["INFO", "vsock", "cid 33 works"]]
 
 
 def test_a_device_that_takes_nothing_does_not_keep_the_program_for_ever(engine):

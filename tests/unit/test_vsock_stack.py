@@ -367,6 +367,86 @@ def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second
     assert host.answers() == rst(1234, 5000)
 
 
+def test_data_leaves_room_in_the_loopback_for_what_is_owed(host):
+    host.have_large_buffers(2)
+    loopback = host.stack.loopback
+    loopback._store = host.store
+    conn = host.stack.open(1, 1000, 1, 2000, TYPES[STREAM], 1 << 18)
+    loopback._busy = True  # nothing is delivered
+    data = vsock_bench.memory.addressof(bytes(10))
+    assert all(loopback.small(conn.at, data, 10, 0) for _ in range(64 - w.RESERVE))
+    seg = host.store.take_large()
+    host.store.fill(seg, data, 10)
+    assert loopback.small(conn.at, data, 10, 0) == 0
+    assert loopback.put_segment(conn.at, seg, 10, 0, 1) == 0
+    assert loopback.spare() == -1
+    loopback._packets.pop()
+    loopback._count()
+    assert loopback.put_segment(conn.at, seg, 10, 0, 1) == 1
+    assert host.store.spare == 2  # it was copied, and is free again
+
+
+def test_half_of_the_window_read_is_told_at_once(host):
+    conn = host.connected()
+    for _ in range(3):
+        host.data(1234, 5000, bytes(50_000))
+    host.answers()
+    into = vsock_bench.DMABuffer(150_000)
+    assert conn.receive(into.addr, 100_000, False) == 100_000
+    assert host.answers() == []
+    assert conn.receive(into.addr, 50_000, False) == 50_000
+    assert [answer[0] for answer in host.answers()] == [w.OP_CREDIT_UPDATE]
+
+
+def test_an_empty_queue_has_nothing_to_take(host):
+    conn = host.connected()
+    assert conn.take() == -1
+    host.data(1234, 5000, b"something")
+    assert host.store.length(conn.take()) == 9
+    assert conn.take() == -1
+    assert credit.queued(conn.at) == 0
+
+
+def test_nothing_is_staged_without_a_buffer_to_spare(host):
+    conn = host.connected()
+    data = bytes(10_000)
+    assert not conn.stage(vsock_bench.memory.addressof(data), len(data))
+    assert conn.staged == -1
+
+
+def test_staged_bytes_wait_for_a_slot(host):
+    host.have_large_buffers(10)
+    conn = host.connected()
+    data = bytes(range(250)) * 40
+    assert conn.stage(vsock_bench.memory.addressof(data), len(data))
+    seg = conn.staged
+    host.out.slots = len(host.out) + w.RESERVE
+    assert conn.send_staged() == 0
+    assert (conn.staged, sent(host)) == (seg, b"")
+    host.out.slots += 1
+    assert conn.send_staged() == len(data)
+    assert (conn.staged, sent(host)) == (-1, data)
+
+
+def test_a_peer_that_is_stuck_again_gets_the_reserve_first(host):
+    conn = host.connected()
+
+    def stuck():
+        while credit.peer_knows(conn.at):
+            host.data(1234, 5000, bytes(min(65536, credit.peer_knows(conn.at))))
+        for _ in range(2):
+            host.packet(w.OP_CREDIT_REQUEST, 1234, 5000)
+
+    stuck()
+    stuck()
+    size = conn.block[w.BUF_ALLOC]
+    assert size == 3 * 262144
+    queued = credit.queued(conn.at)
+    assert conn.receive(vsock_bench.DMABuffer(queued).addr, queued, False) == queued
+    stuck()
+    assert conn.block[w.BUF_ALLOC] == size
+
+
 def test_a_full_loopback_has_no_room(host):
     loopback = host.stack.loopback
     header = array("I", bytes(w.HEADER_LEN))
@@ -414,6 +494,23 @@ def test_refusals_without_room_are_left_out(host):
         header = [2, 0, CID, 0, 5000 + i, 9, 0, STREAM | w.OP_RW << 16, 0, 0, 0]
         host.deliver(header, b"")
     assert len(host.answers()) == 2
+
+
+def test_a_refusal_takes_a_slot_that_came_back(host):
+    host.out.slots = 0
+    host.out.reap = lambda: setattr(host.out, "slots", 1)
+    assert host.packet(w.OP_REQUEST, 9, 5000) == rst(9, 5000)
+
+
+def test_who_starves_twice_is_told_once(host):
+    conn = host.connected()
+    woken: list[object] = []
+    conn.hear(SimpleNamespace(add=woken.append))
+    host.out.slots = len(host.out) + w.RESERVE
+    assert [conn.room(), conn.room()] == [0, 0]
+    host.stack.room_again()
+    host.stack.room_again()
+    assert woken == [conn]
 
 
 def test_a_refusal_goes_back_with_the_type_that_came(host):
@@ -526,6 +623,20 @@ def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     assert woken == [conn, conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
     assert woken == [conn, conn]
+
+
+def test_credit_wakes_who_has_staged_bytes(host):
+    host.have_large_buffers(10)
+    conn = host.connected()
+    woken: list[object] = []
+    conn.hear(SimpleNamespace(add=woken.append))
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
+    data = bytes(5000)
+    assert conn.stage(vsock_bench.memory.addressof(data), 5000)
+    assert conn.send_staged() == 100
+    assert woken == []
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
+    assert woken == [conn]
 
 
 def test_who_reads_a_connection_that_a_new_one_replaced_hears_of_it_once(host):

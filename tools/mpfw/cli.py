@@ -5,6 +5,7 @@ import importlib
 
 import click
 
+from mpfw import paths
 from mpfw.usage import examples
 
 # Subcommand -> where its click command is.
@@ -32,20 +33,35 @@ COMMANDS = {
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }
+# What works without the source tree, from a wheel.
+INSTALLED = {"boot-time", "doctor", "forward", "repl", "run", "smoke"}
 
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand's module only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted(COMMANDS if paths.IN_TREE else INSTALLED)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
+        if name not in self.list_commands(ctx):
+            what = f"{name!r} needs the source tree of mpfw: it is not in the installed package"
+            raise click.ClickException(what)
         module, attribute = COMMANDS[name].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+
+def _say_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from mpfw.image import origin
+
+        print(f"mpfw {version('mpfw')}, image of commit {origin.commit(paths.IMAGE)}")
+        ctx.exit()
 
 
 @click.command(
@@ -56,6 +72,14 @@ class LazyGroup(click.Group):
         "mpfw doctor                              what works on this machine",
         'eval "$(_MPFW_COMPLETE=bash_source mpfw)"  Tab completes names; zsh and fish have it too',
     ),
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Say which version this is, and of which commit its image was built.",
 )
 def main() -> None:
     """MicroPython as firmware: build, inspect, boot and test the flash image."""

@@ -158,6 +158,15 @@ class Host:
         """Whether the driver wanted to be interrupted for them."""
         return self.was_asked
 
+    def gives_at_fence(self, packets):
+        """At the next fence those packets come."""
+
+        def at_once():
+            bench_machine.at_fence = None
+            self.give(packets)
+
+        bench_machine.at_fence = at_once
+
     def works_at_fence(self, number):
         """At the fence of that number from now on, the first is 1, it does what `work` does."""
         left = [number]
@@ -277,6 +286,12 @@ class Program:
             return find(name).send(buffer)
         finally:
             buffer[:] = b"\x5a" * len(buffer)
+
+    def read_into(self, name, size, want):
+        """recv_into a buffer of so many bytes; the buffer."""
+        buffer = bytearray(size)
+        find(name).recv_into(buffer, want)
+        return bytes(buffer)
 
     def splice(self, name, to):
         """splice between two sockets."""

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mpfw import paths
-from mpfw.guest.guest import Guest, GuestError
+from mpfw.guest.errors import GuestError
+from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.vsockhost import VhostUserVsock
 from mpfw.usage import examples

@@ -14,7 +14,7 @@ from mpfw.bench.client import MeasurementError, Result
 from mpfw.bench.guests import PORT, BenchGuest, Kind, Parts, time_nothing
 from mpfw.bench.results import Curve, Measured
 from mpfw.guest.console import ConsoleError
-from mpfw.guest.guest import GuestError
+from mpfw.guest.errors import GuestError
 
 Answer = TypeVar("Answer")
 

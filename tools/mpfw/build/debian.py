@@ -127,6 +127,8 @@ class Suite:
             "APT::Architectures": "amd64",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
+            "Acquire::http::Timeout": "20",
+            "Acquire::https::Timeout": "20",
             # A mirror that keeps an old state of the archive will do: signatures are checked, and
             # what matters is pinned by digest besides.
             "Acquire::Check-Valid-Until": "false",

@@ -4,12 +4,15 @@
 Trusts nothing that is downloaded before its digest agrees. Standard library only.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,18 @@ from typing import Any
 from mpfw import paths
 from mpfw.build import debian
 
-MANIFEST = paths.ROOT / "deps.toml"
+MANIFEST = paths.data(paths.DEPS_MANIFEST, paths.ROOT)
 
 
 class DependencyError(Exception):
-    """An outside input could not be had; the message names it and says what the user can do."""
+    """An outside input could not be had; the message names it and says what the user can do.
+
+    `why` is the reason alone, in one line.
+    """
+
+    def __init__(self, message: str, why: str = ""):
+        super().__init__(message)
+        self.why = why or message
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,14 @@ def dependency(name: str) -> Dependency:
     return Dependency(name=name, **{key.replace("-", "_"): value for key, value in entry.items()})
 
 
-def provide(name: str, build: Path = paths.BUILD) -> Path:
+def provide(name: str, build: Path | None = None) -> Path:
     """The place of dependency `name`: the user's own, or ours, fetched and unpacked if need be.
 
     Returns what the override variable holds if it is set, else the directory the file was
-    unpacked to. Raises DependencyError.
+    unpacked to, below `build` (by default build/ of the tree, or the user's cache). Raises
+    DependencyError, OSError.
     """
+    build = build or paths.fetched()
     dep = dependency(name)
     own = os.environ.get(dep.override)
     if own:
@@ -73,12 +85,27 @@ def provide(name: str, build: Path = paths.BUILD) -> Path:
     parent = build if dep.origin == "debian-source" else build / "deps"
     target = parent / dep.unpack
     stamp = target / ".mpfw-sha256"
-    if not stamp.exists() or stamp.read_text() != dep.sha256:
-        _unpack(dep, fetch(dep, build), target)
-        stamp.write_text(dep.sha256)
+    if not _fits(stamp, dep):
+        with _alone(build):
+            if not _fits(stamp, dep):  # somebody else may have fetched it meanwhile
+                _unpack(dep, fetch(dep, build), target)
+                stamp.write_text(dep.sha256)
     if dep.origin != "debian-source":
         _link(parent / name, target)
     return target
+
+
+def _fits(stamp: Path, dep: Dependency) -> bool:
+    return stamp.exists() and stamp.read_text() == dep.sha256
+
+
+@contextmanager
+def _alone(build: Path) -> Iterator[None]:
+    """One process at a time fetches to a directory."""
+    build.mkdir(parents=True, exist_ok=True)
+    with open(build / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _link(link: Path, target: Path) -> None:
@@ -89,7 +116,7 @@ def _link(link: Path, target: Path) -> None:
         new.replace(link)
 
 
-def fetch(dep: Dependency, build: Path = paths.BUILD) -> Path:
+def fetch(dep: Dependency, build: Path) -> Path:
     """Download the file of `dep` into build/downloads unless it is there; check its digest."""
     downloads = build / "downloads"
     path = downloads / dep.file
@@ -104,14 +131,14 @@ def fetch(dep: Dependency, build: Path = paths.BUILD) -> Path:
             suite = debian.Suite(build / "apt", dep.suite, "deb")
             suite.binary({dep.package: dep.version}, downloads)
     except debian.AptError as error:
-        raise DependencyError(_explain(dep, str(error))) from error
+        raise _cannot(dep, str(error), downloads) from error
     if not path.exists():
-        raise DependencyError(_explain(dep, f"the package holds no file {dep.file}"))
+        raise _cannot(dep, f"the package holds no file {dep.file}", downloads)
     found = digest(path)
     if found != dep.sha256:
         path.unlink()
-        raise DependencyError(
-            _explain(dep, f"{dep.file} has SHA-256 {found},\ndeps.toml wants {dep.sha256}")
+        raise _cannot(
+            dep, f"{dep.file} has SHA-256 {found},\ndeps.toml wants {dep.sha256}", downloads
         )
     return path
 
@@ -122,7 +149,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _explain(dep: Dependency, reason: str) -> str:
+def _cannot(dep: Dependency, reason: str, downloads: Path) -> DependencyError:
+    """The error: what could not be had, why, what to do."""
+    words = reason.splitlines() or ["no reason was given"]
+    errors = [line.removeprefix("E: ") for line in words if line.startswith("E: ")]
+    place = "build/downloads" if paths.IN_TREE else str(downloads)
+    return DependencyError(_explain(dep, reason, place), (errors or words)[-1].strip())
+
+
+def _explain(dep: Dependency, reason: str, downloads: str) -> str:
     gone = f"Version '{dep.version}'" in reason or "Can not find version" in reason
     lines = [f"cannot fetch {dep.name}: {dep.source}"]
     lines += [f"    {line}" for line in reason.splitlines()]
@@ -133,7 +168,7 @@ def _explain(dep: Dependency, reason: str) -> str:
         )
     lines.append(
         f"To bring your own: set {dep.override} to {dep.override_means},\n"
-        f"or put {dep.file} into build/downloads/."
+        f"or put {dep.file} into {downloads}/."
     )
     return "\n".join(lines)
 

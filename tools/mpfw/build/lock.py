@@ -26,7 +26,7 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     subprocess.run([venv / "bin/pip", "install", "--quiet", PIP_TOOLS], check=True)
     compiler = venv / "bin/pip-compile"
-    make_lock(compiler, "requirements.lock", "--extra=test")
+    make_lock(compiler, "requirements.lock", "--extra=tree", "--extra=test")
     make_lock(compiler, "requirements-bench.lock", "--extra=bench", "-c", "requirements.lock")
 
 

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mpfw.guest.errors import RemoteError
+
 RAW_PROMPT = rb"raw REPL; CTRL-B to exit\r\n>"
 CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
 TAIL = 2000  # bytes of console shown in errors
@@ -32,15 +34,6 @@ class ConsoleTimeout(ConsoleError):
 
 class ConsoleClosed(ConsoleError):
     """The other end is gone: the machine is off."""
-
-
-class RemoteError(Exception):
-    """Python code run on the guest raised; `output` is what it printed, the message its
-    traceback."""
-
-    def __init__(self, traceback: str, output: str):
-        super().__init__(traceback)
-        self.output = output
 
 
 class Console:

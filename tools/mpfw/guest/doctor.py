@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.build import deps
+from mpfw.guest import daemon
 from mpfw.guest.vsockhost import KERNEL_DEVICE
 from mpfw.usage import examples
 
@@ -121,21 +121,20 @@ def vhost_vsock(device: Path = KERNEL_DEVICE) -> Finding:
     return Finding(OK, "vhost-vsock", f"{device} works: host programs use AF_VSOCK")
 
 
-def daemon(qemu_name: str = "qemu-system-x86_64") -> Finding:
+def device_program(qemu_name: str = "qemu-system-x86_64") -> Finding:
     """vhost-device-vsock, which is a vsock device where the kernel's is missing."""
-    what = "vhost-device-vsock"
-    own = os.environ.get("VHOST_DEVICE_VSOCK")
-    fetched = paths.DEPS / deps.dependency(what).unpack / "usr/bin" / what
-    place = Path(own) if own else fetched
-    if not place.exists():
-        if own:
-            advice = "set it to the program's path, or unset it: then one is fetched"
-            return Finding(WITHOUT, what, f"VHOST_DEVICE_VSOCK={own}: no such file", advice)
+    what = daemon.NAME
+    try:
+        place = daemon.present()
+    except daemon.NoDaemonError as error:
+        advice = "set it to the program's path, or unset it: then one is fetched"
+        return Finding(WITHOUT, what, str(error), advice)
+    if place is None:
         said = "not here yet: the first run that needs it fetches it from Debian's archive"
         return Finding(OK, what, said)
-    said = _output([str(place), "--version"])
+    said = _output([place, "--version"])
     if not said.startswith(what):
-        advice = "set VHOST_DEVICE_VSOCK to one that runs here; it needs glibc 2.34 or newer"
+        advice = f"set {daemon.OVERRIDE} to one that runs here; it needs glibc 2.34 or newer"
         return Finding(WITHOUT, what, f"{place} does not run: {said[:60]!r}", advice)
     program = shutil.which(qemu_name)
     if program and '"vhost-user-vsock-pci"' not in _output([program, "-device", "help"]):
@@ -198,7 +197,7 @@ def examine(qemu_name: str, flash: Path) -> Iterator[Finding]:
     yield temporary()
     yield kvm()
     yield vhost_vsock()
-    yield daemon(qemu_name)
+    yield device_program(qemu_name)
     yield shared_memory()
     yield socat()
     yield lab()

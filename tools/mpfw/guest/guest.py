@@ -12,10 +12,13 @@ import re
 import socket
 import time
 import weakref
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpfw import paths
 from mpfw.guest import channel, guarded
+from mpfw.guest.errors import GuestError, GuestTimeout, NotPossible
 from mpfw.guest.machine import Machine, escape, qemu_program
 from mpfw.guest.vsockhost import VsockHost
 
@@ -25,10 +28,7 @@ if TYPE_CHECKING:
     from mpfw.guest.qmp import Qmp
 
 running: "weakref.WeakSet[Guest]" = weakref.WeakSet()
-
-
-class GuestError(Exception):
-    """QEMU did not start or did not end as asked."""
+departed: "deque[tuple[str, str]]" = deque(maxlen=8)  # name and report of those an exception ended
 
 
 class Guest:
@@ -45,6 +45,7 @@ class Guest:
     serial: socket.socket
     io: socket.socket
     err: socket.socket
+    no_device = "the guest has no vsock device"  # why it has none, a sentence
     first_channel = 100  # the channels' descriptors in QEMU have numbers from here on
 
     def __init__(
@@ -81,6 +82,8 @@ class Guest:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if exception and exception[0] is not None:
+            departed.append((self.name, self.report()))
         self.close()
 
     def _start(self) -> None:
@@ -148,6 +151,11 @@ class Guest:
         with open(self.directory / "qemu.log", "wb") as log:
             return guarded.the_guardian().start(self.command, log.fileno(), passed)
 
+    @property
+    def name(self) -> str:
+        """What it is called in reports: its directory's name."""
+        return self.directory.name
+
     # -- what tests ask ---------------------------------------------------------------------------
 
     @property
@@ -164,9 +172,9 @@ class Guest:
 
     @property
     def vsock(self) -> VsockHost:
-        """The host's side of its vsock device; GuestError for a machine without."""
+        """The host's side of its vsock device. Raises NotPossible for a machine without."""
         if self._vsock is None:
-            raise GuestError("the guest has no vsock device")
+            raise NotPossible(self.no_device)
         return self._vsock
 
     @vsock.setter
@@ -236,7 +244,7 @@ class Guest:
         try:
             return self.process.wait(timeout)
         except TimeoutExpired:
-            raise GuestError(f"QEMU still runs after {timeout} s\n{self.report()}") from None
+            raise GuestTimeout(f"QEMU still runs after {timeout} s", self.report()) from None
 
     def report(self, lines: int = 30) -> str:
         """The tails of everything the guest said, for a failure's message."""
@@ -244,19 +252,21 @@ class Guest:
         if self._console is not None:
             text = bytes(self._console.transcript).decode(errors="backslashreplace")
             parts.append(("console", text.replace("\r\n", "\n")))
-        parts.append(("debugcon", self.debugcon()))
+        parts += [*self._said(), ("debugcon", self.debugcon())]
         if self._vsock is not None:
             parts.append(("vsock host", self._vsock.log()))
         if self.flash is not None:
-            from mpfw.guest.symbolise import explanation
-
             said = next((text for _, text in reversed(parts) if "CPU exception" in text), "")
-            parts.append(("CPU exceptions", explanation(said, self.flash)))
+            parts.append(("CPU exceptions", _explained(said, self.flash)))
         return "\n".join(
             f"--- {name} ---\n" + "\n".join(text.splitlines()[-lines:])
             for name, text in parts
             if text
         )
+
+    def _said(self) -> list[tuple[str, str]]:
+        """Further parts of a report, each with its name."""
+        return []
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -274,7 +284,17 @@ class Guest:
                 part.close()
         if self._vsock is not None:
             self._vsock.stop()
-        guarded.remove_directory(self.directory)
+        if hasattr(self, "directory"):  # it was started
+            guarded.remove_directory(self.directory)
+
+
+def _explained(said: str, image: Path) -> str:
+    """The last report of a CPU exception in what was said, with functions and lines."""
+    if not said or not paths.IN_TREE:
+        return ""  # what has the symbols is the build
+    from mpfw.guest.symbolise import explanation
+
+    return explanation(said, image)
 
 
 def qemu_version() -> tuple[int, ...]:

@@ -8,7 +8,7 @@ ask guest.vsock and need not know.
 from typing import Any
 
 from mpfw.guest import vsockhost
-from mpfw.guest.guest import Guest
+from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.machine import Machine
 from mpfw.guest.programs import LocalPrograms
 
@@ -26,11 +26,12 @@ class LocalHost(LocalPrograms):
         vsock: bool = True,
         console: str = "socket",
         program: bool = False,
+        drive: str = "",
         **options: Any,
-    ) -> Guest:
-        """A Guest, not yet started; `options` are those of the kind's VsockHost."""
+    ) -> DrivenGuest:
+        """A guest, not yet started; `options` are those of the kind's VsockHost."""
         device = vsockhost.pick(self.kind, **options) if vsock else None
-        return Guest(machine, device, console, program)
+        return DrivenGuest(machine, device, console, program, drive=drive)
 
 
 def local_host(kind: str = "auto") -> LocalHost:

@@ -31,16 +31,17 @@ class Qmp:
     def __init__(self, stream: socket.socket):
         self._stream = stream
         self._session: _Session | None = None
+        self._first = threading.Lock()  # one thread sets the session up
 
     def __call__(self, command: str, timeout: float = 10, **arguments: object) -> Any:
         """Execute a command (underscores for hyphens are not translated); its return value.
 
         Raises qemu.qmp.ExecuteError with QEMU's message, TimeoutError.
         """
-        if self._session is None:
-            self._session = self._connect(timeout)
-        client = self._session.client
-        return self._session.run(client.execute(command, arguments or None), timeout)
+        with self._first:
+            session = self._session = self._session or self._connect(timeout)
+        client = session.client
+        return session.run(client.execute(command, arguments or None), timeout)
 
     def close(self) -> None:
         """End the session, if there is one."""

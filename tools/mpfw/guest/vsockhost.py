@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mpfw import paths
-from mpfw.guest import guarded
+from mpfw.guest import daemon, guarded
 from mpfw.guest.machine import escape
 
 GUEST_CID = 33
@@ -129,9 +128,12 @@ class VhostUserVsock(VsockHost):
         device_options: str = "",
         tx_buffer_size: int | None = None,
         uds_path: Path | None = None,
+        program: Path | None = None,
     ):
-        """`uds_path`: where the daemon's socket is to be, if not in the guest's directory."""
+        """`uds_path`: where the daemon's socket is to be, if not in the guest's directory.
+        `program`: a daemon with vhost-device-vsock's options, if not mpfw.guest.daemon's."""
         super().__init__(cid, device_options)
+        self.program = program
         self.tx_buffer_size = tx_buffer_size
         self.uds_path = uds_path
         self._daemon: guarded.Guarded | None = None
@@ -158,7 +160,7 @@ class VhostUserVsock(VsockHost):
         vm = f"guest-cid={self.cid},socket={self._control},uds-path={name}"
         if self.tx_buffer_size:
             vm += f",tx-buffer-size={self.tx_buffer_size}"
-        return [daemon_program(), "--vm", vm]
+        return [str(self.program or daemon.program()), "--vm", vm]
 
     def start(self, directory: Path) -> None:
         command = self.command(directory)
@@ -245,20 +247,6 @@ def pick_kind(kind: str = "auto") -> str:
 def pick(kind: str = "auto", **options: Any) -> VsockHost:
     """The host's side of a vsock device of the kind named."""
     return KINDS[pick_kind(kind)](**options)
-
-
-def daemon_program() -> str:
-    """The vhost-device-vsock program: the user's own (VHOST_DEVICE_VSOCK) or the fetched one.
-
-    Raises mpfw.build.deps.DependencyError if it cannot be had.
-    """
-    fetched = paths.DEPS / "vhost-device-vsock/usr/bin/vhost-device-vsock"
-    if not os.environ.get("VHOST_DEVICE_VSOCK") and fetched.exists():
-        return str(fetched)  # without the time that reading deps.toml takes
-    from mpfw.build import deps
-
-    place = deps.provide("vhost-device-vsock")
-    return str(place if place.is_file() else place / "usr/bin/vhost-device-vsock")
 
 
 def _listener(family: int, address: str | tuple[int, int], backlog: int) -> socket.socket:

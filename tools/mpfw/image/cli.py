@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mpfw.image import ImageError, layout, romfs
+from mpfw.image import ImageError, layout, origin, romfs
 from mpfw.image import build as image_build
 from mpfw.image import inspect as image_inspect
 from mpfw.image import verify as image_verify
@@ -79,6 +79,8 @@ def build(reset_vector: Path, ipl: Path, payload: Path, app: Path | None, output
         places = layout.load()
         data = image_build.build(places, parts)
         write_atomically(output, data)
+        if output == IMAGE:
+            origin.record(output)
     except ImageError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mpfw import paths
 
 FOUR_GIB = 1 << 32
-LAYOUT_FILE = paths.ROOT / "firmware" / "layout.toml"
+LAYOUT_FILE = paths.data(paths.LAYOUT, paths.ROOT / "firmware")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mpfw.guest.guest import Guest
+from mpfw.guest.driven import DrivenGuest
+from mpfw.guest.errors import NotPossible
 from mpfw.guest.machine import QEMU, Machine
 from mpfw.guest.programs import ProgramError, Programs
+from mpfw.guest.snapshot import Snapshot
 from mpfw.guest.vsockhost import KernelVsock
 from mpfw.lab.image import LabImage
 from mpfw.lab.lab import Lab, LabError, Process
@@ -53,16 +55,17 @@ class LabHost(Programs):
         vsock: bool = True,
         console: str = "socket",
         program: bool = False,
+        drive: str = "",
         **options: Any,
     ) -> "LabGuest":
-        """A Guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
+        """A guest, not yet started; `options` are those of mpfw.guest.vsockhost.KernelVsock."""
         accel = self.accel if machine.accel == "auto" else machine.accel
         cpu = machine.cpu or ("host" if accel == "kvm" else None)
         flash = machine.image
         inside = flash and self._bring(flash)
         machine = machine.with_options(accel=accel, cpu=cpu, image=inside, qemu=QEMU)
         device = LabVsock(self.lab, **options) if vsock else None
-        guest = LabGuest(self, machine, device, console, program)
+        guest = LabGuest(self, machine, device, console, program, drive)
         guest.flash = flash
         return guest
 
@@ -111,15 +114,21 @@ class LabVsock(KernelVsock):
         return self.lab.listen("vsock", socket.VMADDR_CID_ANY, port, backlog=backlog)
 
 
-class LabGuest(Guest):
+class LabGuest(DrivenGuest):
     """A guest whose QEMU runs inside; its directory lies inside under the same name."""
 
     first_channel = 1000  # above the numbers of the lab's agent
 
     def __init__(
-        self, host: LabHost, machine: Machine, vsock: LabVsock | None, console: str, program: bool
+        self,
+        host: LabHost,
+        machine: Machine,
+        vsock: LabVsock | None,
+        console: str,
+        program: bool,
+        drive: str = "",
     ):
-        super().__init__(machine, vsock, console, program)
+        super().__init__(machine, vsock, console, program, drive=drive)
         self.host = host
         self.lab = host.lab
         self._program: Process | None = None
@@ -127,7 +136,9 @@ class LabGuest(Guest):
     def __enter__(self) -> "LabGuest":
         """Start it; once more if its serial port stays silent, as nested ones rarely do."""
         super().__enter__()
-        silent = {"-incoming", "-S"} & set(self.machine.extra) or self._console is None
+        silent = (
+            self._drive or self._console is None or {"-incoming", "-S"} & set(self.machine.extra)
+        )
         if not silent and not self._spoke():
             self.host.notes.append(f"a guest stayed silent and was started again: {self.report()}")
             self.close()
@@ -144,7 +155,7 @@ class LabGuest(Guest):
         return True
 
     def _launch(self) -> Process:
-        self.lab.run(["mkdir", str(self.directory)])
+        self.lab.run(["mkdir", "-p", str(self.directory)])
         for path in self.directory.iterdir():
             self.lab.put(str(path), path.read_bytes())
         log = ["sh", "-c", f'exec "$0" "$@" >{self.directory}/qemu.log 2>&1']
@@ -164,6 +175,9 @@ class LabGuest(Guest):
         except (LabError, ProgramError) as error:
             data = str(error).encode()
         return data.decode(errors="backslashreplace")
+
+    def snapshot(self, path: Path | None = None) -> Snapshot:
+        raise NotPossible("no snapshot of a guest in the lab: its file would be inside")
 
     def cpu_seconds(self) -> float:
         return self._cpu_seconds(self.lab.get(f"/proc/{self.process.pid}/stat").decode())

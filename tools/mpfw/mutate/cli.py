@@ -114,8 +114,7 @@ def _begin(
     if not tests:
         survivors.append(mutant)
         return
-    seconds = sum(seen.seconds[test] for test in tests)
-    yield session.Trial(mutant, sources[mutant.path], tests, 10 + 4 * seconds)
+    yield session.Trial(mutant, sources[mutant.path], tests)
 
 
 def _report(chosen: list[Mutant], survivors: list[Mutant], seed: int) -> None:

@@ -32,6 +32,8 @@ UNIT = paths.ROOT / "tests/unit"
 MODULES = paths.ROOT / "mpy_modules"
 # What tests that import the firmware's modules have in them.
 _CONCERNED = re.compile(r"\bvsock_bench\b|\bengine\b")
+# How long a test may take: so many seconds, and so many times what it took without a mutant.
+_FREE, _TIMES = 5.0, 4.0
 _MEMORY = 4 << 30  # bytes that a child may use: some mutants never stop
 _CHILDREN = multiprocessing.get_context("fork")
 
@@ -47,13 +49,14 @@ class Survey:
     seconds: dict[str, float] = field(default_factory=dict)  # by test
     reached: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # path, line: tests
 
-    def tests(self, mutant: Mutant) -> list[str]:
-        """The tests that reach a mutant, quick ones first."""
+    def tests(self, mutant: Mutant) -> dict[str, float]:
+        """The tests that reach a mutant and the seconds that they take, quick ones first."""
         lines = self.reached.get(mutant.path, {})
         found = {test for line in mutant.lines for test in lines.get(line, ())}
         if "" in found:  # when the module is imported: whoever uses the module
             found = {test for each in lines.values() for test in each} - {""}
-        return sorted(found, key=lambda test: (self.seconds[test], test))
+        order = sorted(found, key=lambda test: (self.seconds[test], test))
+        return {test: self.seconds[test] for test in order}
 
 
 def test_files() -> list[str]:
@@ -66,7 +69,9 @@ def survey(modules: Collection[Path]) -> Survey:
     """Run all tests once, and see which reach which line. Raises SurveyError if one fails."""
     with _folder() as folder:
         result = folder / "survey"
-        child = _CHILDREN.Process(target=_survey, args=(list(modules), folder, result))
+        child = _CHILDREN.Process(
+            target=_survey, args=(list(modules), folder, result), daemon=True
+        )
         child.start()
         child.join()
         if child.exitcode:
@@ -82,7 +87,7 @@ def _survey(modules: list[Path], folder: Path, result: Path) -> None:
     measured.set_option("run:core", "ctrace")  # the only one that knows contexts
     watch = _Watch(measured)
     measured.start()
-    status = _pytest(folder, test_files(), watch)
+    status = _pytest(folder, ["--timeout=0", *test_files()], watch)
     measured.stop()
     data = measured.get_data()
     found = Survey(watch.seconds)
@@ -127,20 +132,24 @@ class _Watch:
 class _Order:
     """A pytest plugin: these tests, in this order."""
 
-    def __init__(self, tests: list[str]):
+    def __init__(self, tests: dict[str, float]):
+        self._limits = {test: _FREE + _TIMES * seconds for test, seconds in tests.items()}
         self._place = {test: place for place, test in enumerate(tests)}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = [each for each in items if each.nodeid in self._place]
         items.sort(key=lambda each: self._place[each.nodeid])
+        for each in items:
+            each.add_marker(pytest.mark.timeout(self._limits[each.nodeid]))
 
 
 class Trial:
     """A mutant among its tests, in a child."""
 
-    def __init__(self, mutant: Mutant, source: str, tests: list[str], limit: float):
-        """`limit`: seconds until it counts as noticed: it never ends."""
+    def __init__(self, mutant: Mutant, source: str, tests: dict[str, float]):
+        """`tests`: in that order, and the seconds that each takes without it."""
         self.mutant = mutant
+        limit = _FREE + _TIMES * sum(tests.values())  # then it counts as noticed: it never ends
         self._stack = contextlib.ExitStack()
         self._folder = self._stack.enter_context(_folder())
         modules = self._folder / "modules"
@@ -149,7 +158,7 @@ class Trial:
         shutil.copytree(MODULES, modules, ignore=shutil.ignore_patterns(compiled))
         (modules / mutant.path).write_text(mutant.applied(source), encoding="utf-8")
         arguments = (self._folder, modules, tests, limit)
-        self._child = _CHILDREN.Process(target=_try, args=arguments)
+        self._child = _CHILDREN.Process(target=_try, args=arguments, daemon=True)
         self._child.start()
         self._give_up = time.monotonic() + limit
 
@@ -180,13 +189,15 @@ class Trial:
         return status == 0
 
 
-def _try(folder: Path, modules: Path, tests: list[str], limit: float) -> None:
+def _try(folder: Path, modules: Path, tests: dict[str, float], limit: float) -> None:
     """A child: the tests, with a changed module."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    seconds = int(limit) + 1  # of the processor: the end even if nobody waits for it any more
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     sys.dont_write_bytecode = True
     os.environ["UNIT_MODULES"] = str(modules)
     files = sorted({str(paths.ROOT / test.partition("::")[0]) for test in tests})
-    sys.exit(_pytest(folder, ["-x", f"--timeout={limit / 2:.0f}", *files], _Order(tests)))
+    sys.exit(_pytest(folder, ["-x", *files], _Order(tests)))
 
 
 def _pytest(folder: Path, arguments: list[str], plugin: object) -> int:
@@ -196,15 +207,8 @@ def _pytest(folder: Path, arguments: list[str], plugin: object) -> int:
         stream.flush()
         os.dup2(log, stream.fileno())
     os.environ["HYPOTHESIS_PROFILE"] = "mutants"
-    options = [
-        "-q",
-        "--tb=short",
-        "--assert=plain",
-        "-p",
-        "no:cacheprovider",
-        "--confcutdir",
-        str(UNIT),
-    ]
+    options = ["-q", "--tb=short", "--assert=plain", "--confcutdir", str(UNIT)]
+    options += ["-pno:cacheprovider", "-pno:rerunfailures", "-pno:xdist", "-pno:pytest_cov"]
     where = ["--rootdir", str(paths.ROOT), "-c", str(paths.ROOT / "pyproject.toml")]
     return int(pytest.main([*options, *where, *arguments], [_SourcesOnly(), plugin]))
 

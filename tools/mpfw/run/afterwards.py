@@ -55,7 +55,14 @@ class _Visitors:
         self._visitor, _ = self._listener.accept()
         del self._streams.watched[self._listener.fileno()]
         self._streams.watched[self._visitor.fileno()] = self._pass_on
-        self._streams.on_console = self._visitor.sendall
+        self._streams.on_console = self._show
+
+    def _show(self, said: bytes) -> None:
+        assert self._visitor is not None
+        try:
+            self._visitor.sendall(said)
+        except OSError:
+            pass  # it has gone, which _pass_on() will be told
 
     def _pass_on(self) -> None:
         assert self._visitor is not None

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mpfw.guest import guarded
-from mpfw.guest.vsockhost import GUEST_CID, VhostUserVsock, daemon_program
+from mpfw.guest import daemon, guarded
+from mpfw.guest.vsockhost import GUEST_CID, VhostUserVsock
 from mpfw.run import cids
 
 _ROW = 31  # CIDs from GUEST_CID on that every group has, for those that ask for none
@@ -163,7 +163,7 @@ def _cids(wanted: int | None) -> list[int]:
 def _spawn(listener: socket.socket, row: list[int]) -> None:
     """Start a keeper that listens, a program of its own that outlives this process."""
     code = "from mpfw.run import group; group.main()"
-    argv = [sys.executable, "-P", "-c", code, daemon_program(), *map(str, row)]
+    argv = [sys.executable, "-P", "-c", code, daemon.program(), *map(str, row)]
     null = os.open(os.devnull, os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (1, 2)]
     actions += [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]
@@ -177,18 +177,18 @@ def _spawn(listener: socket.socket, row: list[int]) -> None:
 class _Keeper:
     """Has the daemon for as long as somebody is connected."""
 
-    def __init__(self, listener: socket.socket, daemon: str, row: list[int]):
+    def __init__(self, listener: socket.socket, program: str, row: list[int]):
         self._listener = listener
         self._row = row
         self._taken: dict[int, int] = {}  # the connection's descriptor: the CID it has, or 0
         self._members: dict[int, socket.socket] = {}
         self._served: dict[int, tuple[int, int]] = {}  # CID: the control socket that it had last
         self._directory = guarded.make_directory()
-        self._failure = self._start(daemon)
+        self._failure = self._start(program)
 
-    def _start(self, daemon: str) -> str:
+    def _start(self, program: str) -> str:
         """Start the daemon; why that failed."""
-        words = [daemon]
+        words = [program]
         for cid in self._row:
             control, path = self._places(cid)
             words += ["--vm", f"guest-cid={cid},socket={control},uds-path={path}"]
@@ -282,8 +282,8 @@ def _other(path: str, last: tuple[int, int]) -> tuple[int, int]:
 
 def main() -> None:
     """The keeper: it listens on descriptor 0, its arguments are the daemon's program and CIDs."""
-    daemon, *row = sys.argv[1:]
+    program, *row = sys.argv[1:]
     listener = socket.socket(fileno=os.dup(0))
     os.dup2(1, 0)
     os.chdir("/")
-    _Keeper(listener, daemon, list(map(int, row))).keep()
+    _Keeper(listener, program, list(map(int, row))).keep()

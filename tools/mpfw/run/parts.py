@@ -3,11 +3,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpfw.guest import channel
+from mpfw import paths
+from mpfw.guest import channel, daemon
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine
 from mpfw.guest.vsockhost import (
@@ -15,7 +17,6 @@ from mpfw.guest.vsockhost import (
     KernelVsock,
     VhostUserVsock,
     VsockHost,
-    daemon_program,
     pick_kind,
 )
 from mpfw.run import cids
@@ -47,35 +48,36 @@ class Ended(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """The command's options, by their names there."""
+    """The command's options, by their names there, with its defaults."""
 
-    code: str | None
-    module: str | None
-    interactive: bool
-    cid: int | None
-    uds_path: Path | None
-    host: str
-    group: str | None
-    memory: str
-    cpus: int
-    machine: str
-    accel: str
-    qemu: str
-    qemu_args: tuple[str, ...]
-    environment: tuple[str, ...]
-    folders: tuple[Path, ...]
-    libraries: tuple[Path, ...]
-    repl_port: int | None
-    log_port: int | None
-    disk: str | None
-    timeout: float | None
-    reboot: bool
-    keep: bool
-    log: Path | None
-    dry_run: bool
-    overlay: Path | None
-    gdb: bool
-    image: Path
+    code: str | None = None
+    module: str | None = None
+    interactive: bool = False
+    cid: int | None = None
+    uds_path: Path | None = None
+    host: str = "auto"
+    group: str | None = None
+    memory: str = "64M"
+    cpus: int = 1
+    machine: str = "q35"
+    accel: str = "auto"
+    qemu: str = "qemu-system-x86_64"
+    qemu_args: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    libraries: tuple[Path, ...] = ()
+    repl_port: int | None = None
+    log_port: int | None = None
+    disk: str | None = None
+    timeout: float | None = None
+    reboot: bool = False
+    keep: bool = False
+    log: Path | None = None
+    dry_run: bool = False
+    overlay: Path | None = None
+    gdb: bool = False
+    image: Path = paths.IMAGE
+    daemon: Path | None = None  # in place of mpfw.guest.daemon's
 
 
 def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machine:
@@ -158,6 +160,7 @@ def _overlay(options: Options) -> dict[str, bytes]:
     """The fw_cfg entry with the modules of an overlay; says which they are."""
     if options.overlay is None:
         return {}
+    _need_tree("--overlay")
     from mpfw.guest.overlay import OverlayError, overlay
 
     try:
@@ -166,6 +169,12 @@ def _overlay(options: Options) -> dict[str, bytes]:
         raise Refused(str(error), _WRONG_OVERLAY) from None
     note(modules)
     return modules.fw_cfg
+
+
+def _need_tree(what: str) -> None:
+    """Raise Refused if there is no source tree, which `what` takes."""
+    if not paths.IN_TREE:
+        raise Refused(f"{what} needs the source tree of mpfw: it is not in the installed package")
 
 
 def note(what: object) -> None:
@@ -180,38 +189,50 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
         machine = _with_gdb(machine, options)
     console = "stream" if program else "socket"
     if options.host == "lab":
-        one = _in_lab(machine, options, console)
-    else:
-        vsock = None if options.host == "none" else _device(options)
-        log = options.log and options.log.absolute()
-        one = Guest(machine, vsock, console, program, log, options.keep)
+        return _in_lab(machine, options, console)
+    vsock = device(options)
+    log = options.log and options.log.absolute()
     try:
-        one.__enter__()
+        return Guest(machine, vsock, console, program, log, options.keep).__enter__()
     except ConnectionError as error:
         raise Refused("; ".join(str(error).split("\n"))) from None
-    return one
 
 
 def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
     if options.group or options.uds_path or options.log or options.keep:
         raise Refused("--host lab: no --group, --uds-path, --log, --keep: its guests are inside")
+    _need_tree("--host lab")
+    from mpfw.build.deps import DependencyError
+    from mpfw.guest.programs import ProgramError
     from mpfw.lab.host import lab_host
+    from mpfw.lab.lab import LabError
 
     note("the lab boots, which takes some seconds")
-    cid = options.cid or GUEST_CID
-    return lab_host().guest(machine, console=console, program=console == "stream", cid=cid)
+    cid, program = options.cid or GUEST_CID, console == "stream"
+    try:
+        one = lab_host().guest(machine, console=console, program=program, cid=cid)
+        return one.__enter__()
+    except (DependencyError, LabError, ProgramError) as error:
+        raise Refused(f"the lab: {str(error).splitlines()[-1]}") from None
 
 
-def _device(options: Options) -> VsockHost | None:
-    """The host's side of the vsock device; None if none was asked for and none can be had."""
+def _warn(why: str) -> None:
+    print(f"mpfw: {why}", file=sys.stderr)
+
+
+def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost | None:
+    """The host's side of the vsock device; None if none is wanted, or, after a word to `warn`, if
+    none was asked for and none can be had. Raises Refused."""
     if options.group and options.host == KernelVsock.kind:
         raise Refused(
             "--group: not with the kernel's device, whose guests do not reach each other"
         )
     try:
+        if options.host == "none":
+            return None
         if not options.group and pick_kind(options.host) == KernelVsock.kind:
             return _kernels(options)
-        return _daemons(options)
+        return _daemons(options, warn)
     except cids.CidTakenError as error:
         raise Refused(str(error)) from None
     except OSError as error:
@@ -227,24 +248,23 @@ def _kernels(options: Options) -> VsockHost:
     return vsock
 
 
-def _daemons(options: Options) -> VsockHost | None:
+def _daemons(options: Options, warn: Callable[[str], object]) -> VsockHost | None:
     path = options.uds_path and options.uds_path.absolute()
     if path is not None:
         _check_socket(path)
     try:
-        daemon_program()
-    except ImportError:
-        raise
-    except Exception as error:  # mpfw.build.deps.DependencyError, which takes time to import
-        why = f"no vsock device: {str(error).splitlines()[0]}"
+        if options.daemon is None:
+            daemon.program(unasked=options.host == "auto")
+    except daemon.NoDaemonError as error:
+        why = f"no vsock device: {error}"
         if options.host != "auto" or options.group:
             raise Refused(why) from None
-        print(f"mpfw: {why}", file=sys.stderr)
+        warn(why)
         return None
     if options.group:
         return _in_group(options.group, options)
     cid, lock = cids.reserve(options.cid, kernel=False)
-    vsock = VhostUserVsock(cid, uds_path=path)
+    vsock = VhostUserVsock(cid, uds_path=path, program=options.daemon)
     vsock.held.append(lock)
     return vsock
 
@@ -272,6 +292,7 @@ def _check_socket(path: Path) -> None:
 
 def _with_gdb(machine: Machine, options: Options) -> Machine:
     """The machine stopped for gdb; says how that is attached."""
+    _need_tree("--gdb")
     from mpfw.guest import guarded
     from mpfw.guest.debugger import Stub
     from mpfw.image.built import Build, NotBuiltError

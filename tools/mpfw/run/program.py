@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mpfw import paths
 from mpfw.guest.machine import Entry
 
 _PREFIX = "opt/micropython/"
@@ -132,7 +133,8 @@ def _modules(
     from mpfw.image import ImageError, romfs
 
     try:
-        return romfs.pack(_compiled(found, libraries, image) if libraries else found)
+        compiles = libraries and paths.IN_TREE  # a wheel has no compiler: the guest has one
+        return romfs.pack(_compiled(found, libraries, image) if compiles else found)
     except ImageError as error:
         raise ProgramError(str(error)) from None
 

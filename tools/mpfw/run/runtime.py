@@ -74,10 +74,11 @@ def measure(setting: Setting, rounds: int, times: Times) -> None:
     with tempfile.TemporaryDirectory(prefix="mpfw-") as name:
         directory = Path(name)
         for number in range(rounds + 1):
-            for taken, way in (
+            ways: list[tuple[list[float], Callable[[], float]]] = [
                 (times.by_hand, lambda: time_by_hand(setting, directory)),
                 (times.run, lambda: time_run(setting.words, directory)),
-            ):
+            ]
+            for taken, way in ways:
                 value = way()
                 time.sleep(PAUSE)
                 if number:

@@ -4,14 +4,14 @@
 Signals, time-outs, a parent that goes away; what a guest's end means: docs/run.md.
 """
 
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mpfw.guest import channel
+from mpfw import paths
+from mpfw.guest import channel, ending
 from mpfw.guest.guest import Guest
 from mpfw.run.marks import mark
 from mpfw.run.parts import Ended
@@ -81,7 +81,7 @@ def _until_complete(guest: Guest, streams: Streams, wishes: Wishes) -> None:
 
 def _check_start(guest: Guest, overdue: bool) -> None:
     """Raise Ended if the guest will not start the program."""
-    last = _log(guest)
+    last = ending.last_line(guest.debugcon())
     if " ERROR " in last:
         raise Ended(channel.OURS, f"the guest cannot start: {last}")
     if overdue:
@@ -90,25 +90,10 @@ def _check_start(guest: Guest, overdue: bool) -> None:
 
 def _without_status(guest: Guest, streams: Streams) -> int:
     """The exit status of a program whose guest ended without telling one. Raises Ended."""
-    try:
-        code = guest.wait(_END)
-    except OSError as error:
-        raise Ended(channel.OURS, f"QEMU cannot be started: {error.strerror}") from None
-    if code < 0:
-        why = signal.strsignal(-code)
-        raise Ended(channel.OURS, f"QEMU was ended by a signal: {why}")
-    if code == 1:  # which the firmware never makes it
-        raise Ended(channel.OURS, f"QEMU: {_complaint(guest.qemu_log())}")
-    if code > 1:
-        return code >> 1  # isa-debug-exit
-    last = _log(guest)
-    if last.endswith("machine: poweroff"):
-        return 0
-    if last.endswith("machine: reset"):
-        return channel.RESET
-    if not streams.starts:
-        raise Ended(channel.OURS, f"the guest ended before the script began: {last}")
-    raise Ended(channel.CRASHED, f"the guest reset itself: {last}")
+    status, why = ending.status(guest, bool(streams.starts), _END)
+    if why:
+        raise Ended(status, why)
+    return status
 
 
 def _show_crash(guest: Guest, streams: Streams) -> None:
@@ -116,26 +101,10 @@ def _show_crash(guest: Guest, streams: Streams) -> None:
     said = streams.console.decode(errors="backslashreplace").replace("\r\n", "\n")
     report = said[max(0, said.rfind("CPU exception")) :]
     print(report.strip(), file=sys.stderr)
-    from mpfw.guest.symbolise import explanation
+    if guest.flash is not None and paths.IN_TREE:
+        from mpfw.guest.symbolise import explanation
 
-    if guest.flash is not None:
         print(explanation(report, guest.flash), file=sys.stderr)
-
-
-def _log(guest: Guest) -> str:
-    """The last line of the guest's log."""
-    return _last_line(guest.debugcon())
-
-
-def _complaint(said: str) -> str:
-    """What QEMU died of: its last line that begins with its name, which hints do not."""
-    lines = [line for line in said.splitlines() if re.match(r"\S*qemu\S*: (?!warning)", line)]
-    return lines[-1].partition(": ")[2] if lines else _last_line(said)
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 def end(number: int, _frame: object = None) -> None:

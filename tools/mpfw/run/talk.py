@@ -7,7 +7,8 @@ import time
 
 from mpfw.guest.console import ConsoleError
 from mpfw.guest.conversation import ConversationFailed, converse, summary
-from mpfw.guest.guest import Guest, GuestError
+from mpfw.guest.errors import GuestError
+from mpfw.guest.guest import Guest
 from mpfw.run import parts, session, terminal
 from mpfw.run.parts import Options, Refused
 
