@@ -175,15 +175,16 @@ def start(port=PORT, words=None):
     `words` are those of a connection from before a soft reset. Raises EADDRINUSE.
     """
     global _service
+    expected = None if words is None else carry.expect(words)
     stop()
     first = _service is None
     _service = Repl(port)
     if first:
         machine.atreset(lambda: _service.carry())
         machine.atend(lambda: _service.finish())
-    sock = None if words is None else carry.unpack(words)
-    if sock is not None:
-        _service.attach(sock)
+    if expected and expected[0] is not None:
+        expected[0].connection.flush()
+        _service.attach(expected[0])
     machine.log("repl", "vsock port %d" % port)
 
 

@@ -17,7 +17,7 @@ from . import numbers as num
 from .data import socket
 from .types import STREAM
 
-_SENT_MS = const(500)  # how long the device may take to send what it was given
+_SENT_MS = const(5000)  # the device may take so long to send what it was given
 # What belongs to the Store, to the Transmitter and to who waits begins anew.
 _ANEW = (w.HEAD, w.TAIL, w.HELD, w.LENT, w.EVENTS, w.OWED, w.WANTED)
 
@@ -44,10 +44,15 @@ def pack(sock):
     return bytes(block)
 
 
-def unpack(data, stack=None):
-    """The socket of what `pack` gave, on a Stack brought up since; None if the guest has another
-    CID now."""
-    stack = stack or vsock.get()
+def expect(data):
+    """Have the connection of what `pack` gave be there before the device works again: what waits
+    in the host is for it. A list, which has its socket then; None if the CID is another one."""
+    found = []
+    vsock.before_start(lambda stack: found.append(_unpack(data, stack)))
+    return found
+
+
+def _unpack(data, stack):
     words = struct.unpack("<%dI" % w.BLOCK_WORDS, data)
     if words[w.SRC_CID] != stack.cid or stack.device is None:
         return None
@@ -57,7 +62,6 @@ def unpack(data, stack=None):
         if i not in _ANEW:
             conn.block[i] = words[i]
     conn.block[w.OWED] = w.OWE_UPDATE  # a peer that has gone answers with RST
-    conn.flush()
     sock = socket(stack=stack)
     sock.endpoint = sock.connection = conn
     sock._state = num.IS_CONNECTED

@@ -5,6 +5,7 @@ Nothing touches the hardware before the first call of `get()`. docs/architecture
 """
 
 _stacks = {}
+_before = []  # called with a Stack that has its device, before that works
 _BUFFERS = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
 _BLOCKS = 32 << 20  # bytes of smaller ones, at most
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
@@ -15,6 +16,12 @@ def devices():
     import virtio
 
     return virtio.find(virtio.SOCKET)
+
+
+def before_start(function):
+    """Have function(stack) called once, before the next device works: packets that wait in the
+    host find the connections that it opens."""
+    _before.append(function)
 
 
 def get(index=0):
@@ -98,6 +105,8 @@ def _start(stack, transport):
 
     device = Device(transport, stack)
     stack.join(device, device.out, device.cid)
+    while _before:
+        _before.pop()(stack)
     try:
         device.start()
     except OSError:

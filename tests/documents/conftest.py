@@ -13,7 +13,7 @@ from terminals import Reader
 from mpfw import paths
 from mpfw.guest import daemon
 
-MAKE = f'#!/bin/sh\nexec {shutil.which("make")} -C "{paths.ROOT}" "$@"\n'
+MAKE = f'#!/bin/sh\nexec {shutil.which("make")} --no-print-directory -C "{paths.ROOT}" "$@"\n'
 # What documents call by a name, for a reader's own.
 APP = 'import sys\nprint("app.py", *sys.argv[1:])\n'
 REPORT = """\
