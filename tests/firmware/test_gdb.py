@@ -26,7 +26,7 @@ def gdb(listening: Stub, boot: Callable[..., Guest]) -> Callable[..., str]:
     """A function: what gdb says to some orders, on a guest that has not started."""
 
     def gdb(*orders: str, **machine) -> str:
-        boot(extra=listening.options, **machine)
+        assert listening.listens(boot(extra=listening.options, **machine).process)
         return attach(listening.command(), *orders)
 
     return gdb

@@ -7,12 +7,14 @@ payload's (mpfw.image.frozen). It need not be installed where the guest is.
 
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw import paths
+from mpfw.guest.programs import Process
 from mpfw.image.built import Build
 
 
@@ -26,6 +28,14 @@ class Stub:
     def options(self) -> tuple[str, ...]:
         """QEMU's options: listen there, and stop before the first instruction."""
         return ("-S", "-gdb", f"unix:{self.socket},server=on,wait=off")
+
+    def listens(self, qemu: Process) -> bool:
+        """Wait until somebody may attach; False if QEMU has ended before that."""
+        while not self.socket.exists():
+            if qemu.poll() is not None:
+                return False
+            time.sleep(0.005)
+        return True
 
     def command(self, build: Build | None = None) -> list[str]:
         """gdb's command line, with the symbols of the payload and of the IPL."""

@@ -22,6 +22,7 @@ from mpfw.guest.vsockhost import (
 from mpfw.run import cids
 
 if TYPE_CHECKING:
+    from mpfw.guest.debugger import Stub
     from mpfw.guest.disk import Disk
 
 _NAME_LIMIT = 96  # bytes of a Unix socket's name: "_4294967295" is put behind it, 107 are allowed
@@ -185,22 +186,27 @@ def note(what: object) -> None:
 
 def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
     """A guest on its way up, with a program's streams, or a console to talk to. Raises Refused."""
-    if options.gdb:
-        machine = _with_gdb(machine, options)
+    stub = _stub(options) if options.gdb else None
+    if stub is not None:
+        machine = machine.with_options(extra=(*machine.extra, *stub.options))
     console = "stream" if program else "socket"
     if options.host == "lab":
         return _in_lab(machine, options, console)
     vsock = device(options)
     log = options.log and options.log.absolute()
     try:
-        return Guest(machine, vsock, console, program, log, options.keep).__enter__()
+        one = Guest(machine, vsock, console, program, log, options.keep).__enter__()
     except ConnectionError as error:
         raise Refused("; ".join(str(error).split("\n"))) from None
+    if stub is not None and stub.listens(one.process):
+        print(f"stopped until gdb says continue:\n  {stub}", file=sys.stderr, flush=True)
+    return one
 
 
 def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
-    if options.group or options.uds_path or options.log or options.keep:
-        raise Refused("--host lab: no --group, --uds-path, --log, --keep: its guests are inside")
+    if options.group or options.uds_path or options.log or options.keep or options.gdb:
+        names = "--group, --uds-path, --log, --keep, --gdb"
+        raise Refused(f"--host lab: no {names}: its guests are inside")
     _need_tree("--host lab")
     from mpfw.build.deps import DependencyError
     from mpfw.guest.programs import ProgramError
@@ -290,8 +296,8 @@ def _check_socket(path: Path) -> None:
         raise Refused(f"{path.parent}: no directory that can be written to")
 
 
-def _with_gdb(machine: Machine, options: Options) -> Machine:
-    """The machine stopped for gdb; says how that is attached."""
+def _stub(options: Options) -> "Stub":
+    """Where gdb attaches. Raises Refused."""
     _need_tree("--gdb")
     from mpfw.guest import guarded
     from mpfw.guest.debugger import Stub
@@ -301,6 +307,4 @@ def _with_gdb(machine: Machine, options: Options) -> Machine:
         Build().check(options.image)  # whose symbols gdb gets
     except NotBuiltError as error:
         raise Refused(str(error)) from None
-    stub = Stub(guarded.make_directory() / "gdb")
-    print(f"stopped until gdb says continue:\n  {stub}", file=sys.stderr, flush=True)
-    return machine.with_options(extra=(*machine.extra, *stub.options))
+    return Stub(guarded.make_directory() / "gdb")
