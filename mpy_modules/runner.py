@@ -58,11 +58,13 @@ class Frames(io.IOBase):
         self.all_of_stdin = None  # bytes, once the host has said so
 
     def write(self, data):
-        """Send bytes of standard error."""
+        """Send bytes of standard error, and wait until the device has them: what is printed next
+        goes through another queue, and must not overtake them."""
         if self._out.written != self._place:
             self._place = self._out.written
             self.send(_PLACE, struct.pack("<Q", self._place))
         self.send(_ERR, data)
+        self._port.flush()
         return len(data)
 
     def send(self, kind, data=b""):

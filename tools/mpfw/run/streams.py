@@ -144,6 +144,10 @@ class Streams:
             self._take_frames()
         if self._io.number in ready:
             self._exchange()
+            if self._error is self._out:
+                # What was printed after an error may have come with what was printed before it;
+                # then the error is here as well, for QEMU hands on things in their order.
+                self._take_frames()
         self._pass_on()
         if self._com1.number in ready:
             self._hear()
