@@ -45,5 +45,8 @@ def test_what_a_listener_did_not_read_goes_to_the_next_one(guest, host_side, fir
     guest.console.exec("for n in range(20): machine.log('test', str(n))")
     heard, rest = host.result()
     numbers = [re.findall(rb" test - - - (\d+)\n", part) for part in (heard, rest)]
-    assert [int(one) for one in numbers[0] + numbers[1]] == list(range(20))
-    assert bool(numbers[0]) == bool(first)
+    before, after = ([int(one) for one in each] for each in numbers)
+    assert before == list(range(len(before))) and bool(before) == bool(first)
+    # Nothing is lost. Linux 6.1 counts all that was read; 6.12 not what was read before a close.
+    assert after == list(range(after[0], 20)) and after[0] <= len(before)
+    assert first == 0 or after[0] > 0
