@@ -102,6 +102,18 @@ static uint64_t cmos_seconds(void) {
     return timeutils_seconds_since_epoch(century * 100 + fields[5], fields[4], fields[3], fields[2], fields[1], fields[0]);
 }
 
+// A sample, and the LAPIC timer at the same moment: a host that lends the processor to others between
+// the two readings would have sleeps last several times too long, so then they are taken again.
+static void read_both(sample_t *sample, uint32_t *lapic) {
+    for (int tries = 0; tries < 8; ++tries) {
+        *sample = take_sample();
+        *lapic = lapic_timer_elapsed();
+        if (((take_sample().pm - sample->pm) & PM_TIMER_MASK) < FIRST_SPAN_TICKS / 32) {
+            break;
+        }
+    }
+}
+
 // The calibration's beginning. It takes a millisecond, which the rest of the port can use.
 void clock_begin(void) {
     const struct platform *platform = hob_platform();
@@ -109,18 +121,17 @@ void clock_begin(void) {
     clk.base_tsc = platform->tsc_at_reset;
 
     lapic_timer_free_run();
-    clk.lapic_origin = lapic_timer_elapsed();
-    clk.origin = take_sample();
+    read_both(&clk.origin, &clk.lapic_origin);
 }
 
 void clock_init(void) {
     sample_t end;
-    uint32_t pm_ticks;
+    uint32_t pm_ticks, lapic;
     do {
-        end = take_sample();
+        read_both(&end, &lapic);
         pm_ticks = (end.pm - clk.origin.pm) & PM_TIMER_MASK;
     } while (pm_ticks < FIRST_SPAN_TICKS);
-    uint64_t lapic_ticks = lapic_timer_elapsed() - clk.lapic_origin;
+    uint64_t lapic_ticks = lapic - clk.lapic_origin;
     lapic_timer_stop();
 
     uint64_t hz = tsc_rate(&clk.origin, &end, pm_ticks);
