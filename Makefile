@@ -48,7 +48,7 @@ image: ## Build build/final_vsock.bin, the flash image (the default)
 	@$(SUBMAKE) -C firmware BUILD=$(BUILD)/firmware
 	@$(SUBMAKE) -C port MICROPYTHON_DIR=$(MICROPYTHON) BUILD=$(BUILD)/port
 	@$(SUBMAKE) $(IMAGE)
-	@$(VENV)/python -m compileall -qq tools/mpfw || true  # or each start does, with PYTHONDONTWRITEBYTECODE
+	@$(VENV)/python -m compileall -qq tools/mpfw || true  # or each start does; a tree that cannot be written to runs as well
 
 run: image ## Boot it, hold a conversation, hand over its console (OVERLAY=DIR: with those modules)
 	@$(PYTHON) tools/bootstrap.py run

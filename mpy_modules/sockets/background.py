@@ -24,11 +24,11 @@ class Background(Ready):
         super().__init__(stack)
         self._serve = serve
         self._called = False
-        self._due = None  # ticks_us of `after`
         self.vector = machine.Vector()
         self.vector.irq(self._run)
         self._clock = machine.Vector()
         self._clock.irq(self._tick)
+        self._look = None
         device = stack.device
         if device is not None and not device.interrupts:
             self._look = machine.Vector()
@@ -38,12 +38,7 @@ class Background(Ready):
     @micropython.native
     def add(self, end):
         """Called by the stack: news for this connection or listener."""
-        end.queued = True
-        if self._first is None:
-            self._first = end
-        else:
-            self._last.behind = end
-        self._last = end
+        super().add(end)
         self.vector.trigger()
 
     def trigger(self):
@@ -59,6 +54,8 @@ class Background(Ready):
         """Serve nothing any more."""
         self.vector.close()
         self._clock.close()
+        if self._look is not None:
+            self._look.close()
         self._serve = None
 
     def _tick(self, vector):

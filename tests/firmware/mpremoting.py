@@ -3,13 +3,11 @@
 
 import hashlib
 import os
-import pty
 import random
 import subprocess
 import sys
-import time
 
-from terminal import read_until, type_until
+import terminal
 
 
 class Mpremote:
@@ -67,27 +65,5 @@ def mounts(mpremote, folder):
 
 def has_a_repl(mpremote):
     """repl on a terminal: Ctrl-C gets out of an endless loop, Ctrl-] out of the REPL."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*mpremote.command, "repl"],
-        env=mpremote.environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    try:
-        read_until(ours, b"Use Ctrl-] or Ctrl-x to exit this shell")
-        type_until(ours, b"\r", b">>> ")
-        os.write(ours, b"while True: pass\r\r")
-        time.sleep(1)
-        os.write(ours, b"\x03")
-        read_until(ours, b"KeyboardInterrupt: \r\n>>> ")
-        os.write(ours, b"6 * 7\r")
-        read_until(ours, b"42\r\n>>> ")
-        os.write(ours, b"\x1d")  # Ctrl-]
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    greeting = b"Use Ctrl-] or Ctrl-x to exit this shell"
+    terminal.has_a_repl([*mpremote.command, "repl"], greeting, mpremote.environment)

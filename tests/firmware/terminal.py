@@ -6,16 +6,20 @@ import pty
 import select
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
-def on_terminal(command: Sequence[str | Path]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def on_terminal(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a program on a terminal: our end of that and the process, which ends with the block."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    streams: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(command, env=environment, **streams)
     os.close(theirs)
     try:
         yield ours, process
@@ -49,3 +53,21 @@ def type_until(fd: int, keys: bytes, wanted: bytes, timeout: float = 20) -> byte
         except AssertionError:
             if time.monotonic() > deadline:
                 raise
+
+
+def has_a_repl(
+    command: Sequence[str | Path], greeting: bytes, environment: Mapping[str, str] | None = None
+) -> None:
+    """A program is a terminal of the guest's REPL: Ctrl-C gets out of an endless loop, Ctrl-] out
+    of the program."""
+    with on_terminal(command, environment) as (ours, process):
+        read_until(ours, greeting)
+        type_until(ours, b"\r", b">>> ")
+        os.write(ours, b"while True: pass\r\r")
+        time.sleep(1)
+        os.write(ours, b"\x03")
+        read_until(ours, b"KeyboardInterrupt: \r\n>>> ")
+        os.write(ours, b"6 * 7\r")
+        read_until(ours, b"42\r\n>>> ")
+        os.write(ours, b"\x1d")  # Ctrl-]
+        assert process.wait(20) == 0

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The REPL over vsock, beside the one on the serial port."""
 
-import os
-import pty
 import socket
-import subprocess
 import sys
 import time
 
 import pytest
 from sides import IDLE
-from streams import SECONDS
-from terminal import read_until, type_until
+from terminal import has_a_repl
 
 from mpfw.guest.console import Console, ConsoleClosed, ConsoleTimeout, RemoteError
 
@@ -262,25 +258,7 @@ def test_without_a_vsock_device_it_is_said(boot):
 
 @pytest.mark.once
 def test_on_a_terminal(guest, host):
-    ours, theirs = pty.openpty()
     place = f"vsock:{guest.vsock.cid}:{PORT}"
     if host.kind == "vhost-user":
         place = f"uds:{guest.directory}/vsock-{guest.vsock.cid}:{PORT}"
-    command = [sys.executable, "-m", "mpfw", "repl", place]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    try:
-        read_until(ours, b"Ctrl-] ends this.")
-        type_until(ours, b"\r", b">>> ")
-        os.write(ours, b"while True: pass\r\r")
-        time.sleep(1)
-        os.write(ours, b"\x03")
-        read_until(ours, b"KeyboardInterrupt: \r\n>>> ")
-        os.write(ours, b"6 * 7\r")
-        read_until(ours, b"42\r\n>>> ")
-        os.write(ours, b"\x1d")
-        assert process.wait(SECONDS) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    has_a_repl([sys.executable, "-m", "mpfw", "repl", place], b"Ctrl-] ends this.")

@@ -19,6 +19,7 @@ import click
 
 from mpfw import paths
 from mpfw.guest import daemon
+from mpfw.guest.machine import QEMU
 from mpfw.guest.vsockhost import KERNEL_DEVICE
 from mpfw.usage import examples
 
@@ -121,7 +122,7 @@ def vhost_vsock(device: Path = KERNEL_DEVICE) -> Finding:
     return Finding(OK, "vhost-vsock", f"{device} works: host programs use AF_VSOCK")
 
 
-def device_program(qemu_name: str = "qemu-system-x86_64") -> Finding:
+def device_program(qemu_name: str = QEMU) -> Finding:
     """vhost-device-vsock, which is a vsock device where the kernel's is missing."""
     what = daemon.NAME
     try:
@@ -226,7 +227,7 @@ def conclusion(findings: list[Finding]) -> str:
         "mpfw doctor && mpfw run app.py         its status is 0 if a guest can run, else 1",
     )
 )
-@click.option("--qemu", "qemu_name", metavar="PATH", default="qemu-system-x86_64")
+@click.option("--qemu", "qemu_name", metavar="PATH", default=QEMU, envvar="MPFW_QEMU")
 @click.option("--image", "flash", type=click.Path(path_type=Path), default=paths.IMAGE)
 def doctor(qemu_name: str, flash: Path) -> None:
     """Look at this machine: QEMU, KVM, vsock devices, permissions. Nothing is changed."""

@@ -4,14 +4,14 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpfw import paths
 from mpfw.guest import channel, daemon
 from mpfw.guest.guest import Guest
-from mpfw.guest.machine import Entry, Machine
+from mpfw.guest.machine import Entry, Machine, qemu_program
 from mpfw.guest.vsockhost import (
     GUEST_CID,
     KernelVsock,
@@ -62,7 +62,7 @@ class Options:
     cpus: int = 1
     machine: str = "q35"
     accel: str = "auto"
-    qemu: str = "qemu-system-x86_64"
+    qemu: str = field(default_factory=qemu_program)
     qemu_args: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
