@@ -220,14 +220,14 @@ class socket(Endpoint):
         n = bytes_in(data)
         start = addressof(data)
         mark = 0
+        waits = self._timeout != 0 and not flags & num.MSG_DONTWAIT
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
-            self._check_message(conn, n)
+            self._check_message(conn, n, waits)
         done = 0
         end = None
-        timed = False
         staged = False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
@@ -240,9 +240,12 @@ class socket(Endpoint):
             done += sent
             if done >= n:
                 break
-            if self._timeout == 0 or flags & num.MSG_DONTWAIT:
+            begun = done and mark  # the rest of a message must follow, once there are slots
+            if not waits and not begun:
                 if done and not everything:
                     break
+                if conn.room() != 0:  # a full transmit ring has just been emptied
+                    continue
                 raise OSError(errnos.EAGAIN)
             if sent:
                 patience = 2
@@ -258,18 +261,14 @@ class socket(Endpoint):
                 if not self._credit_soon(conn):
                     conn.ask_credit()
                 continue
-            if self._timeout is not None:
-                if not timed:
-                    end = deadline(self._timeout)
-                    timed = True
-                rest = left(end)
-                if rest == 0:
-                    if done and not everything:
-                        break
-                    raise timed_out()
-                self._wait_room(conn, rest)
-            else:
-                self._wait_room(conn, -1)
+            if waits and end is None:
+                end = deadline(self._timeout)
+            rest = left(end)
+            if rest == 0:
+                if done and not everything and not begun:
+                    break
+                raise timed_out()
+            self._wait_room(conn, rest)
         if conn.block[w.LENT]:
             self._wait_returned(conn)
         return done
@@ -300,7 +299,7 @@ class socket(Endpoint):
             self._lost()
         raise OSError(errnos.EPIPE)
 
-    def _check_message(self, conn, n):
+    def _check_message(self, conn, n, waits):
         """Seqpacket: a message goes as a whole or not at all."""
         block = conn.block
         room = conn.room()
@@ -308,7 +307,7 @@ class socket(Endpoint):
             self._no_more(conn)
         if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]):
             raise OSError(errnos.EMSGSIZE)
-        if n > room and self._timeout == 0:
+        if n > room and not waits:
             raise OSError(errnos.EAGAIN)
 
     @micropython.native

@@ -41,6 +41,18 @@ def test_timeout_shows_what_was_said(line):
         console.expect(rb"prompt", 0.1)
 
 
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_what_had_come_is_there_after_close(line, ours_first):
+    console, end = line
+    for size in range(1, 40_000, 1000):
+        end.sendall(bytes(size))
+    end.sendall(b"the last")
+    if not ours_first:
+        end.close()
+    console.close()
+    assert console.unread().endswith(b"the last")
+
+
 def test_hanging_up_ends_the_wait_at_once(line):
     console, end = line
     threading.Timer(0.1, end.shutdown, [socket.SHUT_RDWR]).start()

@@ -13,11 +13,12 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from profiles import examples
 from road import CID, Road, numbers
-from road_model import M32, SIZE, STREAM, w
+from road_model import M32, SEQPACKET, SIZE, STREAM, Packet, w
 from test_receive_road import Chance
 
 RX, TX = 0, 1
 POLLOUT = numbers.POLLOUT
+SIZE_OPTION, MAX_SIZE = 0, 2  # SO_VM_SOCKETS_BUFFER_*
 LARGE = w.LARGE
 
 
@@ -289,7 +290,8 @@ def test_who_finds_no_slot_hears_when_the_device_gives_one_back(engine):
     assert engine.ring(TX, "armed")  # it asked for an interrupt
     sender.give_back(sender.held[:1])
     assert engine.transport.kick(TX)
-    assert engine.program.woken() == [line.name]
+    # Also the one whose last send found none.
+    assert engine.program.woken() == [sender.lines[0].name, line.name]
     assert engine.call(f"{line.name}.ioctl", 3, POLLOUT) == POLLOUT
     assert sender.write(line, b"z") == 1
     sender.give_back(sender.held[:1])
@@ -302,7 +304,7 @@ def test_a_slot_that_comes_back_while_interrupts_are_asked_for_is_not_missed(eng
     line = sender.lines[1]
     engine.host.works_at_fence(1)
     assert engine.call(f"{line.name}.ioctl", 3, POLLOUT) == 0
-    assert engine.program.woken() == [line.name]
+    assert engine.program.woken() == [sender.lines[0].name, line.name]
 
 
 def test_a_slot_that_came_back_unnoticed_is_found_when_one_is_wanted(engine):
@@ -495,6 +497,54 @@ def test_a_borrowed_segment_is_free_when_the_device_has_read_all_of_it(engine):
         sender.give_back([head])
         engine.device.reap()
     assert engine.stack.store.spare() == spare
+
+
+@pytest.mark.parametrize("n", [100, w.INLINE + 1])
+def test_who_was_told_to_try_again_hears_of_slots(engine, n):
+    """EAGAIN for want of slots, not of credit: a Ready wakes the program once there are some."""
+    sender = Sender(engine, 16)
+    line = sender.lines[0]
+    while sender.write(line, sender.noise(n)):
+        pass
+    assert sender.room(line)[0] > n
+    engine.program.woken()
+    sender.take()
+    assert engine.program.woken() == []
+    sender.give_back(sorted(sender.held))
+    engine.transport.fire(TX)
+    assert engine.program.woken() == [line.name]
+    assert sender.write(line, sender.noise(n)) == n
+
+
+def test_the_rest_of_a_message_waits_for_slots(engine):
+    """A socket that never waits does, once the first part of a message has gone out."""
+    road = Road(engine, sizes=[128, 32, 128])
+    key = 2, 6000, 1235
+    road.send(Packet(key, w.OP_REQUEST, SEQPACKET, alloc=1 << 20))
+    name = road.accept(1235)
+    for option in MAX_SIZE, SIZE_OPTION:
+        engine.call(f"{name}.setsockopt", numbers.AF_VSOCK, option, 1 << 20)
+    engine.host.work()
+    engine.host.took()
+    engine.host.works_while_the_program_sleeps()
+    engine.clock.looks_take(100)
+    data = road.noise(60_000) * 15
+    assert engine.call(f"{name}.send", data) == len(data)
+    engine.host.work()
+    sent = engine.host.took()
+    assert b"".join(each[2] for each in sent) == data
+    assert [each[1][w.FLAGS] for each in sent] == [0] * (len(sent) - 1) + [w.SEQ_EOM]
+
+
+def test_a_message_without_room_is_not_begun_with_dontwait(engine):
+    road = Road(engine)
+    road.send(Packet((2, 6000, 1235), w.OP_REQUEST, SEQPACKET, alloc=1000))
+    name = road.accept(1235)
+    engine.call(f"{name}.settimeout", None)
+    assert engine.call(f"{name}.send", bytes(600)) == 600
+    answer = engine.attempt(f"{name}.send", bytes(600), numbers.MSG_DONTWAIT)
+    assert answer == [None, EAGAIN]
+    assert [len(each[2]) for each in engine.host.collect(True)] == [600]
 
 
 def blocking(sender, line):

@@ -74,22 +74,26 @@ class Console:
             return self._closed and not self._unread
 
     def close(self) -> None:
-        """Hang up."""
-        if self._stop >= 0:
-            self.release()
+        """Hang up. What had come until then is still there to be read."""
         try:
             self._stream.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        if self._stop >= 0:
+            self._reader.join()
+            self._end()
         self._stream.close()
 
     def release(self) -> tuple[socket.socket, bytes]:
         """Leave the line to somebody else: its socket, and what had come and was not read."""
         os.eventfd_write(self._stop, 1)
         self._reader.join()
+        self._end()
+        return self._stream, self.unread()
+
+    def _end(self) -> None:
         os.close(self._stop)
         self._stop = -1
-        return self._stream, self.unread()
 
     def send(self, data: bytes | str) -> None:
         """Type `data`."""
