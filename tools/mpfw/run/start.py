@@ -2,6 +2,7 @@
 """Puts a run together from the command's options, and runs it. Nothing is torn down here:
 mpfw.guest.guarded.end_all() ends everything at once."""
 
+import gc
 import sys
 
 from mpfw.guest import channel
@@ -33,6 +34,7 @@ def _start(words: tuple[str, ...], options: Options) -> int:
     if options.code is None and options.module is None and not words:
         from mpfw.run.talk import talk
 
+        gc.enable()
         return talk(options)
     mark("the command line is read")
     what, words = _program(words, options)
@@ -55,6 +57,8 @@ def _start(words: tuple[str, ...], options: Options) -> int:
     guest = parts.guest(machine, options)
     mark("QEMU is asked for")
     from mpfw.run import session  # while the guest boots
+
+    gc.enable()
 
     wishes = session.Wishes(options.timeout, options.interactive, options.keep, options.gdb)
     return session.run(guest, wishes)
