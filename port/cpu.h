@@ -44,9 +44,4 @@ static inline void cpu_irq_restore(uint64_t state) {
     }
 }
 
-// The instruction after sti runs before any interrupt is taken, so none slips in before hlt.
-static inline void cpu_sti_hlt(void) {
-    __asm__ volatile("sti; hlt" : : : "memory");
-}
-
 #endif // PORT_CPU_H

@@ -57,6 +57,7 @@ typedef struct __attribute__((packed)) _table_pointer_t {
 } table_pointer_t;
 
 extern const uint8_t vector_stubs[256][16];
+extern const uint8_t cpu_hlt[]; // one byte long
 void descriptor_tables_load(const table_pointer_t *gdt, const table_pointer_t *idt);
 
 static uint64_t gdt[5]; // null, code, data, TSS (two entries)
@@ -153,6 +154,9 @@ void interrupt_dispatch(interrupt_frame_t *frame) {
         handlers[frame->vector].handler(handlers[frame->vector].arg);
     }
     mp_hal_signal_event();
+    if (frame->rip == (uintptr_t)cpu_hlt) {
+        ++frame->rip; // what it was to wait for is this
+    }
     lapic_write(LAPIC_EOI, 0);
 }
 

@@ -27,6 +27,7 @@ typedef struct _interrupt_frame_t {
 typedef void (*vector_handler_t)(void *arg);
 
 void interrupts_init(void);
+void cpu_sti_hlt(void); // vectors.S: halt until the next interrupt
 void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg);
 uint64_t lapic_msi_address(void); // where a device writes a vector number to raise it here
 void lapic_timer_start(uint64_t us);

@@ -72,4 +72,16 @@ descriptor_tables_load:
     pushq %rax
     lretq
 
+// void cpu_sti_hlt(void): the instruction after sti runs before any interrupt is taken, so none
+// slips in before hlt. An emulated SVM does let one in, at times: interrupt_dispatch() then returns
+// behind cpu_hlt, as if it had come one instruction later.
+    .global cpu_sti_hlt, cpu_hlt
+cpu_sti_hlt:
+    .cfi_startproc
+    sti
+cpu_hlt:
+    hlt
+    ret
+    .cfi_endproc
+
     .section .note.GNU-stack, "", @progbits

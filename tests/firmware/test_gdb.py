@@ -5,7 +5,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +15,8 @@ from mpfw.guest.debugger import Stub, stub
 from mpfw.guest.guest import Guest
 
 FAULT = {"opt/micropython/main.py": "import machine\nmachine.mem32[0x7fff00000000]\n"}
+
+KEYS = b"x" * 14  # at this level the UART interrupts without a pause after the last one
 
 
 @pytest.fixture
@@ -75,6 +79,27 @@ def test_a_backtrace_goes_on_through_a_fault_to_what_it_interrupted(gdb):
     assert re.search(r"^#0 +exception_handle ", said, re.MULTILINE), said
     assert re.search(r"^#2 +machine_mem_subscr .*machine_mem\.c:\d+$", said, re.MULTILINE), said
     assert re.search(r"^#\d+ .*payload_main ", said, re.MULTILINE), said
+
+
+def test_an_interrupt_right_before_the_guest_halts_wakes_it(listening, boot, tmp_path):
+    """Nested in an emulated SVM one comes between sti and hlt at times; gdb makes that happen."""
+    stopped, typed = tmp_path / "stopped", tmp_path / "typed"
+    guest = boot(extra=listening.options)
+    assert listening.listens(guest.process)
+    orders = (
+        *("break *cpu_sti_hlt", "continue", "delete"),
+        *("set $eflags = $eflags | 0x200", "set $rip = (long) &cpu_hlt"),
+        f"shell touch {stopped}; until [ -e {typed} ]; do sleep 0.05; done",
+    )
+    with ThreadPoolExecutor() as pool:
+        gdb = pool.submit(attach, listening.command(), *orders)
+        while not stopped.exists():
+            time.sleep(0.05)
+        guest.console.send(KEYS)
+        time.sleep(0.5)  # the UART raises its interrupt meanwhile
+        typed.touch()
+        assert "cpu_sti_hlt" in gdb.result()
+    guest.console.expect(b">>> " + KEYS)
 
 
 def test_run_prints_the_command_that_attaches_gdb(image, tmp_path):
