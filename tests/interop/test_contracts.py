@@ -26,8 +26,9 @@ def test_echo_goes_on_until_the_peer_stops_and_then_closes(echo):
         assert connection.recv(1) == b""
 
 
-def test_peer_that_stops_sending_gets_everything_it_sent(echo):
-    data = bytes(range(256)) * 2000
+def test_peer_that_stops_sending_gets_everything_it_sent(echo, lacks):
+    # A Unix socket takes the less of it, whether the peer reads or not.
+    data = bytes(range(256)) * (300 if "slow reader" in lacks else 2000)
     with echo.vsock.dial(ECHO_PORT) as connection:
         connection.settimeout(SECONDS)
         connection.sendall(data)
