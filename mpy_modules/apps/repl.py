@@ -45,11 +45,11 @@ class Repl:
         self._wire.irq(self._output)
 
     def close(self):
-        """Hang up and listen no more."""
-        self._hang_up(self._sock)
+        """Listen no more and hang up, in this order: who hears of that may dial at once."""
         self._background.close()
-        self._wire.close()
         self._listener.close()
+        self._hang_up(self._sock)
+        self._wire.close()
 
     def attach(self, sock):
         """A socket is the terminal from now on."""
