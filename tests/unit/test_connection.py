@@ -598,6 +598,13 @@ def test_a_connection_in_words(start):
     assert control.describe(c) == says
 
 
+def test_a_connection_without_room_has_no_credit_in_words():
+    c = block()
+    assert control.describe(c) == (
+        "FRESH 33:1000 > 2:2000 shut=0 queued=0 in_flight=0 credit=0"  # not minus EPIPE
+    )
+
+
 def test_bytes_that_find_no_memory_do_not_count():
     c = established()
     assert control.admit(c, 1000, 0, 262144, 0) == 1000
