@@ -243,6 +243,12 @@ def test_a_device_that_breaks_while_the_timer_looks_is_remembered(guest):
     assert guest.timer() is None
 
 
+def test_without_interrupts_who_may_not_wait_does_not_sleep(without):
+    without.engine.clock.looks_take(1)
+    without.engine.call("stack.waiter.wait_sent", 0)
+    assert without.engine.machine.waits() == [0]
+
+
 def test_without_interrupts_nothing_is_ever_polled(without):
     assert not without.engine.device.interrupts()
     without.polled()

@@ -334,7 +334,7 @@ def test_rst_is_never_answered():
 def test_invalid_op_changes_nothing():
     c = established()
     before = bytes(c)
-    control.on_control(c, 0, M32, 5, 5)
+    assert control.on_control(c, 0, M32, 5, 5) == 0  # and nobody wakes
     assert bytes(c) == before
 
 
@@ -546,6 +546,15 @@ def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():
     assert not control.readable(c)
     credit.consumed(c, 10)
     assert owed(c) == [UPDATE]
+
+
+@pytest.mark.parametrize("lowat, due", [(491, [UPDATE]), (490, [])])
+def test_the_peer_is_told_of_every_byte_while_fewer_than_lowat_are_queued(lowat, due):
+    c = established(window=1000)
+    c[w.LOWAT] = lowat
+    control.admit(c, 500, 0, 262144, 0)
+    credit.consumed(c, 10)
+    assert owed(c) == due
 
 
 def test_update_rides_on_data():
