@@ -31,7 +31,6 @@ class Buffers:
         put_address(self._words, w.POOL_RING, queue.state)
         put_address(self._words, w.POOL_TAGS, addressof(self._tags))
         self._words[w.POOL_LENGTH] = length
-        self._words[w.POOL_BATCH] = 1
 
     def fill(self, buffers):
         """Post the first buffers, `(address, tag)` each, as many as fit; returns how many.

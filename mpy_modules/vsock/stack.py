@@ -107,7 +107,7 @@ class Stack:
                 twin = conn.twin
                 if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
                     control.lose(conn.at, error)
-                    self.after(conn, w.EV_READ | w.EV_CLOSED)
+                    self.after(conn, w.EV_CLOSED)
                 conn = twin
 
     # -- ports ------------------------------------------------------------------------------------
@@ -217,7 +217,6 @@ class Stack:
             conn.deadline = None
         if conn.holder is not None:
             self.unbind(*conn.holder)
-            conn.holder = None
 
     @micropython.native
     def after(self, conn, events):

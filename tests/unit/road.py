@@ -63,6 +63,9 @@ class Road:
         self.names: dict[str, Line] = {}  # sockets with a connection
         self.broken = self.closed = False
         self._fresh_ring()
+        # Segment 0 is the next one to be used: that number is easily taken for none.
+        free = engine.many(*[["stack.store.take_large"]] * (LARGE - POSTED))
+        engine.many(*[["stack.store.release", seg] for seg in free])
         for port in LISTENERS:
             self.listen(port)
 

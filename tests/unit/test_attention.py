@@ -176,6 +176,39 @@ def test_a_program_that_waits_in_its_own_way_arms_it(guest):
     assert guest.all_taken()
 
 
+def test_a_program_that_waits_in_its_own_way_hears_of_packets_without_end(guest):
+    guest.polled()
+    guest.engine.host.floods(TO_NOBODY, b"")
+    guest.come(8)
+    assert guest.engine.device.attend() is True
+    assert not guest.armed()
+
+
+def spun(guest, sleep=1000):
+    """How long a program spins before it sleeps so long."""
+    start = guest.engine.clock.now()
+    guest.engine.call("stack.waiter.wait", sleep)
+    looks = 3  # as it begins to spin, and around its sleep
+    return guest.engine.clock.now() - start - sleep - looks
+
+
+def test_a_spin_is_half_as_long_after_a_long_sleep_and_whole_after_a_short_one(guest):
+    guest.engine.clock.looks_take(1)
+    assert [spun(guest) for _ in range(10)] == [300, 150, 75, 37, 18, 9, 4, 2, 1, 1]
+    assert [spun(guest, sleep) for sleep in (SPIN_US - 2, SPIN_US - 1, 1)] == [1, 300, 150]
+
+
+def test_who_waits_for_his_buffer_spins_before_he_sleeps_and_sleeps_no_longer_than_he_may(guest):
+    engine = guest.engine
+    engine.clock.advance(5000)
+    engine.clock.looks_take(1)
+    for left in 1000, 0:
+        start = engine.clock.now()
+        engine.call("stack.waiter.wait_sent", left)
+        assert engine.clock.now() - start == SPIN_US + 1 + left
+    assert engine.machine.waits() == [1000, 0]
+
+
 def test_packets_without_end_make_it_polled(guest):
     """An interrupt, and each buffer is full again as soon as it is shown."""
     guest.engine.host.floods(TO_NOBODY, b"")
@@ -208,6 +241,12 @@ def test_a_device_that_breaks_while_the_timer_looks_is_remembered(guest):
     guest.pass_us(IDLE_US)
     assert "used id is not the head" in guest.engine.host.broken()
     assert guest.timer() is None
+
+
+def test_without_interrupts_who_may_not_wait_does_not_sleep(without):
+    without.engine.clock.looks_take(1)
+    without.engine.call("stack.waiter.wait_sent", 0)
+    assert without.engine.machine.waits() == [0]
 
 
 def test_without_interrupts_nothing_is_ever_polled(without):

@@ -334,7 +334,7 @@ def test_rst_is_never_answered():
 def test_invalid_op_changes_nothing():
     c = established()
     before = bytes(c)
-    control.on_control(c, 0, M32, 5, 5)
+    assert control.on_control(c, 0, M32, 5, 5) == 0  # and nobody wakes
     assert bytes(c) == before
 
 
@@ -548,6 +548,15 @@ def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():
     assert owed(c) == [UPDATE]
 
 
+@pytest.mark.parametrize("lowat, due", [(491, [UPDATE]), (490, [])])
+def test_the_peer_is_told_of_every_byte_while_fewer_than_lowat_are_queued(lowat, due):
+    c = established(window=1000)
+    c[w.LOWAT] = lowat
+    control.admit(c, 500, 0, 262144, 0)
+    credit.consumed(c, 10)
+    assert owed(c) == due
+
+
 def test_update_rides_on_data():
     c = established()
     control.admit(c, 150000, 0, 262144, 0)
@@ -596,6 +605,13 @@ def test_a_connection_in_words(start):
     assert credit.unread(c) == 50
     says = "ESTABLISHED 33:1000 > 2:2000 shut=1 queued=990 in_flight=50 credit=4950"
     assert control.describe(c) == says
+
+
+def test_a_connection_without_room_has_no_credit_in_words():
+    c = block()
+    assert control.describe(c) == (
+        "FRESH 33:1000 > 2:2000 shut=0 queued=0 in_flight=0 credit=0"  # not minus EPIPE
+    )
 
 
 def test_bytes_that_find_no_memory_do_not_count():

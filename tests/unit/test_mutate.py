@@ -12,7 +12,7 @@ import pytest
 from mpfw.mutate import equivalent
 from mpfw.mutate.cli import SUBJECTS, all_mutants
 from mpfw.mutate.mutants import mutants
-from mpfw.mutate.session import MODULES
+from mpfw.mutate.session import MODULES, Survey
 
 SOURCES = {str(path.relative_to(MODULES)): path.read_text() for path in SUBJECTS}
 
@@ -144,24 +144,33 @@ def test_survivors_are_written_as_the_table_has_them(tmp_path):
     assert equivalent.keys(tmp_path / "found.toml") == {each.key for each in found}
 
 
+def test_a_modules_own_lines_concern_all_its_tests():
+    """Also when it was the first of them that imported the module."""
+    seen = Survey({"first": 2.0, "other": 1.0}, {"m.py": {1: ["first"], 3: ["first", "other"]}})
+    constant, inner = mutants("m.py", "x = const(1)\ndef f():\n    return 1\n")
+    assert list(seen.tests(constant)) == ["other", "first"]
+    assert list(seen.tests(inner)) == ["other", "first"]
+
+
 # -- trials, in a process that has not imported the modules
 
 TRIAL = """
 import sys
 from pathlib import Path
 from mpfw.mutate import mutants, session
-path = "virtio/queue.py"
-source = (session.MODULES / path).read_text()
-[mutant] = [each for each in mutants.mutants(path, source)
+paths = "virtio/queue.py", "vsock/control.py"
+sources = {path: (session.MODULES / path).read_text() for path in paths}
+[mutant] = [each for path, source in sources.items() for each in mutants.mutants(path, source)
             if (each.was, each.becomes, each.nth) == (sys.argv[1], sys.argv[2], 1)]
 test = "tests/unit/test_virtqueue.py::" + sys.argv[3]
-trial = session.Trial(mutant, source, {test: float(sys.argv[4])})
+trial = session.Trial(mutant, sources[mutant.path], {test: float(sys.argv[4])})
 while not trial.over():
     session.wait([trial])
 print(trial.survived())
 """
 COMES_BACK = "test_a_buffer_reaches_the_device_and_comes_back_with_its_length[source]"
 ANY_SHAPE = "test_a_chain_of_any_shape[source]"
+TEMPLATE = 'block = array("I", bytes(4'  # with less, nobody can import the module
 TWO_PARTS = "test_two_readable_buffers_are_one_chain[source]"
 
 
@@ -172,6 +181,7 @@ TWO_PARTS = "test_two_readable_buffers_are_one_chain[source]"
         ("s[w.Q_FREE] = s[w.Q_FREE] - 2", "pass", TWO_PARTS, 10, False),
         ("s[w.Q_FREE] = s[w.Q_FREE] - 2", "pass", COMES_BACK, 10, True),  # does not come there
         ("count -= 1", "pass", ANY_SHAPE, 0.1, False),  # and never ends
+        (f"{TEMPLATE} * w.BLOCK_WORDS))", f"{TEMPLATE} + w.BLOCK_WORDS))", COMES_BACK, 10, False),
     ],
 )
 def test_a_trial_says_whether_the_test_notices(was, becomes, test, seconds, survived):

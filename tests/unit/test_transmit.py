@@ -5,6 +5,7 @@ The device takes packets when it likes and gives them back in any order. Nothing
 change while it has it, nothing is lost or comes twice, and all that was lent comes back.
 """
 
+import sys
 from errno import EAGAIN, EPIPE, ETIMEDOUT
 
 import pytest
@@ -12,7 +13,7 @@ from engines import GuestError
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from profiles import examples
-from road import CID, Road, numbers
+from road import CID, POSTED, Road, numbers
 from road_model import M32, SEQPACKET, SIZE, STREAM, Packet, w
 from test_receive_road import Chance
 
@@ -313,6 +314,16 @@ def test_a_slot_that_came_back_unnoticed_is_found_when_one_is_wanted(engine):
     assert engine.call(f"{sender.lines[1].name}.ioctl", 3, POLLOUT) == POLLOUT
 
 
+@pytest.mark.parametrize("n", [5, w.INLINE + 1])
+def test_bytes_find_slots_that_came_back_unnoticed(engine, n):
+    sender = full_of_data(engine)
+    send = f"{sender.lines[1].name}.endpoint.send"
+    data = engine.stack.store.address(0)
+    assert engine.call(send, data, n, b"", 0) == 0
+    sender.give_back(sender.held[:3])
+    assert engine.call(send, data, n, b"", 0) == n
+
+
 def test_a_segment_finds_slots_that_came_back_unnoticed(engine):
     sender = full_of_data(engine)
     store = engine.stack.store
@@ -322,6 +333,18 @@ def test_a_segment_finds_slots_that_came_back_unnoticed(engine):
     assert engine.device.out.put_segment(at, seg, 5000, 0, 1) == 0
     sender.give_back(sender.held[:3])
     assert engine.device.out.put_segment(at, seg, 5000, 0, 1) == 1
+
+
+def test_a_copy_finds_a_buffer_that_came_back_unnoticed(engine):
+    sender = Sender(engine, 64)
+    store, out = engine.stack.store, engine.device.out
+    while store.spare() > 9:
+        store.take_large()
+    assert sender.write(sender.lines[0], sender.noise(5000), once=True) == 5000
+    assert (store.spare(), out.spare()) == (8, -1)  # the last ones are for receiving
+    sender.take()
+    sender.give_back(list(sender.held))
+    assert out.spare() >= 0
 
 
 def test_a_debt_finds_slots_that_came_back_unnoticed(engine):
@@ -399,8 +422,8 @@ def test_small_packets_under_way_do_not_touch_each_other(engine):
     assert line.wire == data
 
 
-def test_every_slot_can_lend_a_buffer(engine):
-    """Also slot 0, which is the last one taken: it comes back last and goes out next."""
+def after_all_slots_were_taken(engine):
+    """A sender whose slot 0, which is the last one taken, came back last and goes out next."""
     sender = full_of_data(engine)
     for _ in range(5):
         sender.tell(sender.lines[0], w.OP_CREDIT_REQUEST)
@@ -409,11 +432,58 @@ def test_every_slot_can_lend_a_buffer(engine):
         engine.call(f"{line.name}.shutdown", 0)
         engine.call(f"{line.name}.shutdown", 1) if line is not sender.lines[0] else None
         sender.take()
-    assert engine.device.out.free() <= 1
+    assert engine.device.out.free() == 0
     sender.calm()
+    return sender
+
+
+def test_every_slot_can_lend_a_buffer(engine):
+    sender = after_all_slots_were_taken(engine)
     blocking(sender, sender.lines[0])
     data = sender.noise(2 * LARGE - 100)
     assert engine.program.write_once(sender.lines[0].name, data) == len(data)
+
+
+@pytest.mark.parametrize("end", ["read", "gone"])
+def test_every_slot_can_lend_every_segment(engine, end):
+    """Also slot 0 the segment 0, until the device has read it or is gone."""
+    sender = after_all_slots_were_taken(engine)
+    store = engine.stack.store
+    assert store.take_spare(0) == 0
+    spare = store.spare()
+    store.fill(0, store.address(1), 5000)
+    at = engine.call(f"{sender.lines[0].name}.endpoint.at")
+    assert engine.device.out.put_segment(at, 0, 5000, 0, 1) == 1
+    if end == "read":
+        sender.calm()
+        assert store.spare() == spare + 1
+    else:
+        engine.call("vsock.close")
+        assert store.spare() == spare + 1 + POSTED
+
+
+def test_a_buffer_that_came_back_is_nobodys(engine):
+    """What the device has next in its place does not count as what that connection lent."""
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    blocking(sender, line)
+    data = sender.noise(LARGE + 5000)
+    assert engine.program.write_once(line.name, data) == len(data)
+    assert engine.call(f"{line.name}.send", data) == len(data)
+    engine.host.work()
+    engine.device.reap()
+    assert engine.program.write_once(line.name, data) == len(data)
+
+
+def test_a_device_that_is_gone_holds_no_buffer_of_a_program(engines):
+    engine = engines["source"]  # whose buffers are this process's
+    sender = Sender(engine, 64)
+    data = sender.noise(2 * LARGE - 100)
+    assert engine.call(f"{sender.lines[0].name}.send", data) == len(data)
+    sender.take()
+    before = sys.getrefcount(data)
+    engine.call("vsock.close")
+    assert sys.getrefcount(data) == before - 2  # packets
 
 
 def test_who_waits_for_his_buffer_does_not_sleep_when_it_comes_at_the_last_moment(engine):

@@ -116,6 +116,12 @@ def test_queue_size_is_a_power_of_two_that_both_can(engine, offered, wanted, siz
     assert engine.q.size() == engine.ring(0, "size") == size
 
 
+def test_a_queue_has_1024_entries_at_most(engine):
+    negotiated(engine, sizes=[4096])
+    engine.keep("q", "virtio.queue", 0)
+    assert engine.q.size() == 1024
+
+
 def test_queues_get_what_was_negotiated(engine):
     for offered in (VERSION_1, ACCEPTED, ACCEPTED | INDIRECT):
         negotiated(engine, offered=offered, sizes=[128, 64])

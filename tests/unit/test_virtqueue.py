@@ -72,6 +72,21 @@ def test_a_buffer_reaches_the_device_and_comes_back_with_its_length(bench):
     assert q.free() == 8
 
 
+def test_a_queue_has_its_number(bench):
+    assert bench.q.index() == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 32, 1024])
+def test_the_rings_lie_one_behind_the_other(bench, size):
+    """2.7; the used ring, which the device writes, has cache lines of its own."""
+    bench.new_queue(size)
+    desc = bench.q.desc_address()
+    avail = desc + 16 * size
+    used = -(-(avail + 6 + 2 * size) // 64) * 64
+    assert (bench.q.avail_address(), bench.q.used_address()) == (avail, used)
+    assert bench.machine.dma_used() == used - desc + 6 + 8 * size + 64  # the bell's
+
+
 def test_two_readable_buffers_are_one_chain(bench):
     head = bench.q.add2(1 << 40, 44, 1 << 41, 65536)
     bench.q.publish()

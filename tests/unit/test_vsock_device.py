@@ -86,6 +86,23 @@ def test_automatic_ports_begin_where_nobody_knows(engine):
     assert all(1024 <= each < 1024 + (1 << 28) for each in begins)
 
 
+@pytest.mark.parametrize("byte, port", [(b"\0", 1024), (b"\xff", 1023 + (1 << 28))])
+def test_automatic_ports_begin_where_chance_has_it(engines, monkeypatch, byte, port):
+    monkeypatch.setattr("os.urandom", lambda n: byte * n)
+    assert brought_up(engines["source"]).call("stack._automatic") == port
+
+
+def test_what_is_to_happen_before_the_device_works_happens_once(engines):
+    engine = engines["source"]
+    engine.power_on({})
+    found = []
+    before_start = vsock_bench.module("vsock").before_start
+    before_start(lambda stack: found.append([stack.cid, engine.transport.statuses()[-1]]))
+    engine.bring_up()
+    engine.reopen()
+    assert found == [[CID, RUNNING[-2]]]
+
+
 def test_reopen_of_a_device_that_is_gone_says_so(engine):
     brought_up(engine)
     engine.no_device()
@@ -233,6 +250,15 @@ def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engi
     assert engine.machine.dma_used() == 0
 
 
+def test_a_device_that_does_not_start_again_leaves_the_loopback(engine):
+    brought_up(engine)
+    engine.transport.set("dead_route", 3)
+    raises(ENODEV, engine.call, "vsock.reopen")
+    assert engine.transport.closed() == engine.transport.opened() == 2
+    assert engine.stack.device() is None and engine.stack.cid() == w.CID_LOCAL
+    assert engine.program.connect("~c", w.CID_HOST, 1234, 2000) == ENODEV
+
+
 def test_a_machine_without_a_device_has_the_loopback(engine):
     engine.power_on({})
     engine.no_device()
@@ -282,6 +308,23 @@ def test_more_resets_than_there_are_event_buffers(road):
         road.reset_transport(cid)
         assert road.engine.stack.cid() == cid
         assert road.engine.ring(EVENT, "armed")
+
+
+def test_an_event_buffer_is_posted_again_at_its_own_place(engine):
+    places = dict(brought_up(engine).ring(EVENT, "take_all"))
+    for head in 2, 0, 3, 1, 2:
+        engine.ring(EVENT, "put", head, w.EVENT_BYTES)
+        engine.device.poll_events()
+        assert engine.ring(EVENT, "take_all") == [[head, places[head]]]
+
+
+def test_a_buffer_that_comes_back_empty_is_posted_again(road):
+    """Each of them: the number of one is 0, as what was written to it is."""
+    name = road.open(1234, 5000)
+    road.to(road.names[name], w.OP_RW, road.noise(3000))  # which stays where it is
+    for _ in range(2):
+        for head in sorted(road.posted):
+            road.send(Packet((2, 5000, 1234), w.OP_INVALID, STREAM), head=head, blank=True, used=0)
 
 
 def test_two_resets_at_once(road):

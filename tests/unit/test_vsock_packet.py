@@ -114,11 +114,11 @@ def full_chain(writes, length=44, **fields):
 
 
 def test_chain_shorter_than_a_header():
-    with pytest.raises(wire.ChainTooShort):
+    with pytest.raises(wire.ChainTooShort, match="^43 bytes"):
         wire.Packet.from_tx_chain([(bytearray(20), False), (bytearray(23), False)])
-    with pytest.raises(wire.ChainTooShort):
+    with pytest.raises(wire.ChainTooShort, match="^43 bytes"):
         wire.Packet().to_rx_chain([(bytearray(43), True)])
-    with pytest.raises(wire.ChainTooShort):
+    with pytest.raises(wire.ChainTooShort, match="^43 bytes"):
         wire.rx_room([(bytearray(43), True)])
 
 

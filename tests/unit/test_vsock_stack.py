@@ -47,6 +47,8 @@ class Host:
     def have_large_buffers(self, count):
         """Start anew with a Store that has so many."""
         self.store = store_module.Store(vsock_bench.DMABuffer, count, 8 << 20)
+        for seg in [self.store.take_large() for _ in range(count)]:
+            self.store.release(seg)  # number 0 last: it is the next one to be used
         self.stack.store = self.out.store = self.store
 
     def packet(self, op, port, to, kind=STREAM, cid=2, flags=0, alloc=1 << 18, fwd=0, n=0):
@@ -398,6 +400,43 @@ def test_half_of_the_window_read_is_told_at_once(host):
     assert [answer[0] for answer in host.answers()] == [w.OP_CREDIT_UPDATE]
 
 
+def test_a_peer_is_asked_for_credit_at_once(host):
+    host.connected().ask_credit()
+    assert host.answers() == [(w.OP_CREDIT_REQUEST, 2, 1234, 5000, STREAM, 0)]
+
+
+def test_splice_tells_of_half_of_the_window_at_once(host):
+    source, to = host.connected(), host.connected(port=1235)
+    for _ in range(3):
+        host.data(1234, 5000, bytes(50_000))
+    host.answers()
+    assert source.splice(to) == 150_000
+    *data, last = [(answer[0], answer[2]) for answer in host.answers()]
+    assert set(data) == {(w.OP_RW, 1235)}
+    assert last == (w.OP_CREDIT_UPDATE, 1234)
+
+
+def test_splice_of_the_last_byte_ends_a_connection_that_only_waited_for_its_reader(host):
+    source, to = host.connected(), host.connected(port=1235)
+    host.data(1234, 5000, b"the last")
+    assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
+    assert source.splice(to) == -1
+    assert [answer[:3] for answer in host.answers()] == [(w.OP_RW, 2, 1235), (w.OP_RST, 2, 1234)]
+    assert source.key is None
+
+
+@pytest.mark.parametrize("alloc", [1, 1 << 18])
+def test_splice_without_a_slot_moves_nothing(host, alloc):
+    source, to = host.connected(), host.connected(port=1235)
+    host.packet(w.OP_CREDIT_UPDATE, 1235, 5000, alloc=alloc)
+    host.data(1234, 5000, b"x")
+    host.out.slots = len(host.out) + w.RESERVE
+    assert source.splice(to) == 0
+    host.out.slots += 1
+    assert source.splice(to) == 1
+    assert sent(host) == b"x"
+
+
 def test_an_empty_queue_has_nothing_to_take(host):
     conn = host.connected()
     assert conn.take() == -1
@@ -502,15 +541,17 @@ def test_a_refusal_takes_a_slot_that_came_back(host):
     assert host.packet(w.OP_REQUEST, 9, 5000) == rst(9, 5000)
 
 
-def test_who_starves_twice_is_told_once(host):
+@pytest.mark.parametrize("alloc, told", [(1 << 18, 1), (1, 1), (0, 0)])
+def test_who_starves_twice_is_told_once_and_not_without_credit(host, alloc, told):
     conn = host.connected()
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=alloc)
     woken: list[object] = []
     conn.hear(SimpleNamespace(add=woken.append))
     host.out.slots = len(host.out) + w.RESERVE
     assert [conn.room(), conn.room()] == [0, 0]
     host.stack.room_again()
     host.stack.room_again()
-    assert woken == [conn]
+    assert woken == [conn] * told
 
 
 def test_a_refusal_goes_back_with_the_type_that_came(host):
@@ -572,6 +613,13 @@ def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host
         assert (conn.block[2], conn.block[4]) == (cid, port)
 
 
+def test_connections_spread_over_the_table(host):
+    for i in range(64):
+        for local, cid, peer in (1024 + i, 2, 5000), (1023, 3 + i, 5000), (1023, 2, 6000 + i):
+            host.stack.open(CID, local, cid, peer, TYPES[STREAM], 1 << 18)
+    assert len(host.stack.connections) == 3 * 64
+
+
 def sent(host):
     """The bytes that went out since, in order."""
     return b"".join(payload for _, payload in host.out.take())
@@ -623,6 +671,16 @@ def test_credit_wakes_who_found_too_little_and_nobody_else(host, ask):
     assert woken == [conn, conn]
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=2000)  # it has been told
     assert woken == [conn, conn]
+
+
+def test_credit_wakes_nobody_whose_splice_found_enough(host):
+    source, to = host.connected(), host.connected(port=1235)
+    woken: list[object] = []
+    to.hear(SimpleNamespace(add=woken.append))
+    host.data(1234, 5000, bytes(500))
+    assert source.splice(to) == 500
+    host.packet(w.OP_CREDIT_UPDATE, 1235, 5000, fwd=500)
+    assert woken == []
 
 
 def test_credit_wakes_who_has_staged_bytes(host):
@@ -677,6 +735,8 @@ def test_windows_that_grow_without_need_leave_memory_for_those_that_must(host):
         for _ in range(3):
             host.stack.widen(conn)
     assert sum(conn.widened for conn in conns) == 24
-    conns[0].close()
-    host.stack.widen(conns[-1])
-    assert conns[-1].widened == 1
+    for _ in range(2):  # what it had comes back once
+        conns[0].close()
+    for _ in range(9):
+        host.stack.widen(conns[-1])
+    assert conns[-1].widened == 3

@@ -345,6 +345,18 @@ def test_a_storm_of_tiny_messages_is_bounded(store):
     assert queued == 64 + (4096 >> 9)
 
 
+@pytest.mark.parametrize("read", [0, 100_000, NONE - 1000])
+def test_the_bound_is_that_of_the_window_that_the_peer_was_told(store, read):
+    """The program has read, and made its window smaller since."""
+    block = control_block(SEQPACKET, 4096)
+    block[w.READ_CNT], block[w.EDGE] = read, (read + 4096) & NONE
+    block[w.BUF_ALLOC] = 0
+    queued = 0
+    while append(store, block, b"x", EOM) == 0:
+        queued += 1
+    assert queued == 64 + (4096 >> 9)
+
+
 def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
     memory.clear()
     memory.limit = w.LARGE_STRIDE * 2 + CHUNK + 70000
@@ -359,13 +371,34 @@ def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
     assert append(store, block, b"again") == 0
 
 
-def test_a_large_packet_stays_where_the_device_put_it(store):
+@pytest.mark.parametrize("seg", [0, 1])
+def test_a_large_packet_stays_where_the_device_put_it(store, seg):
     block = control_block(STREAM)
-    seg = store.take_large()
+    taken = [store.take_large() for _ in range(2)]
+    store.release(next(each for each in taken if each != seg))
     memory.find(store.address(seg), 65536)[:] = NOISE[:65536]
     assert store.keep(block, seg, store.address(seg), 65536, 0) not in (w.NO_MEMORY, seg)
     assert store.data(store.head(block)) == store.address(seg)
     assert read(store, block, 65536) == NOISE[:65536]
+
+
+def test_each_segment_lies_in_its_own_memory(store):
+    """Also the first of a buffer, whose neighbours in the table lie elsewhere."""
+    block = control_block(STREAM, 1 << 20)
+    assert append(store, block, NOISE[: CHUNK - 100]) == 0
+    assert append(store, block, NOISE[CHUNK - 100 : CHUNK]) == 0
+    held = queue(store, block)
+    assert sorted(held) == list(range(2, 2 + 64))
+    for i, seg in enumerate(held):
+        wanted = NOISE[4096 * i : 4096 * (i + 1)]
+        assert store.data(seg) == store.address(seg) == store.lend(seg, 0)
+        assert bytes(memory.find(store.data(seg), 4096)) == wanted
+        store.returned(seg)
+    assert read(store, block, CHUNK) == NOISE[:CHUNK]
+    for seg in (0, 1):
+        into = source(NOISE[:5000])
+        store.fill(seg, into.addr, 5000)
+        assert bytes(memory.find(store.data(seg), 5000)) == NOISE[:5000]
 
 
 def test_the_header_fits_in_front_of_every_large_buffer(store):

@@ -67,7 +67,10 @@ class Ring:
             row = span(table + w.DESC_BYTES * at, w.DESC_BYTES)
             address, length, flags, following = struct.unpack_from("<QIHH", row, 0)
             if flags & w.DESC_F_INDIRECT:
-                return self._chain(address, 0)
+                inner = self._chain(address, 0)
+                if length != w.DESC_BYTES * len(inner):
+                    raise AssertionError("a table of %d bytes has %r" % (length, inner))
+                return inner
             found.append([address, length, bool(flags & w.DESC_F_WRITE)])
             if not flags & w.DESC_F_NEXT:
                 return found

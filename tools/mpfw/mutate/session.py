@@ -32,6 +32,7 @@ UNIT = paths.ROOT / "tests/unit"
 MODULES = paths.ROOT / "mpy_modules"
 # What tests that import the firmware's modules have in them.
 _CONCERNED = re.compile(r"\bvsock_bench\b|\bengine\b")
+_NO_CONFTEST = "ImportError while loading conftest"  # pytest's words
 # How long a test may take: so many seconds, and so many times what it took without a mutant.
 _FREE, _TIMES = 5.0, 4.0
 _MEMORY = 4 << 30  # bytes that a child may use: some mutants never stop
@@ -53,7 +54,8 @@ class Survey:
         """The tests that reach a mutant and the seconds that they take, quick ones first."""
         lines = self.reached.get(mutant.path, {})
         found = {test for line in mutant.lines for test in lines.get(line, ())}
-        if "" in found:  # when the module is imported: whoever uses the module
+        # When the module is imported, be it by the first test that needs it: whoever uses it.
+        if "" in found or not mutant.function:
             found = {test for each in lines.values() for test in each} - {""}
         order = sorted(found, key=lambda test: (self.seconds[test], test))
         return {test: self.seconds[test] for test in order}
@@ -184,6 +186,8 @@ class Trial:
         self._child.join()
         log = (self._folder / "log").read_text(errors="replace")
         self._stack.close()
+        if status == pytest.ExitCode.USAGE_ERROR and _NO_CONFTEST in log:
+            return False  # the module cannot even be imported
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
             raise SurveyError(log[-4000:])
         return status == 0
