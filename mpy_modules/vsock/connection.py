@@ -268,7 +268,12 @@ class Connection:
             # First: the credit it gives goes out with the data.
             credit.count(at, n)
             last = int(n == room or c[w.HEAD] == c[w.ONES])
-            out.put_segment(to_at, seg, n, 0, last)
+            if not int(out.put_segment(to_at, seg, n, 0, last)):
+                # The device broke: nothing goes out any more.
+                if int(Store.head(store, at)) != seg:
+                    Store.release(store, seg)
+                over = 1
+                break
             moved += n
         if moved != 0:
             if not last:

@@ -26,9 +26,14 @@ _AHEAD = const(8)  # packets that may be under way before it looks which are don
 
 
 class Transmitter:
-    """Puts the packets of all connections into one virtqueue."""
+    """Puts the packets of all connections into one virtqueue.
 
-    def __init__(self, queue, stack):
+    Nothing here raises when the queue breaks: `broke` is called with the QueueBroken, and there is
+    no room for packets any more. Whoever asks for some finds the connection ended.
+    """
+
+    def __init__(self, queue, stack, broke):
+        self._broke = broke
         self._stack = stack
         self._store = stack.store
         self._queue = queue
@@ -51,10 +56,12 @@ class Transmitter:
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
+        self._retrying = False
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
         words = self._words
+        words[w.OUT_FREE] = 0
         for head in range(self._queue.size):
             mark = words[words[w.OUT_HEADS] + head]
             if mark >= w.OUT_SEGMENT and self._queue.holds(head):
@@ -123,7 +130,10 @@ class Transmitter:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
-                return int(self.put_segment(at, seg, n, flags, 1))
+                if int(self.put_segment(at, seg, n, flags, 1)):
+                    return 1
+                self._store.release(seg)
+                return 0
         control.send(at, n, flags)
         if n <= w.INLINE:
             self.copy(at, data, n)
@@ -172,6 +182,8 @@ class Transmitter:
         while True:
             used = int(ring.pop(tx))
             if used < 0:
+                if used != -1:
+                    self._stop()
                 break
             head = used >> 32
             slot = out[heads + head]
@@ -222,11 +234,21 @@ class Transmitter:
 
     @micropython.native
     def _retry(self):
+        if self._retrying:
+            return  # we are what wants slots
+        self._retrying = True
         waiting = self._waiting
         self._waiting = []
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()
+        self._retrying = False
+
+    @micropython.native
+    def _stop(self):
+        """The queue broke: there is no room any more."""
+        self._words[w.OUT_FREE] = 0
+        self._broke(self._queue.error())
 
 
 # The Transmitter's words are a pointer here; there is a free slot.

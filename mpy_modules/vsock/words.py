@@ -232,4 +232,5 @@ DEV_BASE = const(4)  # address of the payload of large segment 0; never changes
 DEV_ATTENTION = const(6)  # address of the Attention's words; never changes
 DEV_RING = const(8)  # address of the receive queue's state; never changes
 DEV_RX = const(10)  # address of the Receiver's words; never changes
-DEV_WORDS = const(12)
+DEV_SEGMENT = const(12)  # the receive buffer that was posted last
+DEV_WORDS = const(13)

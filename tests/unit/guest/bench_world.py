@@ -193,6 +193,20 @@ class Host:
         self.ring(EVENT).put(head, length)
         return True
 
+    def floods_events(self, on=True):
+        """From now on each event buffer that the driver shows comes back at once."""
+        self.event_count = 0
+
+        def at_once():
+            while self.event(w.EVENT_BYTES):
+                self.event_count += 1
+
+        bench_machine.at_fence = at_once if on else None
+
+    def events(self):
+        """How many did."""
+        return self.event_count
+
     def have_cid(self, cid):
         """The guest's CID from now on, 64 bits."""
         self.transport.set("configuration", struct.pack("<Q", cid))
@@ -355,6 +369,21 @@ def bring_up():
     objects["ready"] = Ready(stack)
     _come_up()
     return stack.cid
+
+
+@offered
+def meanwhile(number, calls):
+    """While the device comes up those calls are made, at its fence of that number from start."""
+    left = [number]
+    transport = objects["transport"]
+
+    def at_once():
+        if transport.status() & 4:
+            left[0] -= 1
+            if left[0] == 0:
+                _plan(calls)()
+
+    bench_machine.at_fence = at_once
 
 
 @offered
