@@ -243,6 +243,7 @@ class Device:
         self.broken = error
         machine.log("vsock", str(error), "ERROR")
         self._stack.lose(errnos.EIO)
+        self._stack.warn(errnos.EIO)
         self.close()
 
     @micropython.viper

@@ -5,16 +5,15 @@ Nothing but OSErrors reaches a program, nothing at all comes out of an interrupt
 memory is back.
 """
 
-from errno import EAGAIN, EIO
+from errno import EAGAIN, EINPROGRESS, EIO
 
 import pytest
 from engines import GuestError
-from road import CID, POSTED, Road
+from road import CID, POSTED, Road, numbers
 from road_model import SIZE, STREAM, w
 
 RX, TX, EVENT, CONFIG = range(4)
 FREE = 40 - POSTED  # receive buffers that no queue has
-POLLIN, POLLERR = 1, 8
 
 
 @pytest.fixture
@@ -126,7 +125,7 @@ def test_without_interrupts_a_poll_finds_it(engine, queue):
     road = Road(engine, vectors=0)
     name = road.open(1234, 5000)
     engine.ring(queue, "put", 127, 0)
-    assert engine.call(f"{name}.ioctl", 3, POLLIN) & POLLERR
+    assert engine.call(f"{name}.ioctl", 3, numbers.POLLIN) & numbers.POLLERR
     broke(engine, f"queue {queue}")
 
 
@@ -138,6 +137,44 @@ def test_nobody_waits_on_a_dead_device(road):
     engine.stack.waiter.wait_sent(-1)
     assert engine.machine.waits() == []
     broke(engine, "queue 0")
+
+
+@pytest.mark.parametrize("cid, hears", [(w.CID_ANY, True), (CID, True), (w.CID_LOCAL, False)])
+def test_who_waits_for_a_connection_hears_of_it_once(road, cid, hears):
+    engine = road.engine
+    engine.program.listen("~own", 7, 1, 1, cid)
+    engine.ring(RX, "put", 127, 0)
+    engine.transport.fire(RX)
+    assert ("~own" in engine.program.woken()) == hears
+    if hears:
+        assert engine.call("~own.ioctl", 3, numbers.POLLIN) == numbers.POLLERR
+        raises(EIO, engine.call, "~own.accept")
+    assert engine.call("~own.ioctl", 3, numbers.POLLIN) == 0
+    assert engine.call("~own.take_error") == 0
+    raises(EAGAIN, engine.call, "~own.accept")
+    if cid != CID:  # which is the guest's no more
+        assert engine.program.connect("~a", w.CID_LOCAL, 7, 2900) == EINPROGRESS
+        engine.program.accept("~own", "~b")
+
+
+@pytest.mark.parametrize("told_by", ["accept", "take_error", "reopen"])
+def test_who_sleeps_in_accept_gets_eio_and_goes_on_after_reopen(road, told_by):
+    engine = road.engine
+    engine.call("~1234.settimeout", None)
+    engine.clock.looks_take(100)
+    breaks = [["ring", RX, "put", 127, 0], ["transport.fire", RX]]
+    if told_by == "accept":
+        engine.plan([breaks])
+        raises(EIO, engine.call, "~1234.accept")
+    else:
+        engine.many(*breaks)
+    if told_by == "take_error":
+        assert engine.call("~1234.take_error") == EIO
+    engine.reopen()
+    engine.host.refresh()
+    engine.plan([[["host.give", [[0, packet(w.OP_REQUEST), b"", 44]]], ["transport.fire", RX]]])
+    engine.clock.looks_take(100)
+    assert engine.program.accept("~1234", "~c") == [2, 5000]
 
 
 # -- a device that gives up
