@@ -18,7 +18,6 @@ from errno import (
     EPROTO,
     ETIMEDOUT,
 )
-from typing import NamedTuple
 
 import vsock_bench
 
