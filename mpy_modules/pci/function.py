@@ -23,6 +23,7 @@ _COMMAND_MASTER = const(0x0004)
 _COMMAND_NO_INTX = const(0x0400)
 _STATUS_CAPABILITIES = const(0x0010)
 
+CAP_END = const(0x100)  # capabilities lie below
 CAP_MSIX = const(0x11)
 CAP_VENDOR = const(0x09)
 CAP_EXPRESS = const(0x10)

@@ -281,7 +281,7 @@ class socket(Endpoint):
     @micropython.native
     def _wait_room(self, conn, rest):
         """Wait for credit, or for slots in the transmit ring."""
-        if conn.out.free() <= w.RESERVE:
+        if conn.out.full():
             self._stack.waiter.wait_sent(rest)
         elif conn.room() == 0:
             self._stack.waiter.wait(rest)

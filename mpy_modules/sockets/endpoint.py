@@ -456,7 +456,7 @@ class Endpoint(io.IOBase):
             shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
         ):
             events |= num.POLLOUT
-        elif not shut & local_end and conn.out.free() <= w.RESERVE:
+        elif not shut & local_end and conn.out.full():
             self._stack.device.sending_done()
         return events
 

@@ -253,7 +253,7 @@ class Connection:
                     over = 1
                 break
             room = int(credit.room(to_at))
-            if room > 0 and slots[w.OUT_FREE] <= w.RESERVE:
+            if room > 0 and slots[w.OUT_FREE] <= slots[w.OUT_RESERVE]:
                 room = int(to.room())
             n = int(Store.length(store, seg))
             if n <= room:
@@ -294,9 +294,9 @@ class Connection:
         """
         self.block[w.WANTED] = 1
         room = credit.room(self.at)
-        if room > 0 and self.out.free() <= w.RESERVE:
+        if room > 0 and self.out.full():
             self.out.reap()
-            if self.out.free() <= w.RESERVE:
+            if self.out.full():
                 self.stack.starve(self)
                 return 0
         return room

@@ -30,6 +30,7 @@ _EVENT = const(2)
 _CID_BYTES = const(8)  # the configuration, 5.10.4
 _POSTED = const(16)  # receive buffers in the ring: more only cost cache
 _EVENT_BUFFERS = const(4)  # event buffers
+_LEAST_SENDING = const(2)  # entries of the transmit queue: a header and a payload
 _FEW_SLOTS = const(4)  # fewer free transmit slots than this: packets wait in the ring
 _WORK_US = const(50_000)
 _LATER_US = const(2000)  # that programs have before a device with ever more events is heard
@@ -50,6 +51,7 @@ class Device:
         self._later = None  # the Vector that looks again, once there is one
         self._stack = stack
         self._store = stack.store
+        self.out = self._attention = self._buffers = self._event_memory = None
         self._virtio = virtio = VirtioDevice(transport)
         try:
             self.features = virtio.negotiate(w.F_STREAM | w.F_SEQPACKET)
@@ -58,10 +60,18 @@ class Device:
             self._rx = virtio.queue(_RX)
             self._tx = virtio.queue(_TX)
             self._event = virtio.queue(_EVENT)
+            if self._tx.size < _LEAST_SENDING:
+                raise NotSupported("%r has too small a transmit queue" % transport)
             self._read_cid()
-        except OSError:
-            virtio.close()
+            self._prepare()
+        except BaseException:
+            self._let_go()
             raise
+
+    def _prepare(self):
+        """Make what is behind the queues. If that fails, `_let_go` has what was made."""
+        stack = self._stack
+        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
         self.out = Transmitter(self._tx, stack, self.stop)
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
@@ -71,7 +81,6 @@ class Device:
         self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
-        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -80,6 +89,7 @@ class Device:
         put_address(words, w.DEV_BASE, self._store.large_base)
         put_address(words, w.DEV_ATTENTION, self._attention.at)
         put_address(words, w.DEV_RING, self._rx.state)
+        words[w.DEV_FEW] = min(_FEW_SLOTS, self._tx.size // 2)
         self._at = addressof(words)
 
     def start(self):
@@ -118,15 +128,22 @@ class Device:
         """
         if self.broken is None:
             self.broken = OSError(errnos.ENODEV, "closed")
-        self._attention.close()
+        self._let_go()
+
+    def _let_go(self):
+        if self._attention is not None:
+            self._attention.close()
         if self._later is not None:
             self._later.close()
             self._later = None
         if self._virtio.close():
-            self.out.close()
-            self._event_memory.free()
-            for seg in self._buffers.tags():
-                self._store.release(seg)
+            if self.out is not None:
+                self.out.close()
+            if self._event_memory is not None:
+                self._event_memory.free()
+            if self._buffers is not None:
+                for seg in self._buffers.tags():
+                    self._store.release(seg)
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.
@@ -254,15 +271,16 @@ class Device:
         rx = d[w.DEV_RING] | (d[w.DEV_RING + 1] << 32)
         out = ptr32(d[w.DEV_OUT] | (d[w.DEV_OUT + 1] << 32))
         road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
+        few = d[w.DEV_FEW]
         receiver = self.receiver
         taken = 0
         if micros != 0:
             attention.spin(rx, micros, time.ticks_us)
         while taken < _BURST:
-            if out[w.OUT_FREE] < _FEW_SLOTS:
+            if out[w.OUT_FREE] < few:
                 # Packets may need answers: without room for those they wait in the ring.
                 self.out.reap()
-                if out[w.OUT_FREE] < _FEW_SLOTS:
+                if out[w.OUT_FREE] < few:
                     break
             got = int(buffers.take(pool))
             if got < 0:

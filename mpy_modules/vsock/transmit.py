@@ -43,10 +43,12 @@ class Transmitter:
         base = self._memory.addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
-        few = max(slots - _AHEAD, w.RESERVE + 1)
+        reserve = min(w.RESERVE, slots // 2)
+        few = max(slots - _AHEAD, reserve + 1)
         self._words = words = array("I", bytes(4 * (w.OUT_STACK + slots + queue.size)))
         words[w.OUT_FREE] = slots
         words[w.OUT_FEW] = few
+        words[w.OUT_RESERVE] = reserve
         put_address(words, w.OUT_RING, queue.state)
         put_address(words, w.OUT_BASE, base)
         words[w.OUT_HEADS] = w.OUT_STACK + slots
@@ -74,6 +76,12 @@ class Transmitter:
     def free(self) -> int:
         """Packets that fit now."""
         return ptr32(self.at)[w.OUT_FREE]
+
+    @micropython.viper
+    def full(self) -> int:
+        """1: there is no room for data."""
+        out = ptr32(self.at)
+        return int(out[w.OUT_FREE] <= out[w.OUT_RESERVE])
 
     def idle(self):
         """True if the device has sent everything."""
@@ -105,7 +113,7 @@ class Transmitter:
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         control.send(at, n, flags)
         _copy(out, at, data, n)
@@ -123,7 +131,7 @@ class Transmitter:
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         at = int(conn.at)
         if last and changes and n > w.INLINE:
@@ -158,7 +166,7 @@ class Transmitter:
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         store = self._store
         control.send(at, n, flags)
