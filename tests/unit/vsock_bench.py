@@ -20,7 +20,7 @@ from pci_machine import MODULES
 
 __all__ = ("DMABuffer", "memory")
 GUEST = Path(__file__).with_name("guest")
-OURS = ("errnos", "inline", "pci", "portable", "sockets", "virtio", "vsock")
+OURS = ("channel", "errnos", "inline", "pci", "portable", "sockets", "virtio", "vsock")
 M32 = 0xFFFFFFFF
 
 
