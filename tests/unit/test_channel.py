@@ -17,7 +17,7 @@ RX0, TX0, CONTROL_RX, CONTROL_TX, RX1, TX1 = range(6)
 READY, ADD, REMOVE, PORT_READY, OPEN, NAME = 0, 1, 2, 3, 6, 7
 
 
-class Console(transports.FakeTransport):
+class Console(transports.FakeTransport):  # type: ignore[name-defined]
     """A device with two ports, which takes control messages at once."""
 
     def __init__(self, **settings):
