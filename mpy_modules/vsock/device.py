@@ -37,6 +37,8 @@ _LATER_US = const(2000)  # that programs have before a device with ever more eve
 # A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
 _BURST = const(64)  # packets taken at a time
 
+_pinned = []  # Transmitters of devices that did not reset, and that may still read what they lent
+
 
 class Device:
     """A vsock device at work for one Stack.
@@ -144,6 +146,8 @@ class Device:
             if self._buffers is not None:
                 for seg in self._buffers.tags():
                     self._store.release(seg)
+        elif self.out is not None and self.out.lends():
+            _pinned.append(self.out)
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.

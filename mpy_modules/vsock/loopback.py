@@ -70,7 +70,7 @@ class Loopback:
 
     def put(self, conn, data, n, buffer, flags, changes, last):
         """As Transmitter.put; the program's buffer is copied, always."""
-        return self._add(conn.at, data, n, flags, last)
+        return n if self._add(conn.at, data, n, flags, last) else 0
 
     @micropython.native
     def put_segment(self, at, seg, n, flags, last):

@@ -72,6 +72,10 @@ class Transmitter:
         self._lent = self._owner = None
         self._waiting = []
 
+    def lends(self):
+        """True if the device reads buffers of programs."""
+        return self._lent is not None and any(self._lent)
+
     @micropython.viper
     def free(self) -> int:
         """Packets that fit now."""
@@ -122,11 +126,12 @@ class Transmitter:
 
     @micropython.viper
     def put(self, conn, data: int, n: int, buffer, flags: int, changes: int, last: int) -> int:
-        """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
+        """Add a packet of the `n` bytes at `data` that a connection sends, or of its first ones.
 
-        `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
-        it has, and if it `changes` (is not bytes), the connection's LENT says so. The `last` part
-        is rather copied than have the program wait for this, and everything is published with it.
+        Returns how many; 0: the queue is full. `data` belongs to the program's `buffer`. If the
+        device reads it there, that is kept until it has, and if it `changes` (is not bytes), the
+        connection's LENT says so. The `last` part is rather copied than have the program wait for
+        this, and everything is published with it. With 2 for `changes` every part is copied.
         """
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
@@ -134,14 +139,18 @@ class Transmitter:
             if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         at = int(conn.at)
-        if last and changes and n > w.INLINE:
+        if n > w.INLINE and changes and last + changes > 1:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
-                if int(self.put_segment(at, seg, n, flags, 1)):
-                    return 1
+                if int(self.put_segment(at, seg, n, flags, last)):
+                    return n
                 self._store.release(seg)
                 return 0
+            if changes > 1:
+                n = w.INLINE
+                flags = 0
+                last = 0
         control.send(at, n, flags)
         if n <= w.INLINE:
             self.copy(at, data, n)
@@ -154,7 +163,7 @@ class Transmitter:
                 self._owner[head] = conn
         if last:
             ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
-        return 1
+        return n
 
     @micropython.viper
     def put_segment(self, at: int, seg: int, n: int, flags: int, last: int) -> int:

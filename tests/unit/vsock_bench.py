@@ -139,7 +139,7 @@ class Wire(list):
         return self._put(at, data, n, flags, 1)
 
     def put(self, conn, data, n, buffer, flags, changes, last):
-        return self._put(conn.at, data, n, flags, last)
+        return n if self._put(conn.at, data, n, flags, last) else 0
 
     def _put(self, at, data, n, flags, last):
         if self.free() <= w.RESERVE:

@@ -301,6 +301,10 @@ class Program:
         finally:
             buffer[:] = b"\x5a" * len(buffer)
 
+    def send_buffer(self, name, data):
+        """Send a buffer that nobody holds any more when send has returned."""
+        return find(name).send(bytearray(data))
+
     def read_into(self, name, size, want):
         """recv_into a buffer of so many bytes; the buffer."""
         buffer = bytearray(size)
@@ -452,6 +456,16 @@ def _plan(calls):
             find(path)(*arguments)
 
     return happen
+
+
+class Interrupt(Exception):
+    """Stands in for KeyboardInterrupt."""
+
+
+@offered
+def raise_interrupt():
+    """Ctrl-C."""
+    raise Interrupt
 
 
 @offered
