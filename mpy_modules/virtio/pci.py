@@ -104,7 +104,10 @@ class PCITransport(Transport):
         if _DEVICE in found:
             bar, offset, self.config_size, _ = found[_DEVICE]
             self._config = _region(function, bar, offset, self.config_size)
-        function.enable()
+        try:
+            function.enable()
+        except OSError as error:
+            raise NotSupported(error.args[-1])
 
     def close(self):
         self.function.disable()
