@@ -8,6 +8,7 @@ Whoever is at the other end may come and go: reads end while nobody is there.
 
 import io
 import struct
+import time
 
 import errnos
 import machine
@@ -15,9 +16,11 @@ import virtio
 from portable import const, micropython
 from virtio.buffers import Buffers
 from virtio.device import VirtioDevice
+from virtio.errors import DeviceBroken, NotSupported
 
 _F_MULTIPORT = const(1 << 1)  # 5.3.3
 _MAX_PORTS = const(4)  # in struct virtio_console_config, 5.3.4: cols, rows, max_nr_ports
+_CONFIG_BYTES = const(8)
 _CONTROL_RX = const(2)  # queues, 5.3.2: port 0's two, then these, then two for each other port
 _CONTROL_TX = const(3)
 
@@ -36,6 +39,7 @@ _RX_BYTES = const(16384)
 _TX_BUFFERS = const(4)
 _TX_BYTES = const(65536)
 _NAMES_MS = const(1000)  # a device that has not named its ports by then never will
+_TOLD_MS = const(1000)  # that the device has to take a control message
 _POLL_US = const(1000)  # how often a device without interrupts is looked at
 _IOCTL_FLUSH = const(1)  # py/stream.h
 _IOCTL_POLL = const(3)
@@ -170,21 +174,30 @@ class Channel:
 
     def __init__(self, transport):
         """Bring it up and learn its ports. Raises NotSupported, DeviceBroken."""
-        self._virtio = device = VirtioDevice(transport)
+        self._control = None
+        self._ports = {}
+        self._virtio = VirtioDevice(transport)
         try:
-            device.negotiate(required=_F_MULTIPORT)
-            count = int.from_bytes(device.config(_MAX_PORTS, 4), "little")
-            queues = [device.queue(i) for i in range(2 * min(count, 4) + 2)]
-        except OSError:
-            device.close()
+            self._start(self._virtio)
+        except BaseException:
+            self.close()
             raise
+
+    def _start(self, device):
+        device.negotiate(required=_F_MULTIPORT)
+        count = 0
+        if device.transport.config_size >= _CONFIG_BYTES:
+            count = int.from_bytes(device.config(_MAX_PORTS, 4), "little")
+        if not count:
+            raise NotSupported("%r does not say how many ports it has" % device.transport)
+        queues = [device.queue(i) for i in range(2 * min(count, 4) + 2)]
         self._control = machine.DMABuffer(_RX_BUFFERS * _CONTROL_ROOM + _CONTROL_BYTES)
         self._messages = Buffers(queues[_CONTROL_RX], _CONTROL_ROOM)
         base = self._control.addr
         self._messages.fill([(base + i * _CONTROL_ROOM, i) for i in range(_RX_BUFFERS)])
         self._out = queues[_CONTROL_TX]
         self._queues = queues
-        self._ports = {0: Port(self, queues[0], queues[1])}
+        self._ports[0] = Port(self, queues[0], queues[1])
         for i in range(1, len(queues) // 2 - 1):
             self._ports[i] = Port(self, queues[2 * i + 2], queues[2 * i + 3])
         self.interrupts = queues[0].vector is not None
@@ -216,7 +229,11 @@ class Channel:
         """Nothing: it is enough that whoever waits wakes up."""
 
     def wait(self, sending=None, timeout=-1):
-        """Sleep until something may have happened; look at your condition again."""
+        """Sleep until something may have happened; look at your condition again.
+
+        Raises DeviceBroken if the device gives up.
+        """
+        self._virtio.check()
         if self.look():
             return
         for queue in self._queues:
@@ -228,12 +245,12 @@ class Channel:
         machine.wait(timeout)
 
     def look(self):
-        """Take what control messages there are; true if there were any."""
+        """Take what control messages there are, a few at most; true if there were any."""
         news = False
-        while True:
+        for _ in range(_RX_BUFFERS):
             got = self._messages.take()
             if got < 0:
-                return news
+                break
             news = True
             slot = got >> 32
             at = slot * _CONTROL_ROOM
@@ -244,6 +261,7 @@ class Channel:
             self._messages.show()
             if len(message) >= _CONTROL_BYTES:
                 self._take(message)
+        return news
 
     def _take(self, message):
         number, event, value = struct.unpack(_CONTROL, message[:_CONTROL_BYTES])
@@ -267,18 +285,21 @@ class Channel:
                 port.name = None
 
     def _tell(self, number, event, value):
-        """Send a control message and wait until the device has it."""
+        """Send a control message and wait until the device has it. Raises DeviceBroken."""
         at = _RX_BUFFERS * _CONTROL_ROOM
         self._control[at : at + _CONTROL_BYTES] = struct.pack(_CONTROL, number, event, value)
         self._out.add1(self._control.addr + at, _CONTROL_BYTES, False)
         self._out.publish()
+        start = time.ticks_ms()
         while self._out.pop() < 0:
-            pass
+            if time.ticks_diff(time.ticks_ms(), start) > _TOLD_MS:
+                raise DeviceBroken("%r takes no control messages" % self._virtio.transport)
 
     def close(self):
         """Take the device down."""
         if self._virtio.close():
-            self._control.free()
+            if self._control is not None:
+                self._control.free()
             for port in self._ports.values():
                 port._memory.free()
 

@@ -30,6 +30,8 @@ NO_DEVICE = (
     "(or vhost-user-vsock-pci) to have one"
 )
 
+REFUSED = "The vsock device cannot be used: %s"
+
 
 def run(namespace):
     """Find the script and run it in `namespace`."""
@@ -79,6 +81,11 @@ def _echo():
 
     if not vsock.devices():
         print(NO_DEVICE)
+        return
+    try:
+        vsock.get()
+    except OSError as error:
+        print(REFUSED % error.args[-1])
         return
     from apps import echo
 

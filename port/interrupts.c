@@ -16,9 +16,11 @@
 #define LAPIC               (0xfee00000)
 #define LAPIC_ID            (0x20)
 #define LAPIC_TPR           (0x80)
+#define TPR_NO_EXCEPTIONS   (0x10)  // no interrupt comes as one of the CPU's vectors, 16 to 31 (SDM 10.8.3.1)
 #define LAPIC_EOI           (0xb0)
 #define LAPIC_SVR           (0xf0)
 #define LAPIC_SVR_ENABLE    (1 << 8)
+#define LAPIC_ISR           (0x100) // a bit for each vector, 32 in each register of 16 bytes
 #define LAPIC_LVT_TIMER     (0x320)
 #define LAPIC_LVT_MASKED    (1 << 16)
 #define LAPIC_TIMER_INITIAL (0x380)
@@ -125,7 +127,7 @@ void interrupts_init(void) {
 
     cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE);
     lapic_write(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);
-    lapic_write(LAPIC_TPR, 0);
+    lapic_write(LAPIC_TPR, TPR_NO_EXCEPTIONS);
     lapic_write(LAPIC_TIMER_DIVIDE, LAPIC_DIVIDE_BY_16);
     lapic_write(LAPIC_LVT_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
 
@@ -142,13 +144,17 @@ void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg) {
     cpu_irq_restore(state);
 }
 
+static bool in_service(unsigned vector) {
+    return lapic_read(LAPIC_ISR + vector / 32 * 16) >> vector % 32 & 1;
+}
+
 void interrupt_dispatch(interrupt_frame_t *frame) {
     if (frame->vector < VECTOR_EXCEPTIONS) {
         exception_handle(frame);
         return;
     }
-    if (frame->vector == VECTOR_SPURIOUS) {
-        return; // needs no end of interrupt (SDM 10.9)
+    if (frame->vector == VECTOR_SPURIOUS && !in_service(VECTOR_SPURIOUS)) {
+        return; // needs no end of interrupt (SDM 10.9); a device's message with that vector does
     }
     if (handlers[frame->vector].handler != NULL) {
         handlers[frame->vector].handler(handlers[frame->vector].arg);

@@ -9,7 +9,8 @@
 #include "port/interrupts.h"
 #include "port/modmachine.h"
 
-#define N_VECTORS (VECTOR_LAST - VECTOR_FIRST + 1)
+#define N_VECTORS      (VECTOR_LAST - VECTOR_FIRST + 1)
+#define QUIET_LEAST_US (20)
 
 typedef struct _machine_vector_obj_t {
     mp_obj_base_t base;
@@ -19,7 +20,14 @@ typedef struct _machine_vector_obj_t {
     mp_obj_t handler;         // None, or called with the vector once per burst
     uint8_t number;
     bool open;
+    bool held;                // an interrupt came that is raised when quiet_until is past
 } machine_vector_obj_t;
+
+// Handlers of interrupts take at most half of the time: after each, programs have as long as it took.
+// A device that interrupts without an end would leave them nothing: the scheduler runs handlers until
+// none is left.
+static volatile bool handling, put_off; // put_off: raise_due() is to be called when it is over
+static volatile uint64_t quiet_until; // clock_us()
 
 MP_REGISTER_ROOT_POINTER(struct _machine_vector_obj_t *machine_vectors[176]);
 _Static_assert(N_VECTORS == 176, "upstream's qstr pass cannot evaluate N_VECTORS");
@@ -29,34 +37,68 @@ static void run_handler(mp_sched_node_t *node) {
     if (!self->open) {
         MP_STATE_PORT(machine_vectors)[self->number - VECTOR_FIRST] = NULL; // close() left this to us
     } else if (self->handler != mp_const_none) {
+        uint64_t start = clock_us();
+        handling = true;
         mp_call_function_1_protected(self->handler, MP_OBJ_FROM_PTR(self));
+        uint64_t state = cpu_irq_save();
+        handling = false;
+        uint64_t end = clock_us();
+        quiet_until = end + (end - start) + QUIET_LEAST_US;
+        if (put_off) {
+            machine_vector_raise_due();
+        }
+        cpu_irq_restore(state);
         // The handler may have made true what somebody is about to sleep for.
         mp_hal_signal_event();
     }
 }
 
-// Runs in the interrupt.
-static void vector_interrupt(void *arg) {
-    machine_vector_obj_t *self = arg;
+static void schedule(machine_vector_obj_t *self) {
     ++self->count;
     if (self->handler != mp_const_none) {
         mp_sched_schedule_node(&self->node, run_handler);
     }
 }
 
-// Raise what is due; have the timer interrupt for the next. Interrupts are off.
+// Runs in the interrupt.
+static void vector_interrupt(void *arg) {
+    machine_vector_obj_t *self = arg;
+    if (self->handler == mp_const_none || (!handling && clock_us() >= quiet_until)) {
+        schedule(self);
+        return;
+    }
+    ++self->count;
+    if (!self->held) {
+        self->held = true;
+        machine_vector_raise_due();
+    }
+}
+
+// Raise what is due or held, but for what must wait; have the timer interrupt for the next. Interrupts
+// are off.
 void machine_vector_raise_due(void) {
+    put_off = handling;
+    if (put_off) {
+        return;
+    }
     uint64_t now = clock_us(), next = 0;
     for (size_t i = 0; i < N_VECTORS; ++i) {
         machine_vector_obj_t *self = MP_STATE_PORT(machine_vectors)[i];
-        if (self != NULL && self->due != 0) {
-            if (self->due <= now) {
-                self->due = 0;
-                vector_interrupt(self);
-            } else if (next == 0 || self->due < next) {
-                next = self->due;
-            }
+        if (self == NULL || (self->due == 0 && !self->held)) {
+            continue;
         }
+        uint64_t at = self->held || self->due < quiet_until ? quiet_until : self->due;
+        if (at > now) {
+            next = next == 0 || at < next ? at : next;
+            continue;
+        }
+        if (self->due != 0 && self->due <= now) {
+            self->due = 0;
+            schedule(self);
+        } else if (self->held) {
+            mp_sched_schedule_node(&self->node, run_handler);
+        }
+        self->held = false;
     }
     mp_hal_set_timer_at_us(next);
 }
@@ -70,6 +112,7 @@ static mp_obj_t machine_vector_make_new(const mp_obj_type_t *type, size_t n_args
             self->node.callback = NULL;
             self->count = 0;
             self->due = 0;
+            self->held = false;
             self->handler = mp_const_none;
             self->number = VECTOR_FIRST + i;
             self->open = true;
@@ -115,7 +158,7 @@ void machine_vector_trigger(mp_obj_t self_in) {
     machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
     uint64_t state = cpu_irq_save();
     if (self->open) {
-        vector_interrupt(self);
+        schedule(self);
     }
     cpu_irq_restore(state);
 }
@@ -165,6 +208,7 @@ static mp_obj_t machine_vector_close(mp_obj_t self_in) {
     machine_vector_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (self->open) {
         self->open = false;
+        self->held = false;
         self->due = 0;
         vector_set_handler(self->number, NULL, NULL);
         // While the scheduler holds the node the object must not be collected.
@@ -179,6 +223,8 @@ static MP_DEFINE_CONST_FUN_OBJ_1(machine_vector_close_obj, machine_vector_close)
 // At a soft reset: a device that still interrupts finds nobody.
 void machine_vector_deinit_all(void) {
     mp_hal_set_timer_at_us(0);
+    handling = put_off = false;
+    quiet_until = 0;
     for (size_t i = 0; i < N_VECTORS; ++i) {
         vector_set_handler(VECTOR_FIRST + i, NULL, NULL);
         MP_STATE_PORT(machine_vectors)[i] = NULL;

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The built-in payload: echoes on port 1234, and calls the host's port 1234 for a chat.
 
+It goes on for ever: what ends a connection ends nothing else, and a device that broke is opened
+again after a pause, which grows as long as that does not help.
+
 Ordinary code on `socket`; a poller instead of select.poll, because that costs nothing for idle
 connections, and splice() instead of recv and send, because that copies nothing.
 """
@@ -9,12 +12,17 @@ import socket
 import time
 
 import _notify
+import errnos
+import machine
+import vsock
 
 PORT = 1234
 GREETING = b"hello from micropython\n"
 RETRY_MS = 1000
 PATIENCE = 0.25  # seconds without news after which a call to the host is looked at
 BURST = 256  # as many news without a look at it: looking costs more than an echo
+FIRST_PAUSE = 1  # seconds until a device that broke is opened again,
+LAST_PAUSE = 64  # which doubles up to this; one that worked longer begins anew
 
 
 class Echo:
@@ -29,29 +37,69 @@ class Echo:
         self._dial = dial
         self._called = None  # the socket to the host, connecting or connected
         self._greeted = False
+        self._unsaid = b""  # of the greeting
         self._next_call = time.ticks_ms()
+        self._reopen_at = None  # ticks_ms, while the device is broken
+        self._opened_at = time.ticks_ms()
+        self._pause = FIRST_PAUSE
 
     def run(self):
         """Serve until Ctrl-C."""
         while True:
-            if self._dial and not self._greeted:
-                self._see_to_call()
-            self._serve(None if self._greeted or not self._dial else PATIENCE)
+            self.turn()
+
+    def turn(self):
+        """See to the device and to the call, then to whatever sockets have news."""
+        if self._reopen_at is not None:
+            self._see_to_device()
+        if self._dial and not self._greeted:
+            self._see_to_call()
+        busy = self._reopen_at is not None or self._dial and not self._greeted
+        self._serve(PATIENCE if busy else None)
 
     def _serve(self, patience):
         """Do what the news of sockets call for, until there are none for `patience` seconds."""
         wait = self._poller.wait
         listener = self._listener
-        for _ in range(BURST):
-            sock = wait(patience)
-            if sock is None:
-                break
-            if sock is listener:
-                self._accept()
-            elif sock is self._called and not self._greeted:
-                self._on_answer()
-            elif sock.splice(sock) < 0:
-                self._end(sock)
+        try:
+            for _ in range(BURST):
+                sock = wait(patience)
+                if sock is None:
+                    break
+                if sock is listener:
+                    self._accept()
+                elif sock is self._called and not self._greeted:
+                    self._on_answer()
+                elif sock.splice(sock) < 0:
+                    self._end(sock)
+        except OSError:
+            self._end(sock)  # it had ended before we came to it
+
+    def _see_to_device(self):
+        """Open the device again, when it is time."""
+        if time.ticks_diff(self._reopen_at, time.ticks_ms()) > 0:
+            return
+        try:
+            vsock.reopen()
+        except (OSError, IndexError, MemoryError) as error:
+            self._wait_for_device(error.args[-1] if error.args else "no memory")
+            return
+        self._reopen_at = None
+        self._opened_at = time.ticks_ms()
+        machine.log("echo", "the device works again", "WARNING")
+
+    def _wait_for_device(self, why):
+        self._reopen_at = time.ticks_add(time.ticks_ms(), 1000 * self._pause)
+        machine.log("echo", "%s: the device is opened in %d s" % (why, self._pause), "WARNING")
+        self._pause = min(2 * self._pause, LAST_PAUSE)
+
+    def _on_break(self):
+        """The device broke."""
+        if self._reopen_at is None:
+            worked = time.ticks_diff(time.ticks_ms(), self._opened_at)
+            if worked > 1000 * LAST_PAUSE:
+                self._pause = FIRST_PAUSE
+            self._wait_for_device("it broke")
 
     def _see_to_call(self):
         """Call the host when it is time; take note of a call that nobody answered."""
@@ -64,7 +112,9 @@ class Echo:
         while True:
             try:
                 sock, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno == errnos.EIO:
+                    self._on_break()
                 return  # nobody waits
             self._prepare(sock)
             self._poller.register(sock)
@@ -78,6 +128,7 @@ class Echo:
     def _call(self):
         self._next_call = time.ticks_add(time.ticks_ms(), RETRY_MS)
         self._called = sock = socket.socket()
+        self._unsaid = GREETING
         self._prepare(sock)
         if sock.connect_ex((socket.VMADDR_CID_HOST, self._port)) in (0, 115):  # EINPROGRESS
             self._poller.register(sock)
@@ -89,12 +140,21 @@ class Echo:
         sock = self._called
         state = sock.connect_state()
         if state > 0:
-            self._greeted = True
-            sock.send(GREETING)
-            if sock.splice(sock) < 0:
-                self._end(sock)
+            self._greet(sock)
         elif state < 0:
             self._hang_up()
+
+    def _greet(self, sock):
+        try:
+            while self._unsaid:
+                self._unsaid = self._unsaid[sock.send(self._unsaid) :]
+        except OSError as error:
+            if error.errno != errnos.EAGAIN:
+                self._hang_up()
+            return
+        self._greeted = True
+        if sock.splice(sock) < 0:
+            self._end(sock)
 
     def _hang_up(self):
         self._called.close()

@@ -23,6 +23,7 @@ _COMMAND_MASTER = const(0x0004)
 _COMMAND_NO_INTX = const(0x0400)
 _STATUS_CAPABILITIES = const(0x0010)
 
+CAP_END = const(0x100)  # capabilities lie below
 CAP_MSIX = const(0x11)
 CAP_VENDOR = const(0x09)
 CAP_EXPRESS = const(0x10)
@@ -65,6 +66,7 @@ class Function:
         self.revision = revision & 0xFF
         self.class_code = revision >> 8  # base class, subclass, programming interface
         self.bars = ()  # by register; None where there is none or where it is an upper half
+        self.stuck = None  # a Bar that does not keep the address that it is given
         self.enabled = 0  # what of the command register is switched on
         self._msix = None
 
@@ -161,7 +163,12 @@ class Function:
         return self._msix
 
     def enable(self, io=False):
-        """Let it decode its memory BARs (and I/O BARs) and master the bus; INTx stays off."""
+        """Let it decode its memory BARs (and I/O BARs) and master the bus; INTx stays off.
+
+        Raises OSError if a BAR of it does not keep its address.
+        """
+        if self.stuck is not None:
+            raise OSError(EINVAL, "%s: BAR%d cannot be placed" % (self.slot, self.stuck.index))
         command = _COMMAND_MEMORY | _COMMAND_MASTER | (_COMMAND_IO if io else 0)
         if self.enabled & command == command:
             return
@@ -259,9 +266,19 @@ def _size_bar(function, index, count):
 
 
 def write_bar(function, bar):
-    """Put the address that the placement chose into the register; 0 if there was no room."""
+    """Put the address that the placement chose into the register; 0 if there was no room.
+
+    False if it does not stay there: what it would decode is somebody else's.
+    """
     register = _BAR0 + 4 * bar.index
     address = bar.address or 0
     function.write32(register, address & 0xFFFFFFFF)
+    kept = function.read32(register) & (0xFFFFFFFC if bar.io else 0xFFFFFFF0)
     if bar.wide:
         function.write32(register + 4, address >> 32)
+        kept |= function.read32(register + 4) << 32
+    if kept == address:
+        return True
+    bar.address = None
+    function.stuck = bar
+    return False

@@ -11,8 +11,11 @@ import machine
 from machine import mem32
 from micropython import const
 
+from .function import CAP_END
+
 _CONTROL = const(2)
 _TABLE = const(4)  # offset, and the BAR in the low three bits
+_BYTES = const(12)
 _ENABLE = const(0x8000)
 _MASK_ALL = const(0x4000)
 
@@ -30,6 +33,8 @@ class Msix:
         self._function = function
         self._at = at
         self._on = False
+        if at + _BYTES > CAP_END:
+            raise OSError(EINVAL, "%s: the MSI-X capability is cut off" % function.slot)
         control = function.read16(at + _CONTROL)
         if control & _ENABLE:  # left over from before a soft reset
             function.write16(at + _CONTROL, _MASK_ALL)

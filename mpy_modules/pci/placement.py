@@ -129,7 +129,8 @@ def _assign(block, start):
     """Give a block its start, or None, and the blocks within it theirs."""
     if block.bar is not None:
         block.bar.address = start
-        write_bar(block.function, block.bar)
+        if not write_bar(block.function, block.bar):
+            machine.log("pci", "%r: %r" % (block.function, block.bar), "WARNING")
         return
     _set_window(block.function, block.kind, start or 0, 0 if start is None else block.size)
     for inner in block.inner:

@@ -74,5 +74,5 @@ class Background(Ready):
     def _poll(self, vector):
         device = self._stack.device
         if device is not None:
-            device.poll()
+            device.look()
             vector.after(_POLL_US)

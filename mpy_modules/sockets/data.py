@@ -184,8 +184,8 @@ class socket(Endpoint):
     def send(self, data, flags=0):
         """Send all of `data` (blocking) or what fits now; returns how much, as Linux does.
 
-        `data` is the caller's again when send returns. It is fastest as bytes: the device reads
-        those where they lie.
+        `data` is the caller's again when send returns; if Ctrl-C ends it, the device may read it
+        still. It is fastest as bytes: the device reads those where they lie.
         """
         if not flags and self._state == num.IS_CONNECTED:
             n = self.connection.send_now(data)
@@ -220,21 +220,22 @@ class socket(Endpoint):
         n = bytes_in(data)
         start = addressof(data)
         mark = 0
-        waits = self._timeout != 0 and not flags & num.MSG_DONTWAIT
+        seconds = self._timeout
+        waits = seconds != 0 and not flags & num.MSG_DONTWAIT
+        copies = not waits or seconds is not None  # what is lent is back when the device likes
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n, waits)
         done = 0
-        end = None
-        staged = False
+        end, staged = None, False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
             if staged:
                 sent = conn.send_staged()
             else:
-                sent = conn.send(start + done, n - done, data, mark)
+                sent = conn.send(start + done, n - done, data, mark, copies)
             if sent < 0 or (n == 0 and conn.room() == -errnos.EPIPE):
                 self._no_more(conn)
             done += sent
@@ -262,14 +263,14 @@ class socket(Endpoint):
                     conn.ask_credit()
                 continue
             if waits and end is None:
-                end = deadline(self._timeout)
+                end = deadline(seconds)
             rest = left(end)
             if rest == 0:
                 if done and not everything and not begun:
                     break
                 raise timed_out()
             self._wait_room(conn, rest)
-        if conn.block[w.LENT]:
+        if not copies and conn.block[w.LENT]:
             self._wait_returned(conn)
         return done
 
@@ -281,7 +282,7 @@ class socket(Endpoint):
     @micropython.native
     def _wait_room(self, conn, rest):
         """Wait for credit, or for slots in the transmit ring."""
-        if conn.out.free() <= w.RESERVE:
+        if conn.out.full():
             self._stack.waiter.wait_sent(rest)
         elif conn.room() == 0:
             self._stack.waiter.wait(rest)

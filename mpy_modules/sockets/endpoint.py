@@ -123,7 +123,9 @@ class Endpoint(io.IOBase):
     def take_error(self):
         """SO_ERROR: the pending error, once."""
         self._check_connect()
-        if self.connection is None:
+        if self._state == num.IS_LISTENING:
+            error, self.endpoint.error = self.endpoint.error, 0
+        elif self.connection is None:
             error, self._error = self._error, 0
         else:
             error = self.connection.block[w.ERROR]
@@ -188,7 +190,10 @@ class Endpoint(io.IOBase):
 
     @micropython.native
     def accept(self):
-        """Wait for a connection; (socket, (peer's cid, peer's port))."""
+        """Wait for a connection; (socket, (peer's cid, peer's port)).
+
+        EIO, once, if the device broke and nobody waits.
+        """
         self._open()
         if self._state != num.IS_LISTENING:
             raise OSError(errnos.EINVAL, _NOT_LISTENING)
@@ -204,9 +209,13 @@ class Endpoint(io.IOBase):
 
     def _until_pending(self):
         """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
-        self._until(lambda: self._state != num.IS_LISTENING or self.endpoint.pending)
+        end = self.endpoint
+        if not end.error:
+            self._until(lambda: self._state != num.IS_LISTENING or end.pending or end.error)
         if self._state != num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
+        if not end.pending:
+            raise OSError(self.take_error())
 
     # -- connecting -------------------------------------------------------------------------------
 
@@ -411,7 +420,8 @@ class Endpoint(io.IOBase):
             if stack.lingering:
                 stack.waiter.tend()
             if self._state == num.IS_LISTENING:
-                return argument & num.POLLIN if self.endpoint.pending else 0
+                ready = argument & num.POLLIN if self.endpoint.pending else 0
+                return ready | (num.POLLERR if self.endpoint.error else 0)
             ready = num.POLLNVAL if self._closed else self._ready()
             return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)
         if request == _IOCTL_CLOSE:
@@ -445,7 +455,7 @@ class Endpoint(io.IOBase):
             shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
         ):
             events |= num.POLLOUT
-        elif not shut & local_end and conn.out.free() <= w.RESERVE:
+        elif not shut & local_end and conn.out.full():
             self._stack.device.sending_done()
         return events
 

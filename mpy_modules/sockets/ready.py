@@ -5,6 +5,7 @@
 list, so that an idle socket costs nothing at all.
 """
 
+import errnos
 from portable import micropython
 from vsock.wait import deadline, left
 
@@ -24,8 +25,13 @@ class Ready:
 
     @micropython.native
     def register(self, sock):
-        """Watch a socket (or anything with an `endpoint`); it comes up once at once."""
+        """Watch a socket (or anything with an `endpoint`); it comes up once at once.
+
+        Raises ENOTCONN if it neither listens nor has a connection, or has none any more.
+        """
         end = sock.endpoint
+        if end is None:
+            raise OSError(errnos.ENOTCONN)
         end.hear(self)
         end.socket = sock
         if not end.queued:

@@ -47,8 +47,8 @@ class View:
         conn = sock.connection
         if conn is None or self._segment < 0 or conn.room() < self._length:
             return False
-        seg = self._segment
+        if not conn.out.put_segment(conn.at, self._segment, self._length, 0, 1):
+            return False  # the device broke
         self._segment = -1
         self.data = None
-        conn.out.put_segment(conn.at, seg, self._length, 0, 1)
         return True

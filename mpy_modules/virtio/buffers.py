@@ -76,6 +76,8 @@ def take(pool: int) -> int:
     p = ptr32(pool)
     used = int(ring.pop(p[w.POOL_RING] | (p[w.POOL_RING + 1] << 32)))
     if used < 0:
+        if used != -1:
+            ring.refuse(p[w.POOL_RING] | (p[w.POOL_RING + 1] << 32))
         return -1
     head = used >> 32
     tags = ptr32(p[w.POOL_TAGS] | (p[w.POOL_TAGS + 1] << 32))

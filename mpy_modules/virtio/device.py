@@ -58,7 +58,7 @@ class VirtioDevice:
         transport.open()
         try:
             self.reset()
-        except OSError:
+        except BaseException:
             transport.close()
             raise
         _live.append(self)

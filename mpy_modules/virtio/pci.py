@@ -7,7 +7,7 @@ not used: interrupts are MSI-X, or the queues are polled.
 """
 
 from machine import mem8, mem16, mem32
-from pci.function import CAP_VENDOR
+from pci.function import CAP_END, CAP_VENDOR
 from portable import const
 
 from .errors import NotSupported
@@ -96,15 +96,18 @@ class PCITransport(Transport):
                     "%r: no modern interface (%s structure); is it disable-modern=on?"
                     % (function, name)
                 )
-        function.enable()
         bar, offset, size, _ = found[_COMMON]
-        self._common = function.region(bar, offset, size)
+        self._common = _region(function, bar, offset, size)
         bar, offset, self._notify_size, self._multiplier = found[_NOTIFY]
-        self._notify = function.region(bar, offset, self._notify_size)
+        self._notify = _region(function, bar, offset, self._notify_size)
         self.config_size = 0
         if _DEVICE in found:
             bar, offset, self.config_size, _ = found[_DEVICE]
-            self._config = function.region(bar, offset, self.config_size)
+            self._config = _region(function, bar, offset, self.config_size)
+        try:
+            function.enable()
+        except OSError as error:
+            raise NotSupported(error.args[-1])
 
     def close(self):
         self.function.disable()
@@ -178,19 +181,32 @@ class PCITransport(Transport):
         mem16[self._common + _QUEUE_SELECT] = index
 
     def _route(self, register, entry):
-        msix = self.function.msix
-        if msix is None:
-            return None
-        entry = min(entry, msix.size - 1)
-        vector = msix.route(entry)
+        try:
+            msix = self.function.msix
+            if msix is None:
+                return None
+            entry = min(entry, msix.size - 1)
+            vector = msix.route(entry)
+        except OSError as error:
+            raise NotSupported("%r has no usable interrupts: %s" % (self, error.args[-1]))
         mem16[self._common + register] = entry
         if mem16[self._common + register] != entry:  # 4.1.5.1.2: the device is out of resources
             raise NotSupported("%r takes no interrupt vector" % self)
         return vector
 
 
+def _region(function, bar, offset, size):
+    """The address of a structure. Raises NotSupported if it is not in its BAR."""
+    try:
+        return function.region(bar, offset, size)
+    except OSError as error:
+        raise NotSupported(error.args[-1])
+
+
 def _read_place(function, at, kind):
     """(BAR, offset, size, multiplier) of one structure, or None if it is not to be used."""
+    if at + (_CAP_LEAST if kind != _NOTIFY else _CAP_LEAST + 4) > CAP_END:
+        return None  # it is cut off
     bar = function.read8(at + _CAP_BAR)
     offset = function.read32(at + _CAP_OFFSET)
     size = function.read32(at + _CAP_SIZE)
@@ -200,6 +216,6 @@ def _read_place(function, at, kind):
     least = _COMMON_SIZE if kind == _COMMON else 2 if kind == _NOTIFY else 1
     if size < least or offset & (1 if kind == _NOTIFY else 3):
         return None
-    if function.bars[bar] is None or function.bars[bar].io:
+    if bar >= len(function.bars) or function.bars[bar] is None or function.bars[bar].io:
         return None  # a notification port, for drivers without memory access
     return bar, offset, size, multiplier

@@ -100,13 +100,19 @@ class Virtqueue:
         why = self._words[w.Q_BROKEN]
         return _REASONS[why - 1] if why else None
 
+    def error(self):
+        """The QueueBroken that tells why this queue has stopped; it has."""
+        return QueueBroken("queue %d: %s" % (self.index, self.broken))
+
     def holds(self, head):
         """True if a chain with that head was added and not popped."""
         return self._words[_row(head) + w.SHADOW_TAG] != 0
 
     def close(self):
         """Free the rings. Reset the device before: until then they are its to write."""
-        self._words[w.Q_BROKEN] = _CLOSED
+        words = self._words
+        words[w.Q_BROKEN] = _CLOSED
+        words[w.Q_PUBLISHED] = words[w.Q_AVAIL_IDX]
         self._rings.free()
         if self._tables is not None:
             self._tables.free()
@@ -132,7 +138,7 @@ class Virtqueue:
             raise ValueError("chain of %d segments in a queue of %d" % (segments, self.size))
         words = self._words
         if words[w.Q_BROKEN] or words[w.Q_FREE] < (1 if indirect else segments):
-            _refuse(self.state)
+            refuse(self.state)
         total = sum(length for _, length in writable)
         if total >= 1 << 31:
             raise ValueError("chain longer than 2 GiB")
@@ -187,8 +193,11 @@ class Virtqueue:
         publish(self.state)
 
     def pop(self):
-        """The function `pop` on this queue."""
-        return pop(self.state)
+        """The function `pop` on this queue, but it raises QueueBroken."""
+        used = pop(self.state)
+        if used < -1:
+            refuse(self.state)
+        return used
 
     def enable_interrupts(self):
         """The function `enable_interrupts` on this queue."""
@@ -211,7 +220,7 @@ def add1(state: int, address: int, length: int, device_writes: int) -> int:
     """
     s = ptr32(state)
     if s[w.Q_BROKEN] != 0 or s[w.Q_FREE] == 0:
-        _refuse(state)
+        refuse(state)
     head = s[w.Q_FREE_HEAD]
     at = w.Q_SHADOW + head * w.SHADOW_WORDS
     s[w.Q_FREE_HEAD] = s[at + w.SHADOW_LINK]
@@ -237,7 +246,7 @@ def add2(state: int, address0: int, length0: int, address1: int, length1: int) -
     """
     s = ptr32(state)
     if s[w.Q_BROKEN] != 0 or s[w.Q_FREE] < 2:
-        _refuse(state)
+        refuse(state)
     head = s[w.Q_FREE_HEAD]
     at = w.Q_SHADOW + head * w.SHADOW_WORDS
     tail = s[at + w.SHADOW_LINK]
@@ -256,14 +265,15 @@ def add2(state: int, address0: int, length0: int, address1: int, length1: int) -
 @inline
 @micropython.viper
 def publish(state: int):
-    """Let the device see everything added so far; notify it only if it asked for that."""
+    """Let the device see everything added so far; notify it only if it asked for that.
+
+    What was added before the queue broke stays unseen. Raises nothing.
+    """
     s = ptr32(state)
     new = s[w.Q_AVAIL_IDX]
     old = s[w.Q_PUBLISHED]
     if new == old:
         return
-    if s[w.Q_BROKEN] != 0:
-        _refuse(state)
     # x86 keeps stores in order: the device sees descriptors and slots before the index.
     ptr16(s[w.Q_AVAIL] | (s[w.Q_AVAIL + 1] << 32))[w.AVAIL_IDX] = new
     s[w.Q_PUBLISHED] = new
@@ -287,35 +297,34 @@ def publish(state: int):
 @inline
 @micropython.viper
 def pop(state: int) -> int:
-    """Take one completion: `head << 32 | length`, or -1 if there is none.
+    """Take one completion: `head << 32 | length`, or -1 if there is none, -2: it is broken.
 
     `length` is what the device says it wrote, at most the chain's device-writable bytes; 0
     for chains without any (vhost_vsock before Linux 5.16 puts the bytes it read there).
-    Raises QueueBroken.
     """
     s = ptr32(state)
     if s[w.Q_BROKEN] != 0:
-        _refuse(state)
+        return -2
     last = s[w.Q_LAST_USED]
     used = s[w.Q_USED] | (s[w.Q_USED + 1] << 32)
     ahead = (ptr16(used)[w.USED_IDX] - last) & 0xFFFF
     if ahead == 0:
         return -1
     if ahead > (s[w.Q_PUBLISHED] - last) & 0xFFFF:
-        _break(state, _RAN_AHEAD)
+        return int(_break(state, _RAN_AHEAD))
     # x86 keeps loads in order too: the entry is at least as new as the index read above.
     entry = ptr32(used + 2 * w.USED_RING + (last & s[w.Q_MASK]) * w.USED_ENTRY_BYTES)
     head = entry[w.USED_ID]
     length = entry[w.USED_LENGTH]
     if head > s[w.Q_MASK]:
-        _break(state, _ID_RANGE)
+        return int(_break(state, _ID_RANGE))
     at = w.Q_SHADOW + head * w.SHADOW_WORDS
     limit = s[at + w.SHADOW_TAG]
     if limit == 0:
-        _break(state, _ID_STRAY)
+        return int(_break(state, _ID_STRAY))
     if length >= limit:
         if limit != 1:
-            _break(state, _TOO_LONG)
+            return int(_break(state, _TOO_LONG))
         length = 0
     s[at + w.SHADOW_TAG] = 0
     count = s[at + w.SHADOW_LINK] >> w.SHADOW_COUNT_SHIFT
@@ -404,9 +413,12 @@ def _link_all(state: int, size: int):
 
 
 @micropython.viper
-def _break(state: int, why: int):
-    ptr32(state)[w.Q_BROKEN] = why
-    _refuse(state)
+def _break(state: int, why: int) -> int:
+    """The queue has stopped for good; what the device was not shown it never sees."""
+    s = ptr32(state)
+    s[w.Q_BROKEN] = why
+    s[w.Q_PUBLISHED] = s[w.Q_AVAIL_IDX]
+    return -2
 
 
 @micropython.viper
@@ -414,7 +426,7 @@ def _word(state: int, index: int) -> int:
     return ptr32(state)[index]
 
 
-def _refuse(state):
+def refuse(state):
     """Say why nothing can be added or taken. Raises QueueBroken, QueueFull."""
     index = _word(state, w.Q_INDEX)
     broken = _word(state, w.Q_BROKEN)

@@ -92,7 +92,7 @@ def bring_up(transport):
     if transport is not None:
         try:
             _start(stack, transport)
-        except OSError:
+        except BaseException:
             store.close()
             raise
     return stack
@@ -109,7 +109,7 @@ def _start(stack, transport):
         _before.pop()(stack)
     try:
         device.start()
-    except OSError:
+    except BaseException:
         stack.part(errnos.ENODEV)
         device.close()
         raise

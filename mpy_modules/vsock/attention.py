@@ -125,6 +125,8 @@ def polled(at: int, taken: int) -> int:
     1: it is for `keep_polling` to go on from ARMED.
     """
     a = ptr32(at)
+    if a[w.ATT_STATE] == w.ATT_CLOSED:
+        return 0
     if taken == 0:
         a[w.ATT_STATE] = w.ATT_ARMED
         return 0

@@ -150,12 +150,13 @@ class Connection:
         return n
 
     @micropython.viper
-    def send(self, data: int, n: int, buffer, flags: int) -> int:
+    def send(self, data: int, n: int, buffer, flags: int, copies: int) -> int:
         """Send up to `n` bytes at address `data`; returns how many, 0 if it would block.
 
         -EPIPE if nothing can be sent any more. The device may read `buffer`, to which `data`
         belongs, until the block's LENT is 0; or longer, if it is bytes: those do not change, and
-        are not collected while it does. On seqpacket `flags` go with the last packet.
+        are not collected while it does. With `copies` it reads bytes only, and of everything else
+        a copy. On seqpacket `flags` go with the last packet.
         """
         at = int(self.at)
         out = self.out
@@ -170,7 +171,9 @@ class Connection:
             if n != 0 and not out.small(at, data, n, flags):
                 return 0
             return n
-        changes = int(type(buffer) is not bytes)
+        changes = 0
+        if type(buffer) is not bytes:
+            changes = 1 + copies
         done = 0
         while done < n:
             part = n - done
@@ -180,7 +183,8 @@ class Connection:
                 part = w.MAX_DATA
                 last = 0
                 mark = 0
-            if not out.put(self, data + done, part, buffer, mark, changes, last):
+            part = int(out.put(self, data + done, part, buffer, mark, changes, last))
+            if part == 0:
                 out.publish()
                 break
             done += part
@@ -253,7 +257,7 @@ class Connection:
                     over = 1
                 break
             room = int(credit.room(to_at))
-            if room > 0 and slots[w.OUT_FREE] <= w.RESERVE:
+            if room > 0 and slots[w.OUT_FREE] <= slots[w.OUT_RESERVE]:
                 room = int(to.room())
             n = int(Store.length(store, seg))
             if n <= room:
@@ -268,7 +272,12 @@ class Connection:
             # First: the credit it gives goes out with the data.
             credit.count(at, n)
             last = int(n == room or c[w.HEAD] == c[w.ONES])
-            out.put_segment(to_at, seg, n, 0, last)
+            if not int(out.put_segment(to_at, seg, n, 0, last)):
+                # The device broke: nothing goes out any more.
+                if int(Store.head(store, at)) != seg:
+                    Store.release(store, seg)
+                over = 1
+                break
             moved += n
         if moved != 0:
             if not last:
@@ -289,9 +298,9 @@ class Connection:
         """
         self.block[w.WANTED] = 1
         room = credit.room(self.at)
-        if room > 0 and self.out.free() <= w.RESERVE:
+        if room > 0 and self.out.full():
             self.out.reap()
-            if self.out.free() <= w.RESERVE:
+            if self.out.full():
                 self.stack.starve(self)
                 return 0
         return room

@@ -30,10 +30,14 @@ _EVENT = const(2)
 _CID_BYTES = const(8)  # the configuration, 5.10.4
 _POSTED = const(16)  # receive buffers in the ring: more only cost cache
 _EVENT_BUFFERS = const(4)  # event buffers
+_LEAST_SENDING = const(2)  # entries of the transmit queue: a header and a payload
 _FEW_SLOTS = const(4)  # fewer free transmit slots than this: packets wait in the ring
 _WORK_US = const(50_000)
+_LATER_US = const(2000)  # that programs have before a device with ever more events is heard
 # A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
 _BURST = const(64)  # packets taken at a time
+
+_pinned = []  # Transmitters of devices that did not reset, and that may still read what they lent
 
 
 class Device:
@@ -46,8 +50,10 @@ class Device:
     def __init__(self, transport, stack):
         """Bring the device up to where it may be started. Raises NotSupported, DeviceBroken."""
         self.broken = None
+        self._later = None  # the Vector that looks again, once there is one
         self._stack = stack
         self._store = stack.store
+        self.out = self._attention = self._buffers = self._event_memory = None
         self._virtio = virtio = VirtioDevice(transport)
         try:
             self.features = virtio.negotiate(w.F_STREAM | w.F_SEQPACKET)
@@ -56,11 +62,19 @@ class Device:
             self._rx = virtio.queue(_RX)
             self._tx = virtio.queue(_TX)
             self._event = virtio.queue(_EVENT)
+            if self._tx.size < _LEAST_SENDING:
+                raise NotSupported("%r has too small a transmit queue" % transport)
             self._read_cid()
-        except OSError:
-            virtio.close()
+            self._prepare()
+        except BaseException:
+            self._let_go()
             raise
-        self.out = Transmitter(self._tx, stack)
+
+    def _prepare(self):
+        """Make what is behind the queues. If that fails, `_let_go` has what was made."""
+        stack = self._stack
+        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
+        self.out = Transmitter(self._tx, stack, self.stop)
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
         self._buffers = Buffers(self._rx, w.BUFFER_LEN)
@@ -69,7 +83,6 @@ class Device:
         self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
-        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -78,10 +91,14 @@ class Device:
         put_address(words, w.DEV_BASE, self._store.large_base)
         put_address(words, w.DEV_ATTENTION, self._attention.at)
         put_address(words, w.DEV_RING, self._rx.state)
+        words[w.DEV_FEW] = min(_FEW_SLOTS, self._tx.size // 2)
         self._at = addressof(words)
 
     def start(self):
-        """Let it work: buffers in its queues, interrupts on, DRIVER_OK."""
+        """Let it work: buffers in its queues, interrupts on, DRIVER_OK.
+
+        Raises what made it `broken`, if it broke meanwhile.
+        """
         virtio = self._virtio
         base = self._event_memory.addr
         self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENT_BUFFERS)])
@@ -93,13 +110,13 @@ class Device:
         virtio.driver_ok()
         self._buffers.show()
         self._events.show()
-        self._rx.enable_interrupts()
-        self._event.enable_interrupts()
-        self._config_vector = virtio.config_vector
-        if self._config_vector is not None:
-            self._config_vector.irq(self._interrupt)
+        if virtio.config_vector is not None:
+            virtio.config_vector.irq(self._interrupt)
+        self.look()  # what came before there were interrupts
         if self._await_work():
             machine.log("vsock", "cid %d works" % self.cid)
+        if self.broken is not None:
+            raise self.broken
 
     def deaf(self):
         """Whether what we sent is still with us: long after that, nobody is at the other side."""
@@ -113,12 +130,24 @@ class Device:
         """
         if self.broken is None:
             self.broken = OSError(errnos.ENODEV, "closed")
-        self._attention.close()
+        self._let_go()
+
+    def _let_go(self):
+        if self._attention is not None:
+            self._attention.close()
+        if self._later is not None:
+            self._later.close()
+            self._later = None
         if self._virtio.close():
-            self.out.close()
-            self._event_memory.free()
-            for seg in self._buffers.tags():
-                self._store.release(seg)
+            if self.out is not None:
+                self.out.close()
+            if self._event_memory is not None:
+                self._event_memory.free()
+            if self._buffers is not None:
+                for seg in self._buffers.tags():
+                    self._store.release(seg)
+        elif self.out is not None and self.out.lends():
+            _pinned.append(self.out)
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.
@@ -127,18 +156,23 @@ class Device:
         program that dials before that ends its worker for good. What a program prints once this
         returns, such as READY, tells the host that it may dial.
         """
-        header = self.receiver.header
-        header[w.SRC_CID] = self.cid
-        header[w.DST_CID] = w.CID_HOST
-        header[w.TYPE_OP] = w.TYPE_STREAM | w.OP_RST << w.OP_SHIFT
-        self.out.copy(addressof(header), 0, 0)
-        self.out.publish()
+        self._send_nothing()
         start = time.ticks_us()
         while not self.reap() and self.broken is None:
             if time.ticks_diff(time.ticks_us(), start) > _WORK_US:
                 machine.log("vsock", "the device takes no packets", "WARNING")
                 return False
         return self.broken is None
+
+    @micropython.native
+    def _send_nothing(self):
+        if self.broken is None:
+            header = self.receiver.header
+            header[w.SRC_CID] = self.cid
+            header[w.DST_CID] = w.CID_HOST
+            header[w.TYPE_OP] = w.TYPE_STREAM | w.OP_RST << w.OP_SHIFT
+            self.out.copy(addressof(header), 0, 0)
+            self.out.publish()
 
     def _read_cid(self):
         """Learn the guest's CID; its upper 32 bits are reserved (5.10.4)."""
@@ -150,10 +184,18 @@ class Device:
 
     @micropython.native
     def _interrupt(self, vector):
+        if vector is self._rx_vector:
+            self.poll()
+            self._attention.arm()
+        else:
+            self.look()
+
+    @micropython.native
+    def look(self, vector=None):
+        """Look after all that a device could have news of, whatever interrupted."""
         self.poll()
-        if vector is not self._rx_vector:
-            self.poll_events()
-            self.reap()
+        self.poll_events()
+        self.reap()
         self._attention.arm()
 
     @micropython.native
@@ -161,11 +203,7 @@ class Device:
         """Take back what the device has sent; how many packets. Raises nothing, as `poll`."""
         if self.broken is not None:
             return 0
-        try:
-            return self.out.reap()
-        except OSError as error:
-            self.stop(error)
-            return 1
+        return self.out.reap()
 
     @micropython.native
     def poll(self, micros=0):
@@ -180,6 +218,9 @@ class Device:
         try:
             return self._receive(micros)
         except OSError as error:
+            if self.broken is not None:
+                # It broke while this packet was answered: its buffer is in no queue.
+                self._store.release(self._words[w.DEV_SEGMENT])
             self.stop(error)
             return 1
 
@@ -189,7 +230,7 @@ class Device:
         if self.broken is not None:
             return
         try:
-            while True:
+            for _ in range(_EVENT_BUFFERS):
                 used = self._events.take()
                 if used < 0:
                     break
@@ -201,10 +242,19 @@ class Device:
                 slot = used >> 32
                 self._events.post(self._event_memory.addr + w.EVENT_BYTES * slot, slot)
                 self._events.show()
-            self._event.enable_interrupts()
+            if self._event.enable_interrupts():
+                self._look_again()
             self._virtio.check()
         except OSError as error:
             self.stop(error)
+
+    @micropython.native
+    def _look_again(self):
+        """The device has events without an end: programs go on first."""
+        if self._later is None:
+            self._later = machine.Vector()
+            self._later.irq(self.look)
+        self._later.after(_LATER_US)
 
     @micropython.native
     def stop(self, error):
@@ -214,6 +264,7 @@ class Device:
         self.broken = error
         machine.log("vsock", str(error), "ERROR")
         self._stack.lose(errnos.EIO)
+        self._stack.warn(errnos.EIO)
         self.close()
 
     @micropython.viper
@@ -224,15 +275,16 @@ class Device:
         rx = d[w.DEV_RING] | (d[w.DEV_RING + 1] << 32)
         out = ptr32(d[w.DEV_OUT] | (d[w.DEV_OUT + 1] << 32))
         road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
+        few = d[w.DEV_FEW]
         receiver = self.receiver
         taken = 0
         if micros != 0:
             attention.spin(rx, micros, time.ticks_us)
         while taken < _BURST:
-            if out[w.OUT_FREE] < _FEW_SLOTS:
+            if out[w.OUT_FREE] < few:
                 # Packets may need answers: without room for those they wait in the ring.
                 self.out.reap()
-                if out[w.OUT_FREE] < _FEW_SLOTS:
+                if out[w.OUT_FREE] < few:
                     break
             got = int(buffers.take(pool))
             if got < 0:
@@ -247,6 +299,7 @@ class Device:
             # As _blank does.
             place = base + seg * w.LARGE_STRIDE - w.HEADER_LEN
             ptr32(place)[w.TYPE_OP] = w.OP_INVALID
+            d[w.DEV_SEGMENT] = seg
             buffers.post(pool, place, seg)
         if micros != 0:
             watch = d[w.DEV_ATTENTION] | (d[w.DEV_ATTENTION + 1] << 32)
@@ -268,7 +321,15 @@ class Device:
 
     @micropython.native
     def attend(self):
-        """A program is about to wait in a way of its own; True if packets came, now taken."""
+        """A program is about to wait in a way of its own; True if packets came, now taken.
+
+        True, too, if the device is broken: nothing is to be waited for.
+        """
+        if self.broken is not None:
+            return True
+        if not self.interrupts:
+            self.poll_events()
+            self.reap()
         return self._attention.attend()
 
     @micropython.native

@@ -23,7 +23,7 @@ class Loopback:
     def __init__(self, stack):
         self._store = stack.store
         self._packets = []  # (header, payload)
-        self._words = array("I", [_DEPTH])
+        self._words = array("I", [_DEPTH, 0, w.RESERVE])
         self.at = addressof(self._words)
         self._busy = False
         self.receiver = Receiver(stack, self, True)
@@ -32,6 +32,11 @@ class Loopback:
     def free(self):
         """Packets that fit now."""
         return self._words[w.OUT_FREE]
+
+    @micropython.native
+    def full(self):
+        """As Transmitter.full."""
+        return self._words[w.OUT_FREE] <= w.RESERVE
 
     @micropython.native
     def copy(self, at, data, n):
@@ -51,7 +56,7 @@ class Loopback:
     @micropython.native
     def _add(self, at, data, n, flags, last):
         """Send a packet of data; 0: there is no room."""
-        if self.free() <= w.RESERVE:
+        if self.full():
             return 0
         control.send(at, n, flags)
         self.copy(at, data, n)
@@ -65,12 +70,12 @@ class Loopback:
 
     def put(self, conn, data, n, buffer, flags, changes, last):
         """As Transmitter.put; the program's buffer is copied, always."""
-        return self._add(conn.at, data, n, flags, last)
+        return n if self._add(conn.at, data, n, flags, last) else 0
 
     @micropython.native
     def put_segment(self, at, seg, n, flags, last):
         """As Transmitter.put_segment."""
-        if self.free() <= w.RESERVE:
+        if self.full():
             return 0
         data = self._store.lend(seg, n)
         self._add(at, data, n, flags, 0)

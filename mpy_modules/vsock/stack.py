@@ -33,6 +33,7 @@ class Listener:
         self.backlog = backlog
         self.options = options  # accepted connections begin with these
         self.pending = []
+        self.error = 0  # the device broke: accept() tells it once
         self.watch = None
         self.queued = False
         self.behind = None
@@ -84,6 +85,7 @@ class Stack:
         self.device = device
         self.out = out
         self.rename(cid)
+        self.warn(0)
 
     def part(self, error):
         """There is no device any more: what went through it ends with `error`; listeners stay."""
@@ -109,6 +111,16 @@ class Stack:
                     control.lose(conn.at, error)
                     self.after(conn, w.EV_CLOSED)
                 conn = twin
+
+    @micropython.native
+    def warn(self, error):
+        """Who waits for connections from the device hears `error`, once; 0: nobody any more."""
+        for listeners in self.listeners.values():
+            for listener in listeners:
+                if listener.cid != w.CID_LOCAL:
+                    listener.error = error
+                    if error:
+                        listener.notify()
 
     # -- ports ------------------------------------------------------------------------------------
 

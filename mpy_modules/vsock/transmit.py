@@ -26,9 +26,14 @@ _AHEAD = const(8)  # packets that may be under way before it looks which are don
 
 
 class Transmitter:
-    """Puts the packets of all connections into one virtqueue."""
+    """Puts the packets of all connections into one virtqueue.
 
-    def __init__(self, queue, stack):
+    Nothing here raises when the queue breaks: `broke` is called with the QueueBroken, and there is
+    no room for packets any more. Whoever asks for some finds the connection ended.
+    """
+
+    def __init__(self, queue, stack, broke):
+        self._broke = broke
         self._stack = stack
         self._store = stack.store
         self._queue = queue
@@ -38,10 +43,12 @@ class Transmitter:
         base = self._memory.addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
-        few = max(slots - _AHEAD, w.RESERVE + 1)
+        reserve = min(w.RESERVE, slots // 2)
+        few = max(slots - _AHEAD, reserve + 1)
         self._words = words = array("I", bytes(4 * (w.OUT_STACK + slots + queue.size)))
         words[w.OUT_FREE] = slots
         words[w.OUT_FEW] = few
+        words[w.OUT_RESERVE] = reserve
         put_address(words, w.OUT_RING, queue.state)
         put_address(words, w.OUT_BASE, base)
         words[w.OUT_HEADS] = w.OUT_STACK + slots
@@ -51,10 +58,12 @@ class Transmitter:
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
+        self._retrying = False
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
         words = self._words
+        words[w.OUT_FREE] = 0
         for head in range(self._queue.size):
             mark = words[words[w.OUT_HEADS] + head]
             if mark >= w.OUT_SEGMENT and self._queue.holds(head):
@@ -63,10 +72,20 @@ class Transmitter:
         self._lent = self._owner = None
         self._waiting = []
 
+    def lends(self):
+        """True if the device reads buffers of programs."""
+        return self._lent is not None and any(self._lent)
+
     @micropython.viper
     def free(self) -> int:
         """Packets that fit now."""
         return ptr32(self.at)[w.OUT_FREE]
+
+    @micropython.viper
+    def full(self) -> int:
+        """1: there is no room for data."""
+        out = ptr32(self.at)
+        return int(out[w.OUT_FREE] <= out[w.OUT_RESERVE])
 
     def idle(self):
         """True if the device has sent everything."""
@@ -98,7 +117,7 @@ class Transmitter:
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         control.send(at, n, flags)
         _copy(out, at, data, n)
@@ -107,23 +126,31 @@ class Transmitter:
 
     @micropython.viper
     def put(self, conn, data: int, n: int, buffer, flags: int, changes: int, last: int) -> int:
-        """Add a packet of the `n` bytes at `data` that a connection sends; 0: the queue is full.
+        """Add a packet of the `n` bytes at `data` that a connection sends, or of its first ones.
 
-        `data` belongs to the program's `buffer`. If the device reads it there, that is kept until
-        it has, and if it `changes` (is not bytes), the connection's LENT says so. The `last` part
-        is rather copied than have the program wait for this, and everything is published with it.
+        Returns how many; 0: the queue is full. `data` belongs to the program's `buffer`. If the
+        device reads it there, that is kept until it has, and if it `changes` (is not bytes), the
+        connection's LENT says so. The `last` part is rather copied than have the program wait for
+        this, and everything is published with it. With 2 for `changes` every part is copied.
         """
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         at = int(conn.at)
-        if last and changes and n > w.INLINE:
+        if n > w.INLINE and changes and last + changes > 1:
             seg = int(self.spare())
             if seg >= 0:
                 self._store.fill(seg, data, n)
-                return int(self.put_segment(at, seg, n, flags, 1))
+                if int(self.put_segment(at, seg, n, flags, last)):
+                    return n
+                self._store.release(seg)
+                return 0
+            if changes > 1:
+                n = w.INLINE
+                flags = 0
+                last = 0
         control.send(at, n, flags)
         if n <= w.INLINE:
             self.copy(at, data, n)
@@ -136,7 +163,7 @@ class Transmitter:
                 self._owner[head] = conn
         if last:
             ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
-        return 1
+        return n
 
     @micropython.viper
     def put_segment(self, at: int, seg: int, n: int, flags: int, last: int) -> int:
@@ -148,7 +175,7 @@ class Transmitter:
         out = ptr32(self.at)
         if out[w.OUT_FREE] < out[w.OUT_FEW]:
             self.reap()
-            if out[w.OUT_FREE] <= w.RESERVE:
+            if out[w.OUT_FREE] <= out[w.OUT_RESERVE]:
                 return 0
         store = self._store
         control.send(at, n, flags)
@@ -172,6 +199,8 @@ class Transmitter:
         while True:
             used = int(ring.pop(tx))
             if used < 0:
+                if used != -1:
+                    self._stop()
                 break
             head = used >> 32
             slot = out[heads + head]
@@ -222,11 +251,21 @@ class Transmitter:
 
     @micropython.native
     def _retry(self):
+        if self._retrying:
+            return  # we are what wants slots
+        self._retrying = True
         waiting = self._waiting
         self._waiting = []
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()
+        self._retrying = False
+
+    @micropython.native
+    def _stop(self):
+        """The queue broke: there is no room any more."""
+        self._words[w.OUT_FREE] = 0
+        self._broke(self._queue.error())
 
 
 # The Transmitter's words are a pointer here; there is a free slot.

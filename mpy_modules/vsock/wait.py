@@ -70,7 +70,9 @@ class Waiter:
     def wait_sent(self, left=-1):
         """The same, also for the device giving back what it was sent."""
         device = self._stack.device
-        if device is None or self._reap() or device.sending_done() or device.attend():
+        if device is None or device.broken is not None:
+            return
+        if self._reap() or device.sending_done() or device.attend():
             return
         self._sleep(left)
 
@@ -106,11 +108,12 @@ class Waiter:
             self.tend()
         device = self._stack.device
         if device is not None and not device.interrupts:
-            device.poll()
-            device.poll_events()
-            device.reap()
+            device.look()
             if left < 0 or left > _POLL_US:
                 left = _POLL_US
         if left < 0 or left > _LOOK_US:
             left = _LOOK_US
+        start = time.ticks_us()
         machine.wait(left)
+        if device is not None and time.ticks_diff(time.ticks_us(), start) >= _LOOK_US:
+            device.look()

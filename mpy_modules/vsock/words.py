@@ -180,14 +180,15 @@ STORE_WORDS = const(6)
 # -- the way out (transmit.py, loopback.py) -------------------------------------------------------
 
 INLINE = const(4096)  # bytes; up to here copying costs less than waiting for the device
-RESERVE = const(8)  # slots that data leaves free, so that what is owed to peers finds one
+RESERVE = const(8)  # slots that data leaves free, so that what is owed to peers finds one: or half
 
 OUT_FREE = const(0)  # packets that fit now; the first word of every way out
 OUT_FEW = const(1)  # fewer free slots than this: time to take used ones back; never changes
-OUT_RING = const(2)  # address of the queue's state; never changes
-OUT_BASE = const(4)  # address of slot 0's header; never changes
-OUT_HEADS = const(6)  # where the heads begin; never changes
-OUT_STACK = const(7)  # from here on the stack of free slots, then for each head its slot, in the
+OUT_RESERVE = const(2)  # slots that data leaves free; never changes
+OUT_RING = const(3)  # address of the queue's state; never changes
+OUT_BASE = const(5)  # address of slot 0's header; never changes
+OUT_HEADS = const(7)  # where the heads begin; never changes
+OUT_STACK = const(8)  # from here on the stack of free slots, then for each head its slot, in the
 OUT_BUFFER = const(
     1 << 16
 )  # upper half with what is to do when the device gives it back: nothing,
@@ -232,4 +233,6 @@ DEV_BASE = const(4)  # address of the payload of large segment 0; never changes
 DEV_ATTENTION = const(6)  # address of the Attention's words; never changes
 DEV_RING = const(8)  # address of the receive queue's state; never changes
 DEV_RX = const(10)  # address of the Receiver's words; never changes
-DEV_WORDS = const(12)
+DEV_SEGMENT = const(12)  # the receive buffer that was posted last
+DEV_FEW = const(13)  # with fewer free transmit slots packets wait in the ring; never changes
+DEV_WORDS = const(14)

@@ -124,5 +124,15 @@ class DMABuffer:
     def __len__(self):
         return self._size
 
+    def __getitem__(self, part):
+        return self._part(part)[:]
+
+    def __setitem__(self, part, data):
+        self._part(part)[:] = data
+
+    def _part(self, part):
+        start, stop, _ = part.indices(self._size)
+        return memory.find(self.addr + start, stop - start)
+
     def free(self):
         memory.free(self.addr)

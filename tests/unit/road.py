@@ -221,7 +221,8 @@ class Road:
         listener = self.guest.listeners[port]
         if not listener.pending:
             [answer] = self.step(["attempt", "program.accept", listener.name, name])
-            assert answer == [None, EAGAIN]
+            assert answer == [None, listener.error or EAGAIN]
+            listener.error = 0
             return None
         line = listener.pending.pop(0)
         line.name = name
@@ -285,6 +286,7 @@ class Road:
     def break_by(self, call, way):
         """The device does what it may not; `way` is how the driver comes to look."""
         self._go(EIO)
+        self.guest.warn(EIO)
         self.broken = True
         self.step(call, way)
 
@@ -305,6 +307,7 @@ class Road:
         self.guest.posted = POSTED
         self.guest.dropped = [0] * len(self.guest.dropped)
         self.guest.cid = self.cid
+        self.guest.warn(0)
         self.broken = self.closed = False
         self.engine.reopen()
         self._fresh_ring()

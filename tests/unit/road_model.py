@@ -18,7 +18,6 @@ from errno import (
     EPROTO,
     ETIMEDOUT,
 )
-from typing import NamedTuple
 
 import vsock_bench
 
@@ -197,7 +196,8 @@ class Line:
         return self.end()
 
 
-class Listener(NamedTuple):
+@dataclass
+class Listener:
     """A port that takes connections; `window` is what the program chose, or None."""
 
     kind: int
@@ -205,6 +205,7 @@ class Listener(NamedTuple):
     window: int | None
     pending: list
     name: str
+    error: int = 0  # that accept tells once
 
 
 class Guest:
@@ -368,7 +369,9 @@ class Guest:
         """A peer asks for a connection; False: it is refused."""
         if packet.key[2] not in self.listeners:
             return False
-        kind, backlog, window, pending, name = self.listeners[packet.key[2]]
+        listener = self.listeners[packet.key[2]]
+        kind, backlog, window = listener.kind, listener.backlog, listener.window
+        pending, name = listener.pending, listener.name
         if kind != packet.kind or len(pending) > backlog:
             return False
         fixed = window is not None
@@ -543,6 +546,13 @@ class Guest:
             if line.deadline <= self.now:
                 line.end(0)
                 self.after(line, False)
+
+    def warn(self, error):
+        """Who waits for connections hears that the device broke; 0: that it works."""
+        for listener in self.listeners.values():
+            listener.error = error
+            if error:
+                self.news(listener.name)
 
     def lose(self, error):
         """The device lost all connections."""

@@ -111,6 +111,37 @@ def test_small_64_bit_bars_go_low_and_large_ones_high():
     assert device.bar_address(2) % (8 * GIB) == 0
 
 
+@pytest.mark.parametrize("at", [0x1000, 0x100000, 0xFFC00000, 0xB0000000, 0xFEE00000])
+@pytest.mark.parametrize("other", [1, 4])
+def test_a_bar_that_stays_where_it_is_is_never_decoded(at, other):
+    """It lies over RAM, flash, configuration space, the local APIC, or another one."""
+    liar, good = vsock(), vsock()
+    liar.put(0x10 + 4 * other, at | liar.config[0x10 + 4 * other] & 15)
+    liar.allow(0x10 + 4 * other, 8 if other == 4 else 4, 0)
+    machine = Machine({(2, 0): liar, (3, 0): good})
+    with imported(machine, "pci") as pci:
+        found = pci.devices()[1]
+        assert found.bars[other].address is None
+        with pytest.raises(OSError, match=f"BAR{other} cannot be placed"):
+            found.enable()
+        assert not liar.get(4, 2) & 7
+        pci.devices()[2].enable()
+        assert good.get(4, 2) & 7 == 6
+        assert [line for line in machine.log_lines if f"BAR{other}" in line[2]]
+
+
+@pytest.mark.parametrize("kind, size", [("m32", 1 << 31), ("m64", 1 << 52), ("p64", 1 << 63)])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_bar_for_which_there_is_no_address_leaves_the_others_theirs(kind, size, place):
+    liar = Function(bars={place: (kind, size)})
+    machine = Machine({(2, 0): liar, (3, 0): vsock()})
+    with imported(machine, "pci") as pci:
+        pci.devices()
+        assert pci.devices()[1].bars[place].address is None
+    assert [index for _, index, *_ in machine.placed()] == [1, 4]
+    assert all(start >= MIB for *_, start, _ in machine.placed())
+
+
 def test_without_a_high_window_a_large_bar_is_left_out_and_logged():
     device = Function(bars={0: ("m32", 4096), 2: ("p64", 8 * GIB)})
     machine = Machine({(2, 0): device}, mmio=((0xB0000000, 0x4EC00000),))

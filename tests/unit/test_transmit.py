@@ -121,6 +121,8 @@ class Sender(Road):
         """Send, as bytes or from a buffer that changes afterwards; how much went out."""
         credit, packets = self.room(line)
         wanted = min(len(data), credit, packets * LARGE)
+        if once:
+            wanted = self.copied(min(len(data), credit), packets)
         path = "program.write_once" if once else f"{line.name}.send"
         arguments = [line.name, data] if once else [data]
         answer = self.engine.attempt(path, *arguments)
@@ -130,6 +132,20 @@ class Sender(Road):
         assert answer == ([wanted, None] if wanted else [None, EAGAIN])
         line.sent += data[:wanted]
         return wanted
+
+    def copied(self, n, packets):
+        """Of `n` bytes, how many are sent as copies: in spare receive buffers, else in slots."""
+        self.engine.device.reap()
+        spare = self.engine.stack.store.spare() - 8
+        done = 0
+        while done < n and packets:
+            part = min(n - done, LARGE)
+            if part > w.INLINE:
+                part = part if spare > 0 else w.INLINE
+                spare -= 1
+            done += part
+            packets -= 1
+        return done
 
 
 # -- any order of everything
@@ -640,6 +656,52 @@ def test_a_buffer_that_changes_is_the_programs_again_when_send_returns(engine, s
     sender.calm()
     assert sender.lines[0].wire == data
     assert engine.stack.store.spare() == left
+
+
+@pytest.mark.parametrize("spare", [40, 8])
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_who_does_not_wait_for_ever_is_not_kept_by_the_device(engine, seconds, spare):
+    """It takes nothing and gives nothing back."""
+    sender = Sender(engine, 64)
+    while engine.stack.store.spare() > spare:
+        engine.stack.store.take_large()
+    line = sender.lines[0]
+    engine.call(f"{line.name}.settimeout", seconds)
+    start = engine.clock.ticks_us()
+    data = sender.noise(2 * LARGE - 100)
+    assert engine.program.write_once(line.name, data) == len(data)
+    assert engine.machine.waits() == []
+    sender.tell(line, alloc=1 << 30)
+    assert engine.attempt("program.write_once", line.name, data)[0] > 0
+    answer = engine.attempt("program.write_once", line.name, data)
+    while answer[0]:
+        answer = engine.attempt("program.write_once", line.name, data)
+    assert answer == [None, ETIMEDOUT if seconds else EAGAIN]
+    assert engine.clock.ticks_us() - start < 3 * 1_000_000 * seconds + 10_000
+    line.sent = line.wire
+    sender.take()
+    assert line.wire[: len(data)] == data
+
+
+def test_a_buffer_whose_send_was_interrupted_is_the_devices_until_it_gives_it_back(engine):
+    sender = Sender(engine, 64)
+    line = sender.lines[0]
+    engine.call(f"{line.name}.settimeout", None)
+    engine.plan([[], [["raise_interrupt"]]])
+    data = sender.noise(2 * LARGE - 100)
+    with pytest.raises(GuestError) as caught:
+        engine.program.send_buffer(line.name, data)
+    assert caught.value.name == "Interrupt"
+    engine.collect_garbage()
+    sender.take()
+    assert line.wire == data
+    engine.call(f"{line.name}.settimeout", 0)
+    assert engine.program.send_buffer(line.name, b"x" * 5000) == 5000  # does not wait for it
+    engine.collect_garbage()
+    sender.take()
+    engine.host.complete(sender.held)  # which looks whether it is still the same
+    assert engine.device.reap() == 3
+    assert not engine.device.out.lends()
 
 
 def test_bytes_are_lent_and_nobody_waits_for_them(engine):

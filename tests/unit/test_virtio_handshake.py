@@ -2,9 +2,10 @@
 """The virtio handshake and PCI transport against a device in software that may misbehave."""
 
 import contextlib
+import struct
 import sys
 import types
-from errno import EINVAL, EIO, ENODEV, ETIMEDOUT
+from errno import EIO, ENODEV, ETIMEDOUT
 from typing import Any
 
 import pci_machine
@@ -50,9 +51,9 @@ class Time(types.ModuleType):
 
 
 @contextlib.contextmanager
-def opened(function):
+def opened(function, host=pci_machine.Q35):
     """virtio.device, and the transport of `function`."""
-    with imported(Machine({(2, 0): function}), "pci") as pci:
+    with imported(Machine({(2, 0): function}, host), "pci") as pci:
         queue: Any = types.ModuleType("virtio.queue")
         queue.Virtqueue = Queue
         sys.modules["virtio.queue"] = queue
@@ -332,8 +333,70 @@ def test_a_device_without_usable_structures_is_refused(structures):
     ),
 )
 def test_a_structure_outside_its_bar_is_refused(structures):
-    with opened(VirtioFunction(structures)) as opening, raises(EINVAL, "lies outside BAR4"):
+    function = VirtioFunction(structures)
+    with opened(function) as opening, raises(ENODEV, "lies outside BAR4"):
         opening[0].VirtioDevice(opening[1])
+    assert function.get(4, 2) & 7 == 0
+
+
+@pytest.mark.parametrize("header, class_code", [(0, 0x060000), (0, 0x068000), (2, 0x078000)])
+def test_a_header_or_class_without_bars_is_refused(header, class_code):
+    function = VirtioFunction()
+    function.config[0x09:0x0C] = class_code.to_bytes(3, "little")
+    function.config[0x0E] = header
+    with opened(function) as opening, raises(ENODEV, "no modern interface"):
+        opening[0].VirtioDevice(opening[1])
+    assert function.get(4, 2) & 7 == 0
+
+
+def test_a_bridge_with_virtios_ids_has_two_bars():
+    bridge = pci_machine.Bridge(None)
+    bridge.put(0, 0x10531AF4)
+    bridge.capability(0x60, 9, 0x80, bytes([16, 1, 4, 0, 0, 0, *bytes(4), 0, 16, 0, 0]))
+    bridge.capability(0x80, 9, 0, bytes([20, 2, 4, 0, 0, 0, *bytes(4), 0, 16, 0, 0, *bytes(4)]))
+    with opened(bridge) as opening, raises(ENODEV, "no modern interface"):
+        opening[0].VirtioDevice(opening[1])
+    assert bridge.get(4, 2) & 7 == 0
+
+
+@pytest.mark.parametrize("host", [pci_machine.Q35, pci_machine.I440FX])
+@pytest.mark.parametrize("kind, at", [(1, 0xF4), (1, 0xFC), (2, 0xF0), (2, 0xF8)])
+def test_a_structure_whose_capability_is_cut_off_is_not_used(host, kind, at):
+    """What follows at 0x100 is another list's; without ECAM nothing does."""
+    function = VirtioFunction([each for each in GOOD if each[0] != kind])
+    last = [i for i in range(0x40, 0x100, 4) if function.config[i] in (9, 0x11)][-1]
+    function.config[last + 1] = at
+    size = 20 if kind == 2 else 16
+    data = struct.pack("<BBBBBBII", size, kind, 4, 0, 0, 0, 0, 0x1000) + bytes(4)
+    function.capability(at, 9, 0, data)
+    with opened(function, host) as opening, raises(ENODEV, "no modern interface"):
+        opening[0].VirtioDevice(opening[1])
+
+
+@pytest.mark.parametrize(
+    "at, place, why",
+    [
+        (0xF8, 1, "is cut off"),
+        (0xA0, 4 | 0x4000, "lies outside BAR4"),
+        (0xA0, 4 | 0x3FC8, "lies outside BAR4"),
+        (0xA0, 0xFFFFFFFC, "lies outside BAR4"),
+        (0xA0, 0, "BAR0 is no memory BAR"),
+        (0xA0, 7, "BAR7 is no memory BAR"),
+    ],
+)
+def test_a_vector_table_that_is_not_there_is_refused(at, place, why):
+    function = VirtioFunction(msix=0)
+    last = [i for i in range(0x40, 0x100, 4) if function.config[i] == 9][-1]
+    function.config[last + 1] = at
+    function.capability(at, 0x11, 0, struct.pack("<HII", 3, place, 0x801))
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
+        device.negotiate()
+        with raises(ENODEV, why):
+            device.queue(0)
+        device.close()
+    assert function.statuses[-1] == 0
+    assert function.get(4, 2) & 7 == 0
 
 
 def test_the_first_usable_structure_of_each_type_counts():

@@ -239,15 +239,85 @@ def test_the_upper_half_of_the_cid_is_ignored(engine):
         {"dead_route": 1},
         {"dead_route": 3},
         {"missing": "nothing is there"},
+        {"configuration": bytes(4)},
+        {"sizes": [128, 1, 128]},
+        {"sizes": [0, 128, 128]},
+        {"sizes": [128, 128, 0]},
+        {"refuses_features": True},
+        {"reset_reads": 10**9},
     ],
 )
 def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engine, settings):
     engine.power_on(settings)
-    with pytest.raises(GuestError):
-        engine.bring_up()
-    assert engine.transport.closed() == engine.transport.opened() <= 1
-    assert engine.transport.statuses()[-1:] in ([], [0])
-    assert engine.machine.dma_used() == 0
+    for tries in 1, 2, 3:
+        with pytest.raises(GuestError) as caught:
+            engine.bring_up()
+        assert caught.value.name in ("NotSupported", "DeviceBroken", "OSError", "MicroOSError")
+        assert len(caught.value.arguments) == 2  # a number, and a sentence
+        assert engine.transport.closed() == engine.transport.opened() <= tries
+        assert engine.transport.statuses()[-1:] in ([], [0])
+        assert engine.machine.dma_used() == 0
+        assert engine.machine.timers() == 0
+
+
+def test_a_device_for_which_there_is_no_memory_leaves_nothing(engines):
+    """Wherever it ends."""
+    engine = engines["source"]
+    engine.power_on({})
+    engine.bring_up()
+    whole = engine.machine.dma_used()
+    places = 0
+    for limit in range(0, whole + 20_000, 20_000):
+        engine.power_on({})
+        vsock_bench.memory.limit = limit
+        try:
+            engine.bring_up()
+        except GuestError as error:
+            assert error.name == "MemoryError"
+            places += 1
+            assert engine.machine.dma_used() == 0
+            assert engine.machine.timers() == 0
+            assert engine.transport.closed() == engine.transport.opened()
+    assert places > 100
+
+
+@pytest.mark.parametrize("size", [2, 4, 8, 16])
+@pytest.mark.parametrize("vectors", [0, 1, 4])
+def test_queues_of_a_few_entries_work(engine, size, vectors):
+    engine.power_on({"sizes": [size] * 3, "vectors": vectors})
+    engine.bring_up()
+    engine.clock.looks_take(10)
+    engine.program.listen("~l", 1234)
+    head = [2, 0, CID, 0, 5000, 1234]
+    data = bytes(range(256)) * 300
+
+    def give(op, length, fwd, payload=b""):
+        kind = STREAM | op << w.OP_SHIFT
+        header = [*head, length, kind, 0, SIZE, fwd]
+        given = [engine.host.heads()[0], header, payload, w.HEADER_LEN + length]
+        engine.many(["host.collect", True], ["host.give", [given]], ["device.look"])
+
+    give(w.OP_REQUEST, 0, 0)
+    engine.program.accept("~l", "~a")
+    sent = received = 0
+    for n in (1, 100, 4096, 5000, 60_000):
+        give(w.OP_RW, n, sent, data[:n])
+        received += n
+        assert engine.call("~a.recv", n) == data[:n]
+        got = b""
+        while len(got) < n:
+            answer, error = engine.attempt("~a.send", data[len(got) : n])
+            assert error in (None, EAGAIN)
+            got += b"".join(each[2] for each in engine.host.collect(True))
+            engine.device.look()
+            assert answer or got
+        assert got == data[:n]
+        sent += n
+    engine.host.have_cid(44)
+    assert engine.host.event(4)
+    engine.device.look()
+    assert engine.stack.cid() == 44
+    assert engine.host.broken() is None
 
 
 def test_a_device_that_does_not_start_again_leaves_the_loopback(engine):

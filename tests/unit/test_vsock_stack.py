@@ -359,7 +359,7 @@ def test_a_closed_connection_that_the_peer_forgets_is_reset_after_eight_seconds(
 def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second(host):
     conn = host.connected()
     data = bytes(100)
-    assert conn.send(vsock_bench.memory.addressof(data), 100, data, 0) == 100
+    assert conn.send(vsock_bench.memory.addressof(data), 100, data, 0, 0) == 100
     assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH)[-1][0] == w.OP_CREDIT_REQUEST
     conn.close()
     host.answers()
@@ -499,7 +499,7 @@ def test_the_earliest_of_those_that_linger_comes_first(host):
     late, soon = host.connected(port=1), host.connected(port=2)
     late.close()
     data = bytes(1)
-    soon.send(vsock_bench.memory.addressof(data), 1, data, 0)
+    soon.send(vsock_bench.memory.addressof(data), 1, data, 0, 0)
     host.packet(w.OP_SHUTDOWN, 2, 5000, flags=BOTH)
     soon.close()
     assert host.stack.next_expiry() == 500
@@ -632,7 +632,7 @@ def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=100)
     data = bytes(range(256)) * 40
     memory_at = vsock_bench.memory.addressof(data)
-    assert conn.send(memory_at, len(data), data, 0) == 100
+    assert conn.send(memory_at, len(data), data, 0, 0) == 100
     assert conn.stage(memory_at + 100, len(data) - 100)
     assert conn.send_staged() == 0  # no room yet
     got = sent(host)
@@ -650,7 +650,7 @@ def test_staged_bytes_go_out_in_order_as_the_peer_makes_room(host):
 
 def short_send(conn):
     data = bytes(500)
-    return conn.send(vsock_bench.memory.addressof(data), 500, data, 0)
+    return conn.send(vsock_bench.memory.addressof(data), 500, data, 0, 0)
 
 
 def short_splice(conn):

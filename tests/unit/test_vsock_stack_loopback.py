@@ -59,7 +59,7 @@ class Side:
             return 0
         buffer = vsock_bench.DMABuffer(n)
         memory.find(buffer.addr, n)[:] = self.stream[self.sent : self.sent + n]
-        done = self.conn.send(buffer.addr, n, buffer, flags)
+        done = self.conn.send(buffer.addr, n, buffer, flags, 0)
         buffer.free()
         if done > 0:
             self.sent += done

@@ -20,7 +20,7 @@ from pci_machine import MODULES
 
 __all__ = ("DMABuffer", "memory")
 GUEST = Path(__file__).with_name("guest")
-OURS = ("errnos", "inline", "portable", "sockets", "virtio", "vsock")
+OURS = ("channel", "errnos", "inline", "pci", "portable", "sockets", "virtio", "vsock")
 M32 = 0xFFFFFFFF
 
 
@@ -113,7 +113,7 @@ class Wire(list):
         self.store = store
         self.slots = slots
         self.published = 0
-        self._words = array("I", [0])
+        self._words = array("I", [0, 0, w.RESERVE])
 
     @property
     def at(self):
@@ -122,6 +122,9 @@ class Wire(list):
 
     def free(self):
         return max(0, self.slots - len(self))
+
+    def full(self):
+        return self.free() <= w.RESERVE
 
     def copy(self, at, data, n):  # type: ignore[override]
         assert self.free(), "a packet was added to a full queue"
@@ -136,7 +139,7 @@ class Wire(list):
         return self._put(at, data, n, flags, 1)
 
     def put(self, conn, data, n, buffer, flags, changes, last):
-        return self._put(conn.at, data, n, flags, last)
+        return n if self._put(conn.at, data, n, flags, last) else 0
 
     def _put(self, at, data, n, flags, last):
         if self.free() <= w.RESERVE:

@@ -88,6 +88,17 @@ else:
 
     bytearray_at = span
 
+    def copy(to, to_offset, source, source_offset, n):
+        """machine.copy."""
+        _bytes(to, to_offset, n)[:] = bytes(_bytes(source, source_offset, n))
+
+    def _bytes(where, offset, n):
+        if isinstance(where, int):
+            return memory.find(where + offset, n)
+        if isinstance(where, DMABuffer):
+            return memory.find(where.addr + offset, n)
+        return memoryview(where)[offset : offset + n]
+
     def dma_used():
         return memory.allocated
 

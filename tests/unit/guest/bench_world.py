@@ -193,6 +193,20 @@ class Host:
         self.ring(EVENT).put(head, length)
         return True
 
+    def floods_events(self, on=True):
+        """From now on each event buffer that the driver shows comes back at once."""
+        self.event_count = 0
+
+        def at_once():
+            while self.event(w.EVENT_BYTES):
+                self.event_count += 1
+
+        bench_machine.at_fence = at_once if on else None
+
+    def events(self):
+        """How many did."""
+        return self.event_count
+
     def have_cid(self, cid):
         """The guest's CID from now on, 64 bits."""
         self.transport.set("configuration", struct.pack("<Q", cid))
@@ -287,6 +301,10 @@ class Program:
         finally:
             buffer[:] = b"\x5a" * len(buffer)
 
+    def send_buffer(self, name, data):
+        """Send a buffer that nobody holds any more when send has returned."""
+        return find(name).send(bytearray(data))
+
     def read_into(self, name, size, want):
         """recv_into a buffer of so many bytes; the buffer."""
         buffer = bytearray(size)
@@ -358,6 +376,21 @@ def bring_up():
 
 
 @offered
+def meanwhile(number, calls):
+    """While the device comes up those calls are made, at its fence of that number from start."""
+    left = [number]
+    transport = objects["transport"]
+
+    def at_once():
+        if transport.status() & 4:
+            left[0] -= 1
+            if left[0] == 0:
+                _plan(calls)()
+
+    bench_machine.at_fence = at_once
+
+
+@offered
 def no_device():
     """The machine has none."""
     virtio.find = lambda wanted: []
@@ -423,6 +456,16 @@ def _plan(calls):
             find(path)(*arguments)
 
     return happen
+
+
+class Interrupt(Exception):
+    """Stands in for KeyboardInterrupt."""
+
+
+@offered
+def raise_interrupt():
+    """Ctrl-C."""
+    raise Interrupt
 
 
 @offered
