@@ -141,10 +141,13 @@ class Device:
         return self.broken is None
 
     def _read_cid(self):
-        """Learn the guest's CID; its upper 32 bits are reserved (5.10.4)."""
+        """Learn the guest's CID; its upper 32 bits are reserved (5.10.4), and so are some CIDs."""
         if self._virtio.transport.config_size < _CID_BYTES:
             raise NotSupported("%r has no CID" % self._virtio.transport)
-        self.cid = int.from_bytes(self._virtio.config(0, _CID_BYTES)[:4], "little")
+        cid = int.from_bytes(self._virtio.config(0, _CID_BYTES)[:4], "little")
+        if cid <= w.CID_HOST or cid == w.CID_ANY:
+            raise NotSupported("CID %d is reserved: give the vsock device another guest-cid" % cid)
+        self.cid = cid
 
     # -- receiving --------------------------------------------------------------------------------
 

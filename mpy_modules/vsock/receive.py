@@ -187,7 +187,8 @@ def take_header(h: ptr32, shared: ptr32):
 def fault(r: ptr32, h: ptr32, n: int) -> int:
     """What is wrong with a header that came with `n` bytes in all: DROP_*, or 0.
 
-    5.10.4: CIDs have 32 bits. This guest's own CID, and the loopback's, are the loopback's to use.
+    5.10.4: CIDs have 32 bits. This guest's own CID and the loopback's are the loopback's to use;
+    0, which stands for a hypervisor, and ANY are nobody's.
     """
     if n < w.HEADER_LEN:
         return w.DROP_SHORT
@@ -196,7 +197,8 @@ def fault(r: ptr32, h: ptr32, n: int) -> int:
     if h[w.DST_CID_HIGH] != 0 or (h[w.DST_CID] != r[w.RX_CID] and h[w.DST_CID] != r[w.RX_ALIAS]):
         return w.DROP_STRAY
     local = 0
-    if h[w.SRC_CID] == w.CID_LOCAL or h[w.SRC_CID] == r[w.RX_CID]:
+    source = h[w.SRC_CID]
+    if source <= w.CID_LOCAL or source == r[w.RX_CID] or source == w.CID_ANY:
         local = 1
     if local != r[w.RX_LOCAL] or h[w.SRC_CID_HIGH] != 0:
         return w.DROP_SENDER

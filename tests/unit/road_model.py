@@ -278,7 +278,7 @@ class Guest:
             why = w.DROP_INVALID
         elif dst_high or (dst is not None and dst != self.cid):
             why = w.DROP_STRAY
-        elif src_high or packet.key[0] in (self.cid, w.CID_LOCAL):
+        elif src_high or packet.key[0] in (self.cid, w.CID_HYPERVISOR, w.CID_LOCAL, w.CID_ANY):
             why = w.DROP_SENDER
         elif length > used - w.HEADER_LEN:
             why = w.DROP_LONG

@@ -14,14 +14,15 @@ from profiles import examples
 from road import CID, LISTENERS, POSTED, SHOWN_BY, Road
 from road_model import EAGAIN, M32, SEQPACKET, SIZE, STREAM, WIDE, WIDEST, Packet, w
 
-CIDS = [2, 2, 2, 3, w.CID_HYPERVISOR, w.CID_ANY]
+CIDS = [2, 2, 2, 3, 0xFFFFFFFE]
+NOBODYS = [w.CID_HYPERVISOR, w.CID_LOCAL, w.CID_ANY]
 PORTS = [*LISTENERS, *LISTENERS, 99]
 USUAL = [w.OP_CREDIT_UPDATE, w.OP_CREDIT_REQUEST] * 2 + [w.OP_SHUTDOWN]
 ODD = [w.OP_REQUEST, w.OP_RESPONSE, w.OP_RST, w.OP_INVALID, 8, 0xFFFF]
 OPS = [w.OP_RW] * 24 + USUAL * 2 + ODD
 OPS_FOR_CONNECTING = [w.OP_RESPONSE] * 9 + [w.OP_RW, *USUAL, *ODD]
 OPS_FOR_NOBODY = [w.OP_REQUEST] * 9 + [w.OP_RW, *USUAL, *ODD]
-LIES = [""] * 40 + ["length", "used", "dst", "high", "cid"]
+LIES = [""] * 40 + ["length", "used", "dst", "high", "cid", "cid"]
 
 
 class Chance(random.Random):
@@ -79,7 +80,7 @@ def lies(road, chance, packet):
     if lie == "high":
         return {chance.choice(["src_high", "dst_high"]): chance.choice([1, M32])}
     if lie == "cid":
-        packet.key = chance.choice([road.guest.cid, w.CID_LOCAL]), *packet.key[1:]
+        packet.key = chance.choice([road.guest.cid, *NOBODYS]), *packet.key[1:]
     return {}
 
 

@@ -17,6 +17,7 @@ RX, TX, EVENT, CONFIG = range(4)
 POLLIN, POLLOUT = numbers.POLLIN, numbers.POLLOUT
 POLLERR, POLLHUP, POLLRDHUP = numbers.POLLERR, numbers.POLLHUP, numbers.POLLRDHUP
 VERSION_1 = device_module.F_VERSION_1
+RESERVED = [w.CID_HYPERVISOR, w.CID_LOCAL, w.CID_HOST, w.CID_ANY]
 RUNNING = [0, 1, 3, 0xB, 0xF]
 OWNERLESS = [CID, 0, w.CID_HOST, 0, 0, 0, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, 0, 0]
 
@@ -222,6 +223,7 @@ def test_the_upper_half_of_the_cid_is_ignored(engine):
         {"dead_route": 1},
         {"dead_route": 3},
         {"missing": "nothing is there"},
+        *({"configuration": cid.to_bytes(8, "little")} for cid in RESERVED),
     ],
 )
 def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engine, settings):
@@ -231,6 +233,23 @@ def test_a_device_that_cannot_be_brought_up_is_taken_off_and_leaves_nothing(engi
     assert engine.transport.closed() == engine.transport.opened() <= 1
     assert engine.transport.statuses()[-1:] in ([], [0])
     assert engine.machine.dma_used() == 0
+
+
+@pytest.mark.parametrize("cid", RESERVED)
+def test_a_cid_that_nobody_may_have_is_refused_with_a_sentence(engine, cid):
+    engine.power_on({"configuration": (1 << 32 | cid).to_bytes(8, "little")})
+    error = raises(ENODEV, engine.bring_up)
+    assert error.arguments[1].startswith(f"CID {cid} is reserved")
+
+
+@pytest.mark.parametrize("cid", RESERVED)
+def test_a_reset_that_brings_such_a_cid_breaks_the_device(road, cid):
+    name = road.open(1234, 5000)
+    engine = road.engine
+    engine.many(["host.have_cid", cid], ["host.event", 4], ["device.poll_events"])
+    assert "is reserved" in engine.host.broken()
+    assert engine.stack.cid() == CID
+    assert raises(EIO, engine.call, f"{name}.recv", 1)
 
 
 def test_a_machine_without_a_device_has_the_loopback(engine):
@@ -255,6 +274,21 @@ def test_a_second_device_has_its_own_sockets(engine):
     engine.call("second.bind", [w.CID_ANY, 1234])  # no clash
     with pytest.raises(GuestError, match="this machine has 2 vsock devices"):
         engine.vsock.get(2)
+
+
+def test_one_device_does_not_speak_for_another(engine):
+    """A packet that the second one brings is for none of the first one's connections."""
+    road = Road(engine)
+    name = road.open(1234, 5000)
+    local = road.connect()
+    road.to(road.names[local], w.OP_RESPONSE)
+    engine.second_device()
+    for (cid, peer, port), kind in [(each.key, each.kind) for each in road.guest.lines.values()]:
+        for op in w.OP_RST, w.OP_SHUTDOWN, w.OP_RW:
+            header = [cid, 0, CID + 1, 0, peer, port, 4, kind | op << 16, 3, SIZE, 0]
+            engine.second_receives(header, b"lies")
+    road.step()  # nothing has changed
+    assert road.recv(name, 10) == [None, EAGAIN]
 
 
 # -- the middle

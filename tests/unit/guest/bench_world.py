@@ -5,6 +5,7 @@ The modules under test are brought up as on the firmware, by vsock.get().
 """
 
 import struct
+from array import array
 
 import bench_clock
 import bench_machine
@@ -14,6 +15,7 @@ import vsock.device
 from bench_machine import span
 from bench_objects import find, objects, offered
 from bench_transport import FakeTransport
+from portable import addressof, copy, octets
 from sockets.data import socket
 from sockets.ready import Ready
 from virtio.device import VirtioDevice
@@ -374,6 +376,17 @@ def second_device():
     objects["second"] = sock = socket(stack=vsock.get(1))
     sock.cid = vsock.get(1).cid
     bench_clock.looks_take(0)
+
+
+@offered
+def second_receives(header, payload):
+    """A packet comes from the second device, in memory that is no receive buffer."""
+    receiver = vsock.get(1).device.receiver
+    words = array("I", header)
+    data = octets(len(payload))
+    copy(data, 0, payload, 0, len(payload))
+    n = w.HEADER_LEN + len(payload)
+    receiver.packet(receiver.at, addressof(words), addressof(data), n, -1)
 
 
 @offered
