@@ -58,6 +58,8 @@ def _unpack(data, stack):
         return None
     peer = words[w.DST_CID], words[w.DST_PORT]
     conn = stack.open(words[w.SRC_CID], words[w.SRC_PORT], *peer, STREAM, words[w.BUF_ALLOC])
+    if conn is None:
+        return None
     for i in range(w.BLOCK_WORDS):
         if i not in _ANEW:
             conn.block[i] = words[i]

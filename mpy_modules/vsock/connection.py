@@ -16,7 +16,7 @@ class Connection:
     """A stream or seqpacket connection. Made by the Stack, which also removes it."""
 
     # What most connections never change stands here: an object's own attribute costs 1 us to make.
-    twin = None  # another connection with the same key; its ports differ
+    twin = None  # the table's: the next connection with the same key
     holder = None  # what occupies the local port as long as this connection lives
     queued = False  # it is in the Ready's list
     behind = None  # next in that list
@@ -27,12 +27,12 @@ class Connection:
     widened = 0  # of these, steps because much was read
 
     @micropython.native
-    def __init__(self, stack, out, block, key):
+    def __init__(self, stack, out, block):
         self.stack = stack
         self.out = out  # Transmitter or Loopback
         self.block = block
         self.at = addressof(block)
-        self.key = key
+        self.key = None  # the table's
         self.watch = None  # the ready.Ready that wants to hear of events
 
     def __repr__(self):

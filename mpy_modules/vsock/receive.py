@@ -42,6 +42,7 @@ class Receiver:
         """`local`: packets come from this guest itself."""
         self._stack = stack
         self._store = stack.store
+        self._table = stack.table
         self._out = out
         self._nobody = None  # viper compares objects with objects, not with None
         self.last = None  # the Connection that the last packet was for: often the next one's too
@@ -141,7 +142,7 @@ class Receiver:
     @micropython.viper
     def find(self) -> int:
         """Find the connection that the header is for; the address of its words, 0: none."""
-        conn = self._stack.find(self.header, self._out)
+        conn = self._table.find(self.header, self._out)
         self.last = conn
         at = 0
         if conn is not self._nobody:

@@ -9,14 +9,15 @@ undisturbed by Ctrl-C and by interrupt handlers (see control.py).
 from array import array
 
 import errnos
-from inline import inline
-from portable import addressof, const, micropython, ptr32, ticks_add, ticks_diff, ticks_ms
+from portable import addressof, const, micropython, ticks_add, ticks_diff, ticks_ms
 
 from . import control, credit
 from . import words as w
 from .connection import Connection
 from .loopback import Loopback
+from .table import Table
 
+_CONNECTIONS = const(8192)
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
@@ -65,9 +66,8 @@ class Stack:
         self.waiter = None
         self.store = store
         self.window_limit = window_limit
+        self.table = Table(_CONNECTIONS)
         self.loopback = Loopback(self)
-        self._nobody = None  # viper compares objects with objects, not with None
-        self.connections = {}  # key -> Connection, others with that key chained by .twin
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
@@ -102,13 +102,13 @@ class Stack:
 
         So are those of the loopback under a CID that was ours: nothing reaches them any more.
         """
-        for conn in list(self.connections.values()):
-            while conn is not None:
-                twin = conn.twin
-                if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
-                    control.lose(conn.at, error)
-                    self.after(conn, w.EV_READ | w.EV_CLOSED)
-                conn = twin
+        self.table.each(self._lose, error)
+
+    @micropython.native
+    def _lose(self, conn, error):
+        if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
+            control.lose(conn.at, error)
+            self.after(conn, w.EV_READ | w.EV_CLOSED)
 
     # -- ports ------------------------------------------------------------------------------------
 
@@ -159,59 +159,18 @@ class Stack:
 
     @micropython.native
     def open(self, local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
-        """A new FRESH Connection in the table."""
+        """A new FRESH Connection in the table; None: there is no room for it."""
         block = control.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
-        key = _key(local_port, peer_port, peer_cid)
         out = self.loopback if self.is_local(peer_cid) else self.out
-        conn = Connection(self, out, block, key)
-        twin = self.connections.get(key)
-        if twin is not None:
-            conn.twin = twin
-        self.connections[key] = conn
-        return conn
-
-    @micropython.viper
-    def find(self, header, out):
-        """The Connection that a header received from the other end of `out` is for, or None.
-
-        A connection of another way out is none: a device does not speak for the loopback's peers,
-        nor for another device's.
-        """
-        h = ptr32(header)
-        nobody = self._nobody
-        key = int(_key(h[w.DST_PORT], h[w.SRC_PORT], h[w.SRC_CID]))
-        conn = self.connections.get(key)
-        while conn is not nobody:
-            c = ptr32(conn.at)
-            if (
-                c[w.SRC_PORT] == h[w.DST_PORT]
-                and c[w.DST_PORT] == h[w.SRC_PORT]
-                and c[w.DST_CID] == h[w.SRC_CID]
-                and conn.out is out
-            ):
-                break
-            conn = conn.twin
-        return conn
+        conn = Connection(self, out, block)
+        return conn if self.table.add(conn) else None
 
     @micropython.native
     def remove(self, conn):
         """Take a connection out of the table; its queue may still be read."""
-        key = conn.key
-        if key is None:
+        if conn.key is None:
             return
-        conn.key = None
-        first = self.connections[key]
-        if first is conn:
-            if conn.twin is None:
-                del self.connections[key]
-            else:
-                self.connections[key] = conn.twin
-        else:
-            while first.twin is not conn:
-                first = first.twin
-            first.twin = conn.twin
-        if conn.twin is not None:
-            conn.twin = None
+        self.table.remove(conn)
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
@@ -313,7 +272,7 @@ class Stack:
         """
         op = header[w.TYPE_OP] >> w.OP_SHIFT
         packet_type = header[w.TYPE_OP] & w.TYPE_MASK
-        conn = self.find(header, out)
+        conn = self.table.find(header, out)
         if conn is not None and conn.block[w.TYPE_OP] & w.TYPE_MASK == packet_type:
             if op != w.OP_REQUEST or not self._finished(conn):
                 alloc = header[w.BUF_ALLOC]
@@ -351,6 +310,8 @@ class Stack:
             return False
         peer_cid = header[w.SRC_CID]
         conn = self.open(cid, port, peer_cid, header[w.SRC_PORT], kind, listener.options.size)
+        if conn is None:
+            return False
         listener.options.apply(conn)
         listener.pending.append(conn)
         control.accept(conn.at, header[w.BUF_ALLOC], header[w.FWD_CNT])
@@ -389,10 +350,3 @@ class Stack:
         self.starved = []
         for conn in starved:
             conn.notify()
-
-
-@inline
-@micropython.viper
-def _key(local_port: int, peer_port: int, peer_cid: int) -> int:
-    """Where in the table of connections one stands."""
-    return local_port ^ (peer_port << 29) ^ (peer_cid << 15)

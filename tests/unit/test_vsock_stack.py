@@ -19,6 +19,7 @@ portable = vsock_bench.portable
 control = vsock_bench.module("vsock.control")
 credit = vsock_bench.module("vsock.credit")
 stack_module = vsock_bench.module("vsock.stack")
+table_module = vsock_bench.module("vsock.table")
 store_module = vsock_bench.module("vsock.store")
 types_module = vsock_bench.module("sockets.types")
 receive_module = vsock_bench.module("vsock.receive")
@@ -69,7 +70,7 @@ class Host:
     def find(self, cid, to, port):
         """The connection of the host's port `to` and our `port`, or None."""
         header = array("I", [cid, 0, CID, 0, to, port] + [0] * 5)
-        return self.stack.find(header, self.out)
+        return self.stack.table.find(header, self.out)
 
     def answers(self):
         """What went out since: (op, cid, from our port, to port, type, flags)."""
@@ -105,7 +106,7 @@ def rst(port, to, kind=STREAM, cid=2):
 
 # -- any packets to any ports
 
-PORTS = (1234, 1234 ^ 0x8000, 80)  # with CIDs 2 and 3 the first two share keys in the table
+PORTS = (1234, 1234 ^ 0x8000, 80)
 ports = st.sampled_from(PORTS)
 kinds = st.sampled_from([STREAM, STREAM, SEQPACKET])
 peers = st.tuples(st.sampled_from([2, 3]), st.sampled_from([5000, 5001]))
@@ -205,11 +206,9 @@ class Dispatch(RuleBasedStateMachine):
 
     @invariant()
     def the_table_holds_exactly_the_live_connections(self):
-        found = []
-        for first in self.stack.connections.values():
-            while first is not None:
-                found.append(first)
-                first = first.twin
+        found: list[object] = []
+        self.stack.table.each(lambda conn, _: found.append(conn), None)
+        assert self.stack.table.count == len(found)
         assert sorted(map(id, found)) == sorted(map(id, self.alive.values()))
         for (cid, to, port), conn in self.alive.items():
             assert self.host.find(cid, to, port) is conn
@@ -543,7 +542,7 @@ def test_transport_reset_breaks_connections_and_keeps_listeners(host):
     host.stack.lose(104)
     host.stack.rename(44)
     assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
-    assert host.answers() == [] and not host.stack.connections
+    assert host.answers() == [] and not host.stack.table.count
     assert host.stack.cid == 44 and 1234 in host.stack.listeners
 
 
@@ -558,18 +557,51 @@ def test_shutdown_of_reading_ends_a_connection_that_only_waited_for_its_reader(h
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
 def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host, gone):
-    # CID << 15 and the local port meet in the key.
-    names = [(2, 1234), (3, 1234 ^ 0x8000), (4, 1234 ^ 0x30000)]
-    for cid, port in names:
-        host.listen(port)
-        host.packet(w.OP_REQUEST, port, 5000, cid=cid)
-    assert len(host.stack.connections) == 1
-    cid, port = names.pop(gone)
-    host.packet(w.OP_RST, port, 5000, cid=cid)
-    assert host.find(cid, 5000, port) is None
-    for cid, port in names:
-        conn = host.find(cid, 5000, port)
-        assert (conn.block[2], conn.block[4]) == (cid, port)
+    peers = crowd(host, 3)
+    host.listen(1234, backlog=9)
+    for peer in peers:
+        host.packet(w.OP_REQUEST, 1234, peer)
+    conns = [host.find(2, peer, 1234) for peer in peers]
+    assert len({conn.key for conn in conns}) == 1
+    peer = peers.pop(gone)
+    host.packet(w.OP_RST, 1234, peer)
+    assert host.find(2, peer, 1234) is None
+    for peer in peers:
+        assert host.find(2, peer, 1234).block[w.DST_PORT] == peer
+
+
+def crowd(host, count):
+    """Ports of the host's whose connections to our port 1234 share a key."""
+    mask = host.stack.table._mask
+    wanted = table_module.spread(1234, 5000, 2) & mask
+    ports = (port for port in range(5000, 1 << 30))
+    crowd = (port for port in ports if table_module.spread(1234, port, 2) & mask == wanted)
+    return [next(crowd) for _ in range(count)]
+
+
+def test_a_host_that_has_all_its_connections_meet_is_refused_after_a_few(host):
+    """A look takes 16 comparisons at most, whatever a host makes of its ports."""
+    peers = crowd(host, 20)
+    host.listen(1234, backlog=99)
+    ops = [host.packet(w.OP_REQUEST, 1234, peer)[0][0] for peer in peers]
+    assert ops == [w.OP_RESPONSE] * 16 + [w.OP_RST] * 4
+    host.packet(w.OP_RST, 1234, peers[3])
+    assert host.packet(w.OP_REQUEST, 1234, peers[-1])[0][0] == w.OP_RESPONSE
+
+
+def test_honest_connections_spread_evenly(host):
+    """Ports as hosts and guests choose them: one after the other, in steps, from several CIDs."""
+    patterns = [
+        [(1234, 5000 + i, 2) for i in range(4096)],
+        [(1234, 5000 + 2 * i, 2) for i in range(4096)],
+        [(1234, 0x40000000 + 1024 * i, 2) for i in range(4096)],
+        [(1024 + i, 22, 2) for i in range(4096)],
+        [(1234, 1024, 3 + i) for i in range(4096)],
+        [(80 + i % 64, 5000 + i // 64, 2) for i in range(4096)],
+    ]
+    for pattern in patterns:
+        keys = [table_module.spread(*each) & 2047 for each in pattern]
+        assert max(map(keys.count, set(keys))) <= 12
 
 
 def sent(host):

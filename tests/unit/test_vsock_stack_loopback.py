@@ -118,7 +118,7 @@ def listen(stack, kind=STREAM):
 
 
 def assert_nothing_is_left(stack):
-    assert not stack.connections
+    assert not stack.table.count
     assert not stack.ports
     assert not stack.lingering
     assert stack.loopback.free() == stack_module.Loopback(stack).free()
@@ -282,7 +282,7 @@ def test_a_connection_to_oneself_is_eproto():
     control.connect(conn.at)
     conn.flush()
     assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 71)
-    assert not stack.connections
+    assert not stack.table.count
 
 
 def test_a_connection_that_nobody_takes_is_econnreset():
@@ -292,7 +292,7 @@ def test_a_connection_that_nobody_takes_is_econnreset():
         control.connect(conn.at)
         conn.flush()
         assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
-        assert not stack.connections
+        assert not stack.table.count
         listen(stack, STREAM)  # the second try is of the other type
 
 

@@ -314,12 +314,7 @@ class Program:
 
     def connections(self):
         """How many there are in the table."""
-        count = 0
-        for conn in objects["stack"].connections.values():
-            while conn is not None:
-                count += 1
-                conn = conn.twin
-        return count
+        return objects["stack"].table.count
 
 
 @offered
