@@ -19,7 +19,7 @@ from .types import STREAM
 
 _SENT_MS = const(5000)  # the device may take so long to send what it was given
 # What belongs to the Store, to the Transmitter and to who waits begins anew.
-_ANEW = (w.HEAD, w.TAIL, w.HELD, w.LENT, w.EVENTS, w.OWED, w.WANTED)
+_ANEW = (w.HEAD, w.TAIL, w.HELD, w.LENT, w.EVENTS, w.OWED, w.WANTED, w.PLEDGE)
 
 
 def pack(sock):

@@ -90,8 +90,7 @@ class Options:
         if end is not None:
             end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
             end.block[w.SEND_LIMIT] = self.size
-            credit.set_window(end.at, self.size)
-            end.flush()
+            end.resize(self.size)
 
 
 def _bytes(value, length):

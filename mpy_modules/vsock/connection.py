@@ -23,8 +23,6 @@ class Connection:
     socket = None  # what Ready hands out
     deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
     staged = -1  # the segment that holds what send() got and the peer had no room for
-    grown = 0  # steps by which its window grew
-    widened = 0  # of these, steps because much was read
 
     @micropython.native
     def __init__(self, stack, out, block):
@@ -332,6 +330,12 @@ class Connection:
         credit.consumed(self.at, unread)
 
     @micropython.native
+    def resize(self, size):
+        """The program wants a window of `size` bytes; the peer hears of as many as there are."""
+        credit.set_window(self.at, self.stack.budget.resize(self, size))
+        self.flush()
+
+    @micropython.native
     def close(self):
         """The program is done with it; the stack keeps it until the peer is too."""
         self.hear(None)
@@ -340,8 +344,6 @@ class Connection:
         unread = credit.queued(self.at)
         if unread:
             self.discard(unread)
-        if self.grown:
-            self.stack.shrink(self)
         self.stack.after(self, control.close(self.at))
         self.stack.linger(self)
 

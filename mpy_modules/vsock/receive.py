@@ -28,6 +28,7 @@ DROPPED = (
     "not for this CID",
     "from a CID that cannot speak here",
     "longer than its buffer",
+    "for lack of memory",
 )
 
 
@@ -118,7 +119,7 @@ class Receiver:
         flags = h[w.FLAGS] & c[w.BORDERS]
         if int(control.admit(at, n, flags, h[w.BUF_ALLOC], h[w.FWD_CNT])) <= 0:
             return seg
-        fresh = int(Store.keep(self._store, at, seg, data, n, flags))
+        fresh = int(Store.keep_bytes(self._store, at, seg, data, n, flags))
         if fresh == w.NO_MEMORY:
             control.overflow(at, n, flags)
             return seg

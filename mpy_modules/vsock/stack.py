@@ -13,16 +13,15 @@ from portable import addressof, const, micropython, ticks_add, ticks_diff, ticks
 
 from . import control, credit
 from . import words as w
+from .budget import LEAST, Budget
 from .connection import Connection
 from .loopback import Loopback
 from .table import Table
 
-_CONNECTIONS = const(8192)
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
-_WIDENED_MOST = const(24)  # steps by which windows may grow without need, all together
 
 
 class Listener:
@@ -66,13 +65,14 @@ class Stack:
         self.waiter = None
         self.store = store
         self.window_limit = window_limit
-        self.table = Table(_CONNECTIONS)
+        self.budget = Budget(store)
+        self.table = Table(self.budget.connections)
         self.loopback = Loopback(self)
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
         self.lingering = []  # closed connections whose peers have not ended them yet
-        self._widened = 0
+        self.refused = 0  # requests for which there was no room
         self._soonest = 0  # the earliest deadline of those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._reset = array("I", bytes(4 * w.HEADER_WORDS))
@@ -159,11 +159,23 @@ class Stack:
 
     @micropython.native
     def open(self, local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
-        """A new FRESH Connection in the table; None: there is no room for it."""
+        """A new FRESH Connection in the table; None: there is no room for it.
+
+        `buf_alloc` is the window that it should have; the one that it gets may be smaller.
+        """
         block = control.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
         out = self.loopback if self.is_local(peer_cid) else self.out
         conn = Connection(self, out, block)
-        return conn if self.table.add(conn) else None
+        if not self.table.add(conn):
+            if not self.table.full or not self.lingering:
+                return None
+            self._give_up(self.lingering[0])
+            if not self.table.add(conn):
+                return None
+        if not self.budget.begin(conn.at):
+            self.table.remove(conn)
+            return None
+        return conn
 
     @micropython.native
     def remove(self, conn):
@@ -171,6 +183,7 @@ class Stack:
         if conn.key is None:
             return
         self.table.remove(conn)
+        self.budget.left_table(conn.at)
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
@@ -196,48 +209,47 @@ class Stack:
 
     @micropython.native
     def _grow(self, conn):
-        """A larger window for a peer that is stuck: it may have to write before it reads.
-
-        The memory is got first; without it the window stays.
-        """
+        """A larger window for a peer that is stuck: it may have to write before it reads."""
         if credit.release_reserve(conn.at):
             return
-        size = conn.block[w.BUF_ALLOC] + w.STEP
-        if size <= self.window_limit and self.store.promise():
-            conn.grown += 1
-            credit.grow(conn.at)
+        step = self.budget.grow(conn.at, self.window_limit)
+        if step:
+            credit.grow(conn.at, step)
 
     @micropython.native
     def widen(self, conn):
         """A larger window for a program that reads fast, lest the peer wait for each update.
 
         With vhost-device-vsock 1 MiB gives 1.5 times the throughput of the 256 KiB that Linux has.
-        Most of the memory is left for peers that are stuck.
         """
-        if self._widened < _WIDENED_MOST and self.store.promise():
-            self._widened += 1
-            conn.widened += 1
-            conn.grown += 1
-            credit.widen(conn.at)
-
-    @micropython.native
-    def shrink(self, conn):
-        """A connection whose window grew is over."""
-        self.store.redeem(conn.grown)
-        self._widened -= conn.widened
-        conn.grown = conn.widened = 0
+        step = self.budget.widen(conn.at)
+        if step:
+            credit.widen(conn.at, step)
 
     @micropython.native
     def linger(self, conn):
         """The program closed it: give the peer a while to end it too."""
-        if conn.key is None or conn.deadline is not None:
+        if conn.key is None:
+            if conn.block[w.PLEDGE]:
+                self.budget.closed(conn.at, 0)
             return
+        if conn.deadline is not None:
+            return
+        self.budget.closed(conn.at, LEAST)
         shut = conn.block[w.SHUT]
         wait = _FLUSH_MS if shut & w.SHUT_PEER == w.SHUT_PEER else _CLOSE_MS
         conn.deadline = deadline = ticks_add(ticks_ms(), wait)
         if not self.lingering or ticks_diff(deadline, self._soonest) < 0:
             self._soonest = deadline
         self.lingering.append(conn)
+        if len(self.lingering) > self.budget.lingering:
+            self._give_up(self.lingering[0])
+
+    @micropython.native
+    def _give_up(self, conn):
+        """Reset a connection that lingers."""
+        control.fail(conn.at, 0)
+        self.after(conn, w.EV_CLOSED)
 
     @micropython.native
     def expire(self):
@@ -246,8 +258,7 @@ class Stack:
         for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None and ticks_diff(deadline, now) <= 0:
-                control.fail(conn.at, 0)
-                self.after(conn, w.EV_CLOSED)
+                self._give_up(conn)
         soonest = None
         for conn in list(self.lingering):
             deadline = conn.deadline
@@ -306,14 +317,25 @@ class Stack:
         else:
             return False
         kind = listener.kind
-        if kind.packet_type != packet_type or len(listener.pending) > listener.backlog:
+        pending = listener.pending
+        backlog = min(listener.backlog, self.budget.pending)
+        if kind.packet_type != packet_type or len(pending) > backlog:
             return False
-        peer_cid = header[w.SRC_CID]
-        conn = self.open(cid, port, peer_cid, header[w.SRC_PORT], kind, listener.options.size)
+        size = listener.options.size
+        conn = None
+        try:
+            port = header[w.SRC_PORT]
+            conn = self.open(cid, header[w.DST_PORT], header[w.SRC_CID], port, kind, size)
+            if conn is not None:
+                pending.append(conn)
+        except MemoryError:
+            if conn is not None:
+                self.remove(conn)
+                conn = None
         if conn is None:
+            self.refused += 1
             return False
         listener.options.apply(conn)
-        listener.pending.append(conn)
         control.accept(conn.at, header[w.BUF_ALLOC], header[w.FWD_CNT])
         conn.flush()
         listener.notify()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The connections of one stack, by their peer and their two ports; what a look costs is bounded.
 
-The host chooses CIDs and ports, and it knows everything that a seed could come from. MicroPython's
-dict takes an int for its own hash and probes linearly, so that a host could make each look at it
-as long as the dict. Here a good hash spreads honest connections over buckets, half as many as there
-may be connections; no bucket takes more than DEEPEST. A host that fills one on purpose is refused
-further connections that belong there, and only it has chosen those.
+The host chooses CIDs and ports, and it knows all that a seed could come from. MicroPython's dict
+takes an int for its own hash and probes linearly, so that a host could make each look at it as
+long as the dict. Here a good hash spreads honest connections over buckets, at least half as many
+as there may be connections, and no bucket takes more than DEEPEST. A host that fills one on
+purpose is refused further connections that belong there, and only it has chosen those.
 """
 
 from inline import inline
@@ -54,25 +54,32 @@ class Table:
             conn = conn.twin
         return conn
 
-    @micropython.native
-    def add(self, conn):
+    @property
+    def full(self):
+        return self.count >= self.most
+
+    @micropython.viper
+    def add(self, conn) -> bool:
         """Take a Connection in; False: there is no room. A MemoryError changes nothing."""
-        if self.count >= self.most:
+        c = ptr32(conn.at)
+        nobody = self._nobody
+        count = int(self.count)
+        if count >= int(self.most):
             return False
-        block = conn.block
-        key = spread(block[w.SRC_PORT], block[w.DST_PORT], block[w.DST_CID]) & self._mask
-        first = twin = self._buckets[key]
-        depth = 1
-        while twin is not None:
-            depth += 1
-            twin = twin.twin
-        if depth > DEEPEST:
-            return False
-        if first is not None:
-            conn.twin = first
+        key = int(_spread(c[w.SRC_PORT], c[w.DST_PORT], c[w.DST_CID])) & int(self._mask)
+        buckets = self._buckets
+        twin = buckets[key]
+        if twin is not nobody:
+            depth = 0
+            while twin is not nobody:
+                depth += 1
+                twin = twin.twin
+            if depth >= DEEPEST:
+                return False
+            conn.twin = buckets[key]
         conn.key = key
-        self._buckets[key] = conn
-        self.count += 1
+        buckets[key] = conn
+        self.count = count + 1
         return True
 
     @micropython.native
@@ -113,9 +120,3 @@ def _spread(local_port: int, peer_port: int, peer_cid: int) -> int:
     h = (h ^ (h >> 15)) & 0x3FFFFFFF
     h = h * 0x2C1B3C6D
     return (h >> 17) & 0xFFFF
-
-
-@micropython.viper
-def spread(local_port: int, peer_port: int, peer_cid: int) -> int:
-    """As _spread, for native code."""
-    return int(_spread(local_port, peer_port, peer_cid))

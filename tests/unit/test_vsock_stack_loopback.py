@@ -123,9 +123,9 @@ def assert_nothing_is_left(stack):
     assert not stack.lingering
     assert stack.loopback.free() == stack_module.Loopback(stack).free()
     store = stack.store
-    total = len(store._segments) // w.SEG_WORDS
-    assert store.spare + store._words[w.STORE_BLOCKS] == total
-    assert store._promised == 0
+    assert store.spare + store._words[w.STORE_BLOCKS] == store.segments
+    assert store._words[w.STORE_PROMISED] == store.spare  # one block for each large buffer
+    assert store._words[w.STORE_RESERVED] == stack.budget.connections
 
 
 class Transfers(RuleBasedStateMachine):
@@ -306,7 +306,7 @@ def test_ten_thousand_connections_leave_nothing_behind():
         for side in (client, server) if i & 1 else (server, client):
             side.close(stack)
     stack.unlisten(listener, PORT)
-    assert memory.allocated == w.LARGE_STRIDE + (1 << 18)
+    assert stack.store.segments == 1 + 3 * 64
     assert_nothing_is_left(stack)
 
 

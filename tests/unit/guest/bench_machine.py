@@ -169,6 +169,11 @@ def wait(micros=-1):
     clock.advance(micros if rest is None else min(rest, micros))
 
 
+def ram():
+    """machine.ram: those of a machine with 64 MiB."""
+    return 63 << 20
+
+
 def timers():
     """How many vectors there are."""
     return len(clock.timers)
