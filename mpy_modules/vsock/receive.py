@@ -131,7 +131,7 @@ class Receiver:
         """What a packet for the connection `last` leads to: an answer, a program that wakes."""
         c = ptr32(at)
         if c[w.OWED] != 0 or c[w.EVENTS] & w.EV_STACK:
-            self._stack.after(self.last, 0)
+            self.after()
             return
         if c[w.EVENTS] != 0:
             c[w.EVENTS] = 0
@@ -154,17 +154,34 @@ class Receiver:
         r[w.RX_LAST + 1] = high
         return at
 
+    # A device's buffer is in the road's hand: without memory for a packet that packet is lost, or
+    # an answer to it, and nothing else.
+
     @micropython.native
     def control(self):
         """A packet without data, or for no connection."""
-        self._stack.control(self.header, self._out)
+        try:
+            self._stack.control(self.header, self._out)
+        except MemoryError:
+            self.drop(w.DROP_MEMORY)
+
+    @micropython.native
+    def after(self):
+        """What follows from the events of the connection `last`."""
+        try:
+            self._stack.after(self.last, 0)
+        except MemoryError:
+            self.drop(w.DROP_MEMORY)
 
     @micropython.native
     def drop(self, why):
         """Count a packet that goes no further, and tell of the first one in the log."""
         self.dropped[why] += 1
         if self.dropped[why] == 1 and why != w.DROP_INVALID:
-            log("vsock", "dropped a packet " + DROPPED[why], "WARNING")
+            try:
+                log("vsock", "dropped a packet " + DROPPED[why], "WARNING")
+            except MemoryError:
+                pass
 
 
 @inline

@@ -368,7 +368,11 @@ class Stack:
     @micropython.native
     def room_again(self):
         """The device gave slots back (Transmitter.reap): who watches to send may go on."""
+        try:
+            anew = []
+        except MemoryError:
+            return  # the next time
         starved = self.starved
-        self.starved = []
+        self.starved = anew
         for conn in starved:
             conn.notify()

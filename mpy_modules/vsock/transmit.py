@@ -222,8 +222,12 @@ class Transmitter:
 
     @micropython.native
     def _retry(self):
+        try:
+            anew = []
+        except MemoryError:
+            return  # the next time
         waiting = self._waiting
-        self._waiting = []
+        self._waiting = anew
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()

@@ -337,3 +337,42 @@ def test_nothing_comes_and_nothing_happens(road):
     assert road.step(["device.poll"])[0] == 0
     assert road.recv(road.open(1234, 5000), 10) == [None, EAGAIN]
     assert len(road.posted) + len(road.hidden) == POSTED
+
+
+def test_without_heap_packets_may_be_lost_but_no_buffer_and_no_connection(expanded):
+    engine = expanded
+    road = Road(engine, event_idx=False)
+    name = road.open(1234, 5000)
+    line = road.names[name]
+    lost = 0
+    for i in range(60):
+        peer = 6000 + i
+        header = [2, 0, CID, 0, peer, 1234, 0, STREAM | w.OP_REQUEST << 16, 0, SIZE, 0]
+        payload = b""
+        if i % 4 == 1:  # data for the connection that is there
+            payload = road.noise(3000)
+            header[w.SRC_PORT], header[w.LEN] = 5000, len(payload)
+        elif i % 4 == 2:
+            header[w.SRC_PORT] = 5000
+        elif i % 4 == 3:
+            header[w.DST_PORT] = 99
+        header[w.TYPE_OP] = STREAM | (w.OP_REQUEST, w.OP_RW, w.OP_CREDIT_REQUEST, 8)[i % 4] << 16
+        heads = engine.host.heads()
+        assert len(heads) > POSTED - SHOWN_BY
+        engine.host.give([[heads[0], header, payload, w.HEADER_LEN + len(payload)]])
+        assert engine.without_memory("device.poll") == 1
+        sent = [header[w.TYPE_OP] >> 16 for _, header, _, _ in engine.host.collect(True)]
+        lost += i % 4 == 0 and sent == [w.OP_RST]
+        if i % 4 == 1:
+            assert engine.call(f"{name}.recv", 5000) == payload
+        elif i % 4:
+            assert sent == [w.OP_CREDIT_UPDATE, w.OP_RST][i % 4 == 3 :][:1]
+    assert lost == 15 == engine.call("stack.refused")
+    assert engine.program.connections() == 1
+    assert engine.call("~1234.connection") is None
+    assert line.state == "established"
+    assert engine.host.broken() is None
+    head = engine.host.heads()[0]
+    header = [2, 0, CID, 0, 7000, 1234, 0, STREAM | w.OP_REQUEST << 16, 0, SIZE, 0]
+    engine.many(["host.give", [[head, header, b"", w.HEADER_LEN]]], ["device.poll"])
+    assert engine.program.accept("~1234", "~late") == [2, 7000]

@@ -461,6 +461,19 @@ def open_device():
 
 
 @offered
+def without_memory(path):
+    """Call something while there is no heap left: MicroPython alone can do that."""
+    import micropython
+
+    function = find(path)
+    micropython.heap_lock()
+    try:
+        return function()
+    finally:
+        micropython.heap_unlock()
+
+
+@offered
 def collect_garbage():
     """What nobody holds is gone, and its memory may be another's."""
     import gc
