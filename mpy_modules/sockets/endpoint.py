@@ -411,7 +411,7 @@ class Endpoint(io.IOBase):
             stack = self._stack
             if stack.device is not None:
                 stack.device.attend()
-            if stack.lingering:
+            if stack.lingering or stack.late:
                 stack.waiter.tend()
             if self._state == num.IS_LISTENING:
                 return argument & num.POLLIN if self.endpoint.pending else 0

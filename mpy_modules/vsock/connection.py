@@ -22,6 +22,9 @@ class Connection:
     behind = None  # next in that list
     socket = None  # what Ready hands out
     deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
+    patience = 60000  # ms; a late sender's, see Stack.mind
+    moved = None  # `progress` when the Stack last looked
+    looked = None  # ticks_ms when it looks again at a late sender; None: not at all
     staged = -1  # the segment that holds what send() got and the peer had no room for
 
     @micropython.native
@@ -35,6 +38,11 @@ class Connection:
 
     def __repr__(self):
         return "<Connection %s>" % control.describe(self.block)
+
+    def progress(self):
+        """A number that changes when bytes are sent, taken by the peer or read."""
+        block = self.block
+        return block[w.TX_CNT] + block[w.PEER_FWD] + block[w.READ_CNT]
 
     # -- receiving --------------------------------------------------------------------------------
 

@@ -71,6 +71,8 @@ class Stack:
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
+        self.late = []  # late senders whose peers have shut both directions
+        self._late_soonest = 0  # the earliest moment to look at one of them, or one that is past
         self.lingering = []  # closed connections whose peers have not ended them yet
         self.refused = 0  # requests for which there was no room
         self._soonest = 0  # the earliest deadline of those, or one that is past
@@ -187,6 +189,8 @@ class Stack:
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
+        if conn.looked is not None:
+            self._forget(conn)
         if conn.holder is not None:
             self.unbind(*conn.holder)
             conn.holder = None
@@ -252,26 +256,95 @@ class Stack:
         self.after(conn, w.EV_CLOSED)
 
     @micropython.native
+    def mind(self, conn):
+        """If the peer of a late sender has shut both directions: progress from now on, or an end.
+
+        Nobody would ever tell us that such a peer is gone.
+        """
+        block = conn.block
+        both = block[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER
+        if both and block[w.STATE] == w.ESTABLISHED and block[w.OPTIONS] & w.OPT_LATE_SEND:
+            if conn.looked is None and conn.patience:
+                conn.moved = conn.progress()
+                conn.looked = looked = ticks_add(ticks_ms(), conn.patience)
+                if not self.late or ticks_diff(looked, self._late_soonest) < 0:
+                    self._late_soonest = looked
+                self.late.append(conn)
+
+    @micropython.native
+    def _forget(self, conn):
+        """It is no late sender any more."""
+        conn.looked = None
+        if conn in self.late:  # it is not if there was no memory for that
+            self.late.remove(conn)
+
+    @micropython.native
     def expire(self):
-        """Reset closed connections whose peers did not answer in time."""
+        """Reset connections whose peers did not answer, or take what is sent, in time."""
         now = ticks_ms()
+        soonest = None
         for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None and ticks_diff(deadline, now) <= 0:
                 self._give_up(conn)
-        soonest = None
-        for conn in list(self.lingering):
-            deadline = conn.deadline
-            if soonest is None or ticks_diff(deadline, soonest) < 0:
+            elif deadline is not None and (soonest is None or ticks_diff(deadline, soonest) < 0):
                 soonest = deadline
         self._soonest = soonest
+        soonest = None
+        for conn in list(self.late):
+            if conn.looked is not None and ticks_diff(conn.looked, now) <= 0:
+                self._look(conn, now)
+            if conn.looked is not None:
+                if soonest is None or ticks_diff(conn.looked, soonest) < 0:
+                    soonest = conn.looked
+        self._late_soonest = soonest
+
+    @micropython.native
+    def _look(self, conn, now):
+        """See whether a late sender came on since the last time; if it could not, end it."""
+        block = conn.block
+        if not conn.patience:
+            self._forget(conn)
+            return
+        moved = conn.progress()
+        waits = block[w.WANTED] or block[w.TX_CNT] != block[w.PEER_FWD]
+        if waits and moved == conn.moved:
+            control.fail(conn.at, errnos.ETIMEDOUT)
+            self.after(conn, w.EV_CLOSED)
+        else:
+            conn.moved = moved
+            conn.looked = ticks_add(now, conn.patience)
+
+    def end_stalled(self):
+        """End the connections that hold unread bytes and have not moved since the last call.
+
+        For a program that serves strangers and is `refused` memory for new ones.
+        """
+        self.table.each(self._end_stalled, None)
+
+    @micropython.native
+    def _end_stalled(self, conn, _):
+        block = conn.block
+        if block[w.RX_CNT] != block[w.READ_CNT]:
+            moved = conn.progress() + block[w.RX_CNT]
+            if conn.looked is None and moved == conn.moved:
+                control.fail(conn.at, errnos.ENOBUFS)
+                self.after(conn, w.EV_CLOSED)
+            elif conn.looked is None:
+                conn.moved = moved
 
     @micropython.native
     def next_expiry(self):
-        """Milliseconds until `expire` may have something to do; None if nothing lingers."""
-        if not self.lingering:
+        """Milliseconds until `expire` may have something to do; None if it never will."""
+        if self.lingering:
+            soonest = self._soonest
+            if self.late and ticks_diff(self._late_soonest, soonest) < 0:
+                soonest = self._late_soonest
+        elif self.late:
+            soonest = self._late_soonest
+        else:
             return None
-        return max(0, ticks_diff(self._soonest, ticks_ms()))
+        return max(0, ticks_diff(soonest, ticks_ms()))
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -289,6 +362,8 @@ class Stack:
                 alloc = header[w.BUF_ALLOC]
                 fwd = header[w.FWD_CNT]
                 self.after(conn, control.on_control(conn.at, op, header[w.FLAGS], alloc, fwd))
+                if op == w.OP_SHUTDOWN:
+                    self.mind(conn)
                 return
             # A new connection from a port whose last one has ended on that side.
             control.drop(conn.at, 0)

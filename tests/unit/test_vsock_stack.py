@@ -379,6 +379,95 @@ def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second
     assert host.answers() == rst(1234, 5000)
 
 
+def late_sender(host, taken=0):
+    """A connection whose peer has shut both directions; 1000 bytes are in flight."""
+    conn = host.connected()
+    conn.block[w.OPTIONS] |= w.OPT_LATE_SEND
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
+    data = bytes(1000)
+    assert conn.send(vsock_bench.memory.addressof(data), 1000, data, 0) == 1000
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH, alloc=1000, fwd=taken)
+    return conn
+
+
+def pass_time(host, seconds):
+    """Go on to the moments at which the stack wants to be asked, up to so many seconds."""
+    end = clock.now + seconds * 1_000_000
+    while True:
+        wait = host.stack.next_expiry()
+        if wait is None or clock.now + 1000 * wait > end:
+            break
+        clock.now += 1000 * wait
+        host.stack.expire()
+    clock.now = end
+
+
+def test_a_late_sender_whose_peer_takes_nothing_is_reset(host):
+    conn = late_sender(host)
+    pass_time(host, 59)
+    assert conn.block[w.STATE] == w.ESTABLISHED
+    host.answers()
+    pass_time(host, 1)
+    assert host.answers() == rst(1234, 5000)
+    assert (conn.block[w.ERROR], conn.key, host.stack.late) == (110, None, [])
+    assert host.stack.next_expiry() is None
+
+
+def test_a_late_sender_whose_peer_takes_a_little_goes_on(host):
+    conn = late_sender(host)
+    for i in range(5):
+        pass_time(host, 50)
+        host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000, fwd=i + 1)
+        assert conn.block[w.STATE] == w.ESTABLISHED
+    pass_time(host, 121)
+    assert conn.block[w.ERROR] == 110
+
+
+def test_a_late_sender_that_has_nothing_to_send_has_all_the_time_it_wants(host):
+    conn = late_sender(host, taken=1000)
+    pass_time(host, 10_000)
+    assert conn.block[w.STATE] == w.ESTABLISHED
+    conn.room()  # it waits for credit, and a peer that takes nothing gives it
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=0, fwd=1000)
+    conn.room()
+    pass_time(host, 121)
+    assert conn.block[w.ERROR] == 110
+
+
+def test_a_late_senders_patience_may_have_no_end(host):
+    conn = late_sender(host)
+    conn.patience = 0
+    pass_time(host, 1000)
+    assert (conn.block[w.STATE], host.stack.late) == (w.ESTABLISHED, [])
+    assert host.stack.next_expiry() is None
+
+
+def test_a_late_sender_that_is_closed_lingers_as_others_do(host):
+    conn = late_sender(host)
+    conn.close()
+    assert host.stack.next_expiry() == 500
+    pass_time(host, 1)
+    assert conn.key is None and not host.stack.late and not host.stack.lingering
+
+
+def test_stalled_connections_that_hold_data_can_be_given_up(host):
+    host.listen(1234, backlog=9)
+    for peer in range(5000, 5004):
+        request(host, peer)
+    idle, stalled, reads, gets = host.stack.listeners[1234][0].pending
+    for conn in stalled, reads, gets:
+        fill(host, conn, 100)
+    host.stack.end_stalled()
+    read_all(reads, 10)
+    fill(host, gets, 10)
+    host.stack.end_stalled()
+    states = [conn.block[w.STATE] for conn in (idle, stalled, reads, gets)]
+    assert states == [w.ESTABLISHED, w.CLOSED, w.ESTABLISHED, w.ESTABLISHED]
+    assert stalled.block[w.ERROR] == 105
+    host.stack.end_stalled()
+    assert [conn.key is None for conn in (idle, reads, gets)] == [False, True, True]
+
+
 def test_data_leaves_room_in_the_loopback_for_what_is_owed(host):
     host.have_large_buffers(2)
     loopback = host.stack.loopback
