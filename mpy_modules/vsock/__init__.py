@@ -80,14 +80,16 @@ def bring_up(transport):
     """
     import os
 
-    from machine import DMABuffer, ram
+    from machine import PWRON_RESET, DMABuffer, ram, reset_cause
 
     from .stack import Stack
     from .store import Store
     from .wait import Waiter
 
-    # Clearing them made a start 3 ms longer. A device that says that it wrote more than it did
-    # makes a program read what was there before; it could read that itself, as all memory.
+    # A device that says that it wrote more than it did makes a program read what was there before:
+    # bytes of earlier packets, or, at power-on, what the host has put into its RAM. Later there may
+    # be others, of a heap of before the reset; to clear them takes 3 ms.
+    stale = reset_cause() != PWRON_RESET
     memory = ram()
     buffers = 1
     if transport is not None:
@@ -95,7 +97,9 @@ def bring_up(transport):
     rest = DMABuffer(_REST, clear=False)
     try:
         store = Store(
-            lambda size: DMABuffer(size, clear=False), buffers, min(_BLOCKS, memory >> 2)
+            lambda size, clear=stale: DMABuffer(size, clear=clear),
+            buffers,
+            min(_BLOCKS, memory >> 2),
         )
     finally:
         rest.free()

@@ -43,6 +43,8 @@ class Device:
     whether it offers those. `broken` is the OSError that stopped it, or None.
     """
 
+    _closed = False
+
     def __init__(self, transport, stack):
         """Bring the device up to where it may be started. Raises NotSupported, DeviceBroken."""
         self.broken = None
@@ -69,7 +71,7 @@ class Device:
         self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
-        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
+        self._event_memory = self._store.borrow(_EVENT_BUFFERS * w.EVENT_BYTES)
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -85,7 +87,7 @@ class Device:
         virtio = self._virtio
         base = self._event_memory.addr
         self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENT_BUFFERS)])
-        segments = [self._store.take_large() for _ in range(min(_POSTED, self._rx.size))]
+        segments = [self._store.take_to_post() for _ in range(min(_POSTED, self._rx.size))]
         self._buffers.fill([(self._blank(seg), seg) for seg in segments if seg >= 0])
         for queue in (self._rx, self._tx, self._event):
             if queue.vector is not None:
@@ -109,16 +111,22 @@ class Device:
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.
 
-        A device that does not reset may still write to what it was given: that stays allocated.
+        A device that does not reset may still write to what it was given: that is for the next.
         """
         if self.broken is None:
             self.broken = OSError(errnos.ENODEV, "closed")
         self._attention.close()
+        closed = self._closed
+        self._closed = True
         if self._virtio.close():
             self.out.close()
             self._event_memory.free()
             for seg in self._buffers.tags():
                 self._store.release(seg)
+        elif not closed:
+            self.out.return_segments()
+            memory = [self.out.memory, self._event_memory]
+            self._store.abandon(self._buffers.tags(), memory)
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.

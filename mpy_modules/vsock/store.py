@@ -27,14 +27,16 @@ class Store:
     def __init__(self, allocate, large, limit):
         """`limit`: bytes for blocks, beside the large buffers; fewer if there is less memory.
 
-        `allocate(n)` gives `n` bytes that the device can reach, as an object with an `addr`, or
-        raises MemoryError. They need not be cleared. All is allocated at once, so that a promise
-        (budget.py) can be kept; the table of segments grows as they are promised.
+        `allocate(n)` gives `n` bytes that the device can reach, as an object with an `addr` and a
+        length, or raises MemoryError. With `clear=False` they may hold anything: of those nobody
+        sees more than was copied there. All is allocated at once, so that a promise (budget.py)
+        can be kept; the table of segments grows as they are promised.
         """
         self._allocate = allocate
         self._buffers = [allocate(large * w.LARGE_STRIDE)]
         self._words = array("I", bytes(4 * w.STORE_WORDS))
         self.at = addressof(self._words)
+        self._abandoned = []  # segments, and other memory, that a device may still write to
         self._segments = array("I")  # with room for more than there are
         self.segments = 0
         self._words[w.STORE_LARGE] = self._words[w.STORE_BLOCK] = _NONE
@@ -50,7 +52,7 @@ class Store:
         """Allocate memory for so many chunks, or half as many, until it works; how many."""
         while chunks > 0:
             try:
-                memory = self._allocate(chunks * _CHUNK)
+                memory = self._allocate(chunks * _CHUNK, clear=False)
                 self._buffers.append(memory)
                 self._next = memory.addr  # of the first block that is not in the table
                 break
@@ -82,6 +84,31 @@ class Store:
         """Free all of it; no device has any of it, and nobody uses this any more."""
         for buffer in self._buffers:
             buffer.free()
+
+    def abandon(self, segments, buffers):
+        """A device that did not reset had these. They are for the next one of this stack, and for
+        nothing else: it is the same host that writes there."""
+        self._abandoned += segments
+        self._abandoned += buffers
+
+    def take_to_post(self):
+        """A large segment for a device: one that was abandoned, or a free one; -1: none."""
+        for seg in self._abandoned:
+            if isinstance(seg, int):
+                self._abandoned.remove(seg)
+                return seg
+        return self.take_large()
+
+    def borrow(self, size):
+        """`size` bytes for a device's other needs: abandoned ones, or new ones.
+
+        For what the device only reads, or what is set before each use. Raises MemoryError.
+        """
+        for buffer in self._abandoned:
+            if not isinstance(buffer, int) and len(buffer) == size:
+                self._abandoned.remove(buffer)
+                return buffer
+        return self._allocate(size, clear=False)
 
     @property
     def total(self):

@@ -455,19 +455,41 @@ def test_a_device_that_is_gone_leaves_the_store_only(road, how):
     assert engine.machine.timers() == 0
 
 
-def test_what_a_device_that_does_not_reset_was_given_stays_its_own(road):
+def test_what_a_device_that_does_not_reset_was_given_is_for_the_next_one(road):
+    """It may still write there: never to what a program has, and never to more and more."""
     engine = road.engine
     used = engine.machine.dma_used()
+    posted = sorted(road.posted.values())
     engine.transport.set("reset_reads", 10**9)
     engine.clock.looks_take(1000)
     engine.vsock.close()
-    assert engine.machine.dma_used() == used - 64  # the bells, which are the bench's
+    held = engine.machine.dma_used()
+    assert held == used - 64  # the bells, which are the bench's
     assert engine.stack.store.spare() == 40 - POSTED
     engine.transport.set("reset_reads", 0)
     engine.clock.looks_take(0)
     engine.reopen()
-    assert len(engine.host.refresh()) == POSTED  # others
-    assert engine.stack.store.spare() == 40 - 2 * POSTED
+    assert sorted(each[1] for each in engine.host.refresh()) == posted
+    assert engine.stack.store.spare() == 40 - POSTED
+    rings = engine.machine.dma_used() - held
+    assert rings < 20_000
+    engine.vsock.close()
+    assert engine.stack.store.spare() == 40
+
+
+def test_what_an_earlier_round_left_in_memory_is_not_to_be_read(engine):
+    """After a soft reset a device that lies about lengths has a program read zeros."""
+    engine.power_on({})
+    engine.many(["machine.cause.clear"], ["machine.cause.append", 2])
+    engine.bring_up()
+    engine.program.listen("~l", 1234)
+    for op, payload in (w.OP_REQUEST, b""), (w.OP_RW, b"few bytes"):
+        n = 60_000 if payload else 0
+        header = [2, 0, CID, 0, 5000, 1234, n, STREAM | op << w.OP_SHIFT, 0, SIZE, 0]
+        head = engine.host.heads()[0]
+        engine.many(["host.give", [[head, header, payload, w.HEADER_LEN + n]]], ["device.poll"])
+    engine.program.accept("~l", "~c")
+    assert engine.call("~c.recv", 60_000) == b"few bytes" + bytes(60_000 - 9)
 
 
 def test_a_broken_transmit_or_event_queue_breaks_the_device(engine):

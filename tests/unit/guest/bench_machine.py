@@ -174,6 +174,15 @@ def ram():
     return 63 << 20
 
 
+PWRON_RESET, SOFT_RESET = 1, 2
+cause = [PWRON_RESET]
+
+
+def reset_cause():
+    """machine.reset_cause."""
+    return cause[0]
+
+
 def timers():
     """How many vectors there are."""
     return len(clock.timers)
@@ -185,5 +194,6 @@ def reset():
     at_fence = at_rest = None
     forget()
     clock.reset()
+    cause[:] = [PWRON_RESET]
     for each in (logged, alarms, waits, at_wait):
         each.clear()
