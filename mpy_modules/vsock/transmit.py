@@ -50,6 +50,7 @@ class Transmitter:
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
+        self._retried = []  # the list that takes its place: packets come where none can be made
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
@@ -226,14 +227,12 @@ class Transmitter:
 
     @micropython.native
     def _retry(self):
-        try:
-            anew = []
-        except MemoryError:
-            return  # the next time
         waiting = self._waiting
-        self._waiting = anew
+        self._waiting = self._retried
+        self._retried = waiting
         for conn in waiting:
             self.settle_debts(conn)
+        waiting.clear()
         self.publish()
 
 
