@@ -97,10 +97,11 @@ class Stream:
                 self._device.wait(lambda: self.received or self.ended, missing, left)
                 if not self.received:
                     break
-                data += self._read(n - len(data))
+                data += self.take(n - len(data))
         return bytes(data)
 
-    def _read(self, n: int) -> bytes:
+    def take(self, n: int) -> bytes:
+        """What has come, at most n bytes of it; does not wait. The device's lock is held."""
         data = bytes(self.received[:n])
         del self.received[:n]
         self._forwarded = (self._forwarded + len(data)) & _WRAP
