@@ -34,7 +34,9 @@ def echoes(guest, data=b"hello"):
 )
 def test_the_echo_lives_whatever_becomes_of_its_call(echo, way):
     guest = echo(liars.Fickle(way))
-    guest.device.wait(lambda: guest.policy.calls > 1 + (way != "closed"), "no calls", 12)
+    wanted = 1 if way == "closed" else 3  # that call stays: there may be room for a byte later
+    guest.device.wait(lambda: guest.policy.calls >= wanted, "no calls", 12)
+    time.sleep(0.5)
     echoes(guest)
     assert not guest.tracebacks()
     guest.answers()

@@ -81,7 +81,7 @@ def test_siblings_may_speak(echo):
 def test_a_guest_cid_that_is_reserved_is_refused_with_a_sentence(beside, cid):
     guest = beside(None, "", cid)
     guest.console.wait_prompt(20)
-    with pytest.raises(RemoteError, match=rf"OSError: .*\bCID\b.*\b{cid}\b"):
+    with pytest.raises(RemoteError, match=rf"NotSupported: .*\bCID\b.*\b{cid}\b"):
         guest.console.exec("import vsock; vsock.get()")
     guest.answers()
 

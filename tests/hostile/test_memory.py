@@ -46,7 +46,7 @@ import time
 buffer = bytearray(65536)
 total = 0
 last = time.ticks_ms()
-while time.ticks_diff(time.ticks_ms(), last) < 1500:
+while time.ticks_diff(time.ticks_ms(), last) < 5000:
     for sock in kept:
         sock.setblocking(False)
         try:
