@@ -7,6 +7,7 @@ from mpfw.device.firmware import vsock as w
 from mpfw.device.packets import make
 from mpfw.device.policy import Polite
 from mpfw.device.rings import Chain, Ring
+from mpfw.device.vsock import RX, TX
 
 NO_ID = 0xFFFF  # no queue has such a descriptor
 AHEAD = 1000  # used entries more than any driver has made available
@@ -74,7 +75,7 @@ class Hoarder(Polite):
         """Give it all back after all."""
         with self.device.lock:
             self.hoarding = False
-            ring = self.device.ring(1)
+            ring = self.device.ring(TX)
             for chain in self.kept:
                 ring.push(chain, 0)
             self.kept.clear()
@@ -90,6 +91,12 @@ class Deaf(Polite):
 
     def may_take(self) -> bool:
         return not self.deaf
+
+    def listen_again(self) -> None:
+        """Take what has gathered, and what comes from now on."""
+        with self.device.lock:
+            self.deaf = False
+            self.device.look(TX)
 
 
 class Flooder(Polite):
@@ -112,7 +119,7 @@ class Flooder(Polite):
         return not self.flooding
 
     def turn(self) -> None:
-        ring = self.device.rings.get(0)
+        ring = self.device.rings.get(RX)
         if not self.flooding or ring is None:
             return
         for _ in range(64):  # then QEMU and the other queue have a look

@@ -25,7 +25,7 @@ from mpfw.device.vhost_user import F_EVENT_IDX, BackEnd, ProtocolError
 if TYPE_CHECKING:
     from mpfw.device.policy import Policy
 
-RX, TX = 0, 1  # as the driver calls them (5.10.2)
+RX, TX = 0, 1  # queues (5.10.2); the third one, for events, is QEMU's
 F_VERSION_1 = 1 << 32  # virtio 1.2, chapter 6
 F_INDIRECT_DESC = 1 << 28
 _CONFIG = struct.Struct("<Q")  # guest_cid (5.10.4)
@@ -118,7 +118,7 @@ class VsockDevice:
         self.starts += index == RX
         ring.ask()
         self.policy.started(index, ring)
-        self._kicked(index)
+        self.look(index)
 
     def stop_ring(self, index: int) -> None:
         """A queue has stopped; a guest that starts again gets nothing that was due."""
@@ -207,7 +207,8 @@ class VsockDevice:
         self.seen.append(("<", packet))
         self.policy.packet(packet)
 
-    def _kicked(self, index: int) -> None:
+    def look(self, index: int) -> None:
+        """Serve a queue, as after the driver's notification. The lock is held."""
         ring = self.rings.get(index)
         if ring is None:
             return
@@ -267,7 +268,7 @@ class VsockDevice:
             _drain(one)
             if one in kicks:
                 try:
-                    self._kicked(kicks[one])
+                    self.look(kicks[one])
                 except (RingError, MemoryFault) as error:
                     self.errors.append(f"the driver's ring: {error}")
                     self.rings.pop(kicks[one], None)
