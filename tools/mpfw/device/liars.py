@@ -96,7 +96,7 @@ class Deaf(Polite):
         """Take what has gathered, and what comes from now on."""
         with self.device.lock:
             self.deaf = False
-            self.device.look(TX)
+            self.device.kicked(TX)
 
 
 class Flooder(Polite):

@@ -118,7 +118,7 @@ class VsockDevice:
         self.starts += index == RX
         ring.ask()
         self.policy.started(index, ring)
-        self.look(index)
+        self.kicked(index)
 
     def stop_ring(self, index: int) -> None:
         """A queue has stopped; a guest that starts again gets nothing that was due."""
@@ -207,8 +207,8 @@ class VsockDevice:
         self.seen.append(("<", packet))
         self.policy.packet(packet)
 
-    def look(self, index: int) -> None:
-        """Serve a queue, as after the driver's notification. The lock is held."""
+    def kicked(self, index: int) -> None:
+        """The driver has notified a queue."""
         ring = self.rings.get(index)
         if ring is None:
             return
@@ -268,7 +268,7 @@ class VsockDevice:
             _drain(one)
             if one in kicks:
                 try:
-                    self.look(kicks[one])
+                    self.kicked(kicks[one])
                 except (RingError, MemoryFault) as error:
                     self.errors.append(f"the driver's ring: {error}")
                     self.rings.pop(kicks[one], None)
