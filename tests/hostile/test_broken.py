@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""A device that breaks a ring: whoever waits is told, with the true cause, and can go on."""
+
+import re
+import time
+from errno import EIO
+
+import pytest
+
+from mpfw.device import liars
+from mpfw.device.firmware import vsock as w
+from mpfw.device.vsock import RX, TX
+
+PORT = 5000
+PRELUDE = """
+import errno, select, socket, time
+def errno_of(function, *arguments):
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return error.errno
+def dial():
+    sock = socket.socket()
+    sock.connect((2, 5000))
+    return sock
+def listening():
+    sock = socket.socket()
+    sock.bind((socket.VMADDR_CID_ANY, 5001))
+    sock.listen(1)
+    return sock
+def poll(sock, events):
+    poll = select.poll()
+    poll.register(sock, events)
+    return [event for _, event in poll.poll()]
+"""
+BLOCKED = {  # what a program waits in, and what that gives when the device breaks
+    "recv": ("sock = dial()", "errno_of(sock.recv, 1)", EIO),
+    "send": ("sock = dial()", "errno_of(sock.sendall, b'x' * 1000000)", EIO),
+    "accept": ("sock = listening()", "errno_of(sock.accept)", EIO),
+    "connect": ("sock = socket.socket()", "errno_of(sock.connect, (2, 5002))", EIO),
+    "poll": ("sock = dial()", "poll(sock, select.POLLIN)[0] & select.POLLERR", 8),
+}
+
+
+WAITS_ON = pytest.mark.xfail(strict=True, reason="accept waits on when the device breaks")
+LENDS = pytest.mark.xfail(strict=True, reason="a send that may not wait lends its buffer")
+
+
+class Quiet(liars.Deaf):
+    """Answers connections to 5000; those to 5002 are never answered."""
+
+    def packet(self, packet):
+        if packet.dst_port != 5002:
+            super().packet(packet)
+
+
+@pytest.fixture
+def waiting(prompt):
+    """waiting(where): a guest whose program waits in that call."""
+
+    def waiting(where):
+        guest = prompt(Quiet())
+        guest.policy.listen(PORT)
+        before, call, wanted = BLOCKED[where]
+        guest.console.exec(PRELUDE + "\nimport vsock\nvsock.get()\n" + before)
+        guest.console.start(f"print('now')\nprint({call})")
+        guest.console.expect("now")
+        time.sleep(0.3)
+        return guest, wanted
+
+    return waiting
+
+
+@pytest.mark.parametrize("queue", [RX, TX])
+@pytest.mark.parametrize(
+    "where",
+    [each for each in BLOCKED if each != "accept"] + [pytest.param("accept", marks=WAITS_ON)],
+)
+def test_a_program_that_waits_hears_of_a_broken_ring(waiting, where, queue):
+    guest, wanted = waiting(where)
+    with guest.device.lock:
+        liars.wrong_id(guest.device.ring(queue))
+    assert guest.console.finish(10).split() == [str(wanted)]
+    assert not guest.tracebacks()
+
+
+LIES = [(TX, lie) for lie in liars.TRANSMIT_LIES] + [(RX, lie) for lie in liars.RECEIVE_LIES]
+
+
+@pytest.mark.parametrize("queue, lie", LIES, ids=lambda part: getattr(part, "__name__", part))
+def test_a_broken_ring_is_noticed_and_named(prompt, queue, lie):
+    guest = prompt()
+    guest.console.exec("import vsock\nvsock.get()")
+    for _ in range(3):  # also to a guest that has not yet stopped its device
+        with guest.device.lock:
+            if queue in guest.device.rings:
+                lie(guest.device.ring(queue))
+        time.sleep(0.2)
+    guest.answers()
+    assert not guest.tracebacks()
+    assert re.search(f"ERROR vsock: .*queue {queue}: ", guest.debugcon())
+    assert f"queue {queue}: closed" not in guest.debugcon()
+
+
+def test_a_buffer_that_comes_back_twice_does_no_harm(prompt):
+    guest = prompt()
+    guest.console.exec("import vsock\nvsock.get()")
+    with guest.device.lock:
+        liars.twice(guest.device.ring(RX))
+    guest.answers()
+    assert not guest.tracebacks()
+
+
+@pytest.mark.parametrize("queue", [RX, TX])
+def test_after_a_soft_reset_a_device_that_behaves_again_works(prompt, queue):
+    guest = prompt()
+    guest.policy.listen(PORT)
+    guest.console.exec(PRELUDE + "sock = dial()")
+    with guest.device.lock:
+        liars.wrong_id(guest.device.ring(queue))
+    time.sleep(0.2)
+    guest.console.soft_reset()
+    guest.console.exec(PRELUDE + "sock = dial()\nsock.sendall(b'again')")
+    guest.policy.accept(PORT)
+    assert guest.policy.accept(PORT).receive(5) == b"again"
+
+
+SENT = """
+sock = dial()
+sock.sendall(b'first')
+buffer = bytearray(1 << 20)
+sock.settimeout({timeout})
+start = time.ticks_ms()
+print('now')
+print(errno_of(sock.send, buffer), time.ticks_diff(time.ticks_ms(), start) < 5000)
+"""
+
+
+@LENDS
+@pytest.mark.parametrize("timeout", [0, 0.5])
+def test_a_send_that_may_not_wait_does_not_wait_for_the_device_to_give_a_buffer_back(
+    prompt, timeout
+):
+    guest = prompt(liars.Hoarder())
+    guest.policy.alloc = 4 << 20
+    guest.policy.listen(PORT)
+    guest.console.exec(PRELUDE + "import vsock\nvsock.get()")
+    guest.policy.hoarding = True
+    guest.console.start(SENT.format(timeout=timeout))
+    stream = guest.policy.accept(PORT)
+    assert stream.receive(5) == b"first"
+    guest.console.expect("now")
+    said = guest.console.finish(10).split()
+    assert said[1] == "True"
+    assert int(said[0]) > 0  # bytes, or EAGAIN
+    guest.policy.release()
+    guest.answers()
+
+
+def test_ctrl_c_ends_a_send_whose_buffer_the_device_keeps(prompt):
+    guest = prompt(liars.Hoarder())
+    guest.policy.alloc = 4 << 20
+    guest.policy.listen(PORT)
+    guest.console.exec(PRELUDE + "import vsock\nvsock.get()")
+    guest.policy.hoarding = True
+    guest.console.start(SENT.format(timeout=None))
+    guest.policy.accept(PORT)
+    guest.console.expect("now")
+    time.sleep(0.5)
+    guest.console.interrupt()
+    guest.answers()
+    guest.policy.release()
+    guest.policy.listen(PORT)
+    guest.console.exec("sock = dial()\nsock.sendall(b'again')")
+    assert guest.policy.accept(PORT).receive(5) == b"again"
+
+
+def test_buffers_completed_as_fast_as_they_are_posted_leave_the_prompt(prompt):
+    guest = prompt(liars.Flooder(w.HEADER_LEN))
+    guest.console.exec("import vsock\nvsock.get()")
+    guest.policy.flood()
+    time.sleep(1)
+    guest.answers(20)
+    assert guest.policy.count > 1000
+    guest.policy.flood(False)
+    assert not guest.tracebacks()
+
+
+def test_an_interrupt_without_news_again_and_again_leaves_the_prompt(prompt):
+    guest = prompt()
+    guest.console.exec("import vsock\nvsock.get()")
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        with guest.device.lock:
+            guest.device.ring(RX).ring()
+            guest.device.ring(TX).ring()
+    guest.answers(20)

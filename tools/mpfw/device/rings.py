@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: MIT
+"""A split virtqueue as the device sees it (virtio 1.2, 2.7), in the guest's mapped memory.
+
+`pop` and `push` are what a device does. Below them are the words that a device can write into the
+used ring, one by one: a liar writes what it likes there.
+"""
+
+import os
+import threading
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mpfw.device.firmware import virtio as w
+from mpfw.device.memory import GuestMemory
+
+_MASK = 0xFFFF  # indices have 16 bits and wrap (2.7.6)
+
+
+class RingError(Exception):
+    """The driver's part of a ring is not what the specification describes."""
+
+
+@dataclass
+class Chain:
+    """What the driver made available: a head, and buffers with who may write them."""
+
+    head: int
+    buffers: list[tuple[memoryview, bool]]  # True: the device writes
+
+    @property
+    def room(self) -> int:
+        """Bytes that the device may write."""
+        return sum(len(view) for view, writes in self.buffers if writes)
+
+
+class Ring:
+    """One queue that runs. `kick` and `call` are eventfds: the driver's notifications to us, and
+    ours to it; -1 if there is none. Addresses are QEMU's own (GuestMemory.at_user)."""
+
+    def __init__(
+        self, memory: GuestMemory, size: int, desc: int, avail: int, used: int, base: int = 0
+    ):
+        """`base`: the available entry to begin with. Raises MemoryFault."""
+        self.memory = memory
+        self.size = size
+        self.kick = self.call = -1
+        self.event_idx = False
+        self.quiet = False  # a liar: no interrupts at all
+        self.taken = self.done = base  # next available entry to take, next used one to write
+        self._told = base  # `done` at the last look whether the driver wants to hear of it
+        words = w.USED_RING + size * w.USED_ENTRY_SHORTS + 1  # with avail_event
+        self._desc = memory.at_user(desc, size * w.DESC_BYTES).cast("I")
+        self._avail = memory.at_user(avail, 2 * (w.AVAIL_RING + size + 1)).cast("H")
+        self._used = memory.at_user(used, 2 * words).cast("H")
+        entries = memory.at_user(used + 2 * w.USED_RING, size * w.USED_ENTRY_BYTES)
+        self._entries = entries.cast("I")
+        self._barrier = threading.Lock()
+
+    # -- what a device does -----------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Chains that the driver has made available and nobody has taken."""
+        ahead: int = self._avail[w.AVAIL_IDX] - self.taken
+        return ahead & _MASK
+
+    def pop(self) -> Chain | None:
+        """Take the next chain, None if there is none. Raises RingError, MemoryFault."""
+        waiting = self.waiting
+        if not waiting:
+            return None
+        if waiting > self.size:
+            raise RingError(f"avail.idx is {waiting} ahead in a queue of {self.size}")
+        head = self._avail[w.AVAIL_RING + self.taken % self.size]
+        self.taken = (self.taken + 1) & _MASK
+        return Chain(head, list(self._walk(head)))
+
+    def push(self, chain: Chain, written: int) -> None:
+        """Give a chain back of which the device wrote so many bytes."""
+        self.put(chain.head, written)
+        self.show()
+
+    def ask(self) -> bool:
+        """Ask to be notified of new chains; True: there are some already."""
+        if self.event_idx:
+            self._used[w.USED_RING + self.size * w.USED_ENTRY_SHORTS] = self.taken
+        else:
+            self._used[w.USED_FLAGS] = 0
+        self._fence()
+        return self.waiting > 0
+
+    def interrupt(self) -> None:
+        """Interrupt the driver if it wants to hear of what was given back since the last call."""
+        self._fence()
+        old, self._told = self._told, self.done
+        if self.event_idx:
+            event = self._avail[w.AVAIL_RING + self.size]
+            wanted = (self.done - event - 1) & _MASK < (self.done - old) & _MASK
+        else:
+            wanted = not self._avail[w.AVAIL_FLAGS] & w.AVAIL_F_NO_INTERRUPT
+        if wanted:
+            self.ring()
+
+    def _walk(self, head: int) -> Iterable[tuple[memoryview, bool]]:
+        table, size, at = self._desc, self.size, head
+        for _ in range(size):
+            if at >= size:
+                raise RingError(f"descriptor {at} in a table of {size}")
+            row = at * w.DESC_BYTES // 4
+            low, high, length, flags_next = table[row : row + 4]
+            address = low | high << 32
+            if flags_next & w.DESC_F_INDIRECT:
+                if table is not self._desc:
+                    raise RingError("an indirect table within an indirect table")
+                if not length or length % w.DESC_BYTES:
+                    raise RingError(f"an indirect table of {length} bytes")
+                table = self.memory.at(address, length).cast("I")
+                size, at = length // w.DESC_BYTES, 0
+                continue
+            yield self.memory.at(address, length), bool(flags_next & w.DESC_F_WRITE)
+            if not flags_next & w.DESC_F_NEXT:
+                return
+            at = flags_next >> w.DESC_NEXT_SHIFT
+        raise RingError(f"the chain of head {head} has no end")
+
+    # -- what a device can write ------------------------------------------------------------------
+
+    def put(self, head: int, length: int) -> None:
+        """Write the next used entry, whatever it says; show() lets the driver see it."""
+        row = (self.done % self.size) * w.USED_ENTRY_BYTES // 4
+        self._entries[row + w.USED_ID] = head & 0xFFFFFFFF
+        self._entries[row + w.USED_LENGTH] = length & 0xFFFFFFFF
+        self.done = (self.done + 1) & _MASK
+
+    def show(self, index: int | None = None) -> None:
+        """Write used.idx: what was put, or any number."""
+        self._used[w.USED_IDX] = self.done if index is None else index & _MASK
+
+    def ring(self) -> None:
+        """Interrupt the driver, whether or not it wants that."""
+        if self.call >= 0 and not self.quiet:
+            os.eventfd_write(self.call, 1)
+
+    def heads(self) -> list[int]:
+        """Take all chains that are available, heads alone: for who does not look at buffers."""
+        first, n = self.taken % self.size, min(self.waiting, self.size)
+        ring = self._avail[w.AVAIL_RING : w.AVAIL_RING + self.size].tolist()
+        self.taken = (self.taken + n) & _MASK
+        return (ring[first:] + ring[:first])[:n]
+
+    def put_all(self, heads: list[int], length: int) -> None:
+        """Give all of these back at once, as fast as it goes, each with this length."""
+        while heads:
+            first = self.done % self.size
+            some = heads[: self.size - first]
+            entries = array("I", [length]) * (2 * len(some))
+            entries[w.USED_ID :: 2] = array("I", some)
+            self._entries[2 * first : 2 * (first + len(some))] = memoryview(entries)
+            self.done = (self.done + len(some)) & _MASK
+            heads = heads[len(some) :]
+        self.show()
+
+    def _fence(self) -> None:
+        """What was stored is seen before what is loaded next: taking a lock is a full barrier."""
+        with self._barrier:
+            pass
