@@ -55,7 +55,7 @@ class VsockDevice:
         self.starts = 0  # how many times a driver has started the receive queue
         self._due: deque[Any] = deque()  # packets for which there is no buffer yet
         self._back_end: BackEnd | None = None
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake = -1  # an eventfd while the thread runs
         self._ended = False
         self._thread: threading.Thread | None = None
         policy.device = self
@@ -64,6 +64,7 @@ class VsockDevice:
 
     def serve(self, path: Path) -> None:
         """Wait for QEMU at a Unix socket, in a thread of its own."""
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(os.fspath(path))
         listener.listen(1)
@@ -79,10 +80,12 @@ class VsockDevice:
             self._thread.join()
             self._thread = None
             os.close(self._wake)
+            self._wake = -1
 
     def wake(self) -> None:
         """Have the thread look again: the policy wants a turn."""
-        os.eventfd_write(self._wake, 1)
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     @property
     def memory(self) -> GuestMemory:
@@ -118,7 +121,7 @@ class VsockDevice:
         self.starts += index == RX
         ring.ask()
         self.policy.started(index, ring)
-        self._kicked(index)
+        self.kicked(index)
 
     def stop_ring(self, index: int) -> None:
         """A queue has stopped; a guest that starts again gets nothing that was due."""
@@ -207,7 +210,8 @@ class VsockDevice:
         self.seen.append(("<", packet))
         self.policy.packet(packet)
 
-    def _kicked(self, index: int) -> None:
+    def kicked(self, index: int) -> None:
+        """The driver has notified a queue."""
         ring = self.rings.get(index)
         if ring is None:
             return
@@ -267,7 +271,7 @@ class VsockDevice:
             _drain(one)
             if one in kicks:
                 try:
-                    self._kicked(kicks[one])
+                    self.kicked(kicks[one])
                 except (RingError, MemoryFault) as error:
                     self.errors.append(f"the driver's ring: {error}")
                     self.rings.pop(kicks[one], None)
