@@ -41,7 +41,7 @@ class EarlyEvent(VsockFunction):
 
 @NOT_YET
 def test_events_without_end_leave_the_prompt(image):
-    """Finding 14: no prompt again."""
+    """Once: no prompt again."""
     function = EventFlood()
     function.record.keep = False
     with with_msi(image, function) as guest:
@@ -65,7 +65,7 @@ def broken(guest, function):
 
 
 def test_a_device_that_needs_a_reset_is_named_once(image):
-    """Finding 16: QueueBroken out of the interrupt handler, and "queue 1: closed"."""
+    """Once: QueueBroken out of the interrupt handler, and "queue 1: closed"."""
     function = VsockFunction()
     with with_msi(image, function) as guest:
         ready(guest)
@@ -84,7 +84,7 @@ RINGS = {"transmit": TX, "event": EVENT}
 @pytest.mark.parametrize("lie", liars.TRANSMIT_LIES, ids=lambda lie: lie.__name__)
 @pytest.mark.parametrize("ring", RINGS)
 def test_a_broken_ring_is_named_once(image, ring, lie):
-    """Finding 16: the same for rings that carry nothing to the program."""
+    """Once: the same for rings that carry nothing to the program."""
     function = VsockFunction()
     with with_msi(image, function) as guest:
         ready(guest)
@@ -116,7 +116,7 @@ print(socket.get_local_cid())
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
 def test_events_are_seen_however_few_vectors_there_are(image, vectors):
-    """Finding 18: with one vector the CID stays the old one."""
+    """Once: with one vector the CID stays the old one."""
     function = VsockFunction(vectors=vectors)
     with with_msi(image, function) as guest:
         assert ready(guest) == 33
@@ -128,7 +128,7 @@ def test_events_are_seen_however_few_vectors_there_are(image, vectors):
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 4])
 def test_needs_reset_is_seen_however_few_vectors_there_are(image, vectors):
-    """Finding 18: with one vector nobody looks."""
+    """Once: with one vector nobody looks."""
     function = VsockFunction(vectors=vectors)
     with with_msi(image, function) as guest:
         ready(guest)
@@ -140,7 +140,7 @@ def test_needs_reset_is_seen_however_few_vectors_there_are(image, vectors):
 
 @NOT_YET
 def test_an_event_before_there_are_interrupts_is_seen(image):
-    """Finding 18: the CID stays the old one."""
+    """Once: the CID stays the old one."""
     function = EarlyEvent()
     with with_msi(image, function) as guest:
         ready(guest)

@@ -53,7 +53,7 @@ def unharmed(guest, function, vectors):
 
 @NOT_YET
 def test_the_spurious_vector_as_a_message(image):
-    """Finding 21: one such message, and nothing is heard again."""
+    """Once: one such message, and nothing is heard again."""
     function = VsockFunction()
     with with_msi(image, function) as guest:
         unharmed(guest, function, [SPURIOUS])
@@ -62,7 +62,7 @@ def test_the_spurious_vector_as_a_message(image):
 @NOT_YET
 @pytest.mark.parametrize("vector", EXCEPTIONS)
 def test_a_vector_of_an_exception(image, vector):
-    """Finding 21: it looks like a CPU exception and prints a report."""
+    """Once: it looks like a CPU exception and prints a report."""
     function = VsockFunction()
     with with_msi(image, function) as guest:
         unharmed(guest, function, [vector])
@@ -92,7 +92,7 @@ class Chatty(VsockFunction):
 
 @pytest.mark.parametrize("vectors", [1, 4])
 def test_an_interrupt_at_every_notification(image, vectors):
-    """Finding 22, as far as it always held: the echo goes on, and so does what computes."""
+    """The echo goes on, and so does what computes."""
     function = Chatty(vectors=vectors)
     with with_msi(image, function) as guest:
         ready(guest)
@@ -128,7 +128,7 @@ def flooded(function):
 
 @pytest.mark.parametrize("vectors", [1, 2, 4])
 def test_a_flood_of_interrupts(image, vectors):
-    """Finding 22, as far as it always held: what computes goes on; then the device is heard."""
+    """What computes goes on; then the device is heard."""
     function = VsockFunction(vectors=vectors)
     function.record.keep = False
     with with_msi(image, function) as guest:
@@ -171,7 +171,7 @@ class Hollow(Polite):
 
 @pytest.mark.parametrize("unwanted", [False, pytest.param(True, marks=NOT_YET)])
 def test_an_interrupt_with_every_empty_buffer(image, unwanted):
-    """Finding 22: with unwanted ones a program got a hundredth of its time, and mostly no prompt
+    """Once: with unwanted ones a program got a hundredth of its time, and mostly no prompt
     came. With those that the driver wants it always had a fifth of it."""
     policy = Hollow(unwanted)
     function = VsockFunction(policy)

@@ -92,7 +92,7 @@ def refused(case, **more):
 @NOT_YET
 @pytest.mark.parametrize("case", CASES)
 def test_is_refused_with_one_sentence(image, case):
-    """Finding 17: ten lines of traceback, and errors of the wrong kind."""
+    """Once: ten lines of traceback, and errors of the wrong kind."""
     machine, function = refused(case)
     with proxied(image, function, machine=machine) as guest:
         sentence = refusal(guest)
@@ -106,7 +106,7 @@ ON = "the same with ECAM"
 
 @pytest.mark.parametrize("case", [*sorted(CASES.keys() - {ON}), pytest.param(ON, marks=NOT_YET)])
 def test_what_is_refused_is_switched_off(image, case):
-    """Finding 20: it may still master the bus, and was not reset."""
+    """Once: it may still master the bus, and was not reset."""
     machine, function = refused(case)
     with proxied(image, function, machine=machine) as guest:
         guest.console.wait_prompt(15)
@@ -117,7 +117,7 @@ def test_what_is_refused_is_switched_off(image, case):
 @NOT_YET
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (128, 1, 128)], ids=str)
 def test_queues_of_one_entry_are_used_or_refused_with_a_sentence(image, sizes):
-    """Finding 17: ValueError."""
+    """Once: ValueError."""
     function = VsockFunction(vectors=0, sizes=sizes)
     with proxied(image, function) as guest:
         if settled(guest):
@@ -130,7 +130,7 @@ LEAKY = ["no event queue", "configuration of 4 bytes"]
 
 @pytest.mark.parametrize("case", LEAKY)
 def test_tries_that_fail_hold_no_memory(image, case):
-    """Finding 19: 2.8 MB each, after 19 tries a MemoryError."""
+    """Once: 2.8 MB each, after 19 tries a MemoryError."""
     machine, function = refused(case)
     function.record.keep = False
     code = """
@@ -156,7 +156,7 @@ SMALL += [pytest.param(sizes, marks=NOT_YET) for sizes in FEW_SLOTS]
 
 @pytest.mark.parametrize("sizes", SMALL, ids=str)
 def test_small_queues_are_legal(image, sizes):
-    """Finding 18: ENOBUFS for four event buffers in a queue of two."""
+    """Once: ENOBUFS for four event buffers in a queue of two."""
     function = VsockFunction(vectors=0, sizes=sizes)
     with proxied(image, function) as guest:
         assert settled(guest)

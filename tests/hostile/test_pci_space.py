@@ -3,10 +3,13 @@
 devices work. Passes with every image that there has been.
 """
 
+import ast
+import itertools
+import re
 import struct
 
 import pytest
-from pci_guest import computes, proxied, with_msi
+from pci_guest import computes, proxied, said, with_msi
 
 from mpfw.device import virtio_pci as v
 from mpfw.device.pci import CONFIG
@@ -22,6 +25,7 @@ at = edu.bars[0].address
 mem32[at + 4] = 0x12345678  # it answers with the complement
 print(hex(mem32[at]), hex(mem32[at + 4]))
 """
+RAM = 64 << 20  # of each guest
 _BAR0 = 0x10
 _CAPABILITIES = 0x34
 _MSIX = 0x84
@@ -51,6 +55,19 @@ def listed(guest):
     text = guest.console.exec("import pci\npci.lspci()")
     assert text.count("Capability") + text.count("[") < 100
     return text
+
+
+def apart(guest):
+    """(start, bytes) of every memory BAR that was placed; no two have an address in common."""
+    code = """
+import pci
+bars = [bar for f in pci.devices() for bar in f.bars if bar and not bar.io]
+print([(bar.address, bar.size) for bar in bars if bar.address is not None])
+"""
+    places = sorted(ast.literal_eval(guest.console.exec(code)))
+    for (start, size), (following, _) in itertools.pairwise(places):
+        assert start + size <= following, places
+    return places
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 70, 80, 90, 100, 120, 140])
@@ -125,6 +142,8 @@ def test_impossible_bars(image, case):
     with proxied(image, function, devices=(OTHER,)) as guest:
         unharmed(guest)
         listed(guest)
+        places = apart(guest)
+        assert all(start >= RAM and start + size <= 1 << 52 for start, size in places), places
 
 
 @pytest.mark.parametrize("structure", v.CAPABILITIES)
@@ -135,6 +154,8 @@ def test_structures_outside_their_bar(image, structure, place):
     function.lie(CONFIG, v.CAPABILITIES[structure] + 8, 8, offset | length << 32)
     with proxied(image, function, devices=(OTHER,)) as guest:
         unharmed(guest)
+        # Of the ISR status the driver makes no use.
+        assert ("lies outside BAR0" in said(guest)) == (structure != v.ISR)
 
 
 @pytest.mark.parametrize("place", [0x8000, 0x7FF8, 0xFFFFFFF8, 0x4001, 0x4007], ids=hex)
@@ -143,6 +164,7 @@ def test_an_msix_table_outside_its_bar(image, place):
     function.lie(CONFIG, _MSIX + 4, 4, place)
     with proxied(image, function, devices=(OTHER,)) as guest:
         unharmed(guest)
+        assert re.search(r"lies outside BAR0|BAR\d is no memory BAR", said(guest))
 
 
 @pytest.mark.parametrize("numbers", [0, 0x000100, 0xFF0100, 0x010000, 0xFFFFFF], ids=hex)
