@@ -55,7 +55,7 @@ class VsockDevice:
         self.starts = 0  # how many times a driver has started the receive queue
         self._due: deque[Any] = deque()  # packets for which there is no buffer yet
         self._back_end: BackEnd | None = None
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake = -1  # an eventfd while the thread runs
         self._ended = False
         self._thread: threading.Thread | None = None
         policy.device = self
@@ -64,6 +64,7 @@ class VsockDevice:
 
     def serve(self, path: Path) -> None:
         """Wait for QEMU at a Unix socket, in a thread of its own."""
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(os.fspath(path))
         listener.listen(1)
@@ -79,10 +80,12 @@ class VsockDevice:
             self._thread.join()
             self._thread = None
             os.close(self._wake)
+            self._wake = -1
 
     def wake(self) -> None:
         """Have the thread look again: the policy wants a turn."""
-        os.eventfd_write(self._wake, 1)
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     @property
     def memory(self) -> GuestMemory:
