@@ -7,8 +7,6 @@
 
 from contextlib import contextmanager
 
-import pytest
-
 from mpfw.device.pci_hosts import ProxyHost, VfioUserHost
 from mpfw.guest.console import CTRL_D
 from mpfw.guest.driven import DrivenGuest
@@ -16,7 +14,6 @@ from mpfw.guest.machine import Machine
 from mpfw.lab import qemus
 
 BANNER = "MicroPython v"
-NOT_YET = pytest.mark.xfail(strict=True, reason="the firmware does not do this yet")
 
 
 @contextmanager

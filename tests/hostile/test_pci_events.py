@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from pci_guest import NOT_YET, anew, computes, echoes, quiet, ready, said, with_msi
+from pci_guest import anew, computes, echoes, quiet, ready, said, with_msi
 
 from mpfw.device import liars
 from mpfw.device.vsock import TX
@@ -39,7 +39,6 @@ class EarlyEvent(VsockFunction):
             self.transport_reset(34)
 
 
-@NOT_YET
 def test_events_without_end_leave_the_prompt(image):
     """Once: no prompt again."""
     function = EventFlood()
@@ -138,7 +137,6 @@ def test_needs_reset_is_seen_however_few_vectors_there_are(image, vectors):
         assert "needs a reset" in guest.debugcon()
 
 
-@NOT_YET
 def test_an_event_before_there_are_interrupts_is_seen(image):
     """Once: the CID stays the old one."""
     function = EarlyEvent()

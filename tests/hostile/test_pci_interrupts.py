@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from pci_guest import NOT_YET, anew, computes, echoes, quiet, ready, with_msi
+from pci_guest import anew, computes, echoes, quiet, ready, with_msi
 
 from mpfw.device.policy import Polite
 from mpfw.device.vsock import RX
@@ -51,7 +51,6 @@ def unharmed(guest, function, vectors):
     quiet(guest, but="KeyboardInterrupt")
 
 
-@NOT_YET
 def test_the_spurious_vector_as_a_message(image):
     """Once: one such message, and nothing is heard again."""
     function = VsockFunction()
@@ -59,7 +58,6 @@ def test_the_spurious_vector_as_a_message(image):
         unharmed(guest, function, [SPURIOUS])
 
 
-@NOT_YET
 @pytest.mark.parametrize("vector", EXCEPTIONS)
 def test_a_vector_of_an_exception(image, vector):
     """Once: it looks like a CPU exception and prints a report."""
@@ -169,7 +167,7 @@ class Hollow(Polite):
             self.posted(function.ring(RX))
 
 
-@pytest.mark.parametrize("unwanted", [False, pytest.param(True, marks=NOT_YET)])
+@pytest.mark.parametrize("unwanted", [False, True])
 def test_an_interrupt_with_every_empty_buffer(image, unwanted):
     """Once: with unwanted ones a program got a hundredth of its time, and mostly no prompt
     came. With those that the driver wants it always had a fifth of it."""

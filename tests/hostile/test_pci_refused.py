@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from pci_guest import NOT_YET, computes, echoes, proxied, refusal, settled
+from pci_guest import computes, echoes, proxied, refusal, settled
 
 from mpfw.device import virtio_pci as v
 from mpfw.device.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY, CONFIG
@@ -89,7 +89,6 @@ def refused(case, **more):
     return machine, function
 
 
-@NOT_YET
 @pytest.mark.parametrize("case", CASES)
 def test_is_refused_with_one_sentence(image, case):
     """Once: ten lines of traceback, and errors of the wrong kind."""
@@ -100,11 +99,7 @@ def test_is_refused_with_one_sentence(image, case):
         computes(guest)
 
 
-# With ECAM that capability is read on, beyond the registers, and the device driven by it.
-ON = "the same with ECAM"
-
-
-@pytest.mark.parametrize("case", [*sorted(CASES.keys() - {ON}), pytest.param(ON, marks=NOT_YET)])
+@pytest.mark.parametrize("case", CASES)
 def test_what_is_refused_is_switched_off(image, case):
     """Once: it may still master the bus, and was not reset."""
     machine, function = refused(case)
@@ -114,7 +109,6 @@ def test_what_is_refused_is_switched_off(image, case):
         assert function.status == 0
 
 
-@NOT_YET
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (128, 1, 128)], ids=str)
 def test_queues_of_one_entry_are_used_or_refused_with_a_sentence(image, sizes):
     """Once: ValueError."""
@@ -149,9 +143,7 @@ print(seen)
         assert guest.console.exec(code) == "{'NotSupported': 60}\n"
 
 
-FEW_SLOTS = [(2, 2, 2), (4, 4, 4), (128, 2, 128)]
-SMALL: list[Any] = [(128, 128, 2), (128, 128, 1), (2, 128, 128)]
-SMALL += [pytest.param(sizes, marks=NOT_YET) for sizes in FEW_SLOTS]
+SMALL = [(2, 2, 2), (4, 4, 4), (128, 2, 128), (128, 128, 2), (128, 128, 1), (2, 128, 128)]
 
 
 @pytest.mark.parametrize("sizes", SMALL, ids=str)
