@@ -147,6 +147,8 @@ class socket(Endpoint):
         while True:
             queued = credit.queued(at)
             if queued:
+                if target > block[w.BUF_ALLOC]:
+                    target = block[w.BUF_ALLOC]  # no more will come before some is read
                 if borders:
                     if block[w.MESSAGES]:
                         return queued

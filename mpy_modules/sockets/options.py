@@ -77,7 +77,8 @@ class Options:
     @micropython.native
     def apply(self, end):
         """Give a new connection its options."""
-        end.block[w.LOWAT] = min(self.lowat, self.size)
+        # Of a window that had to begin small no more can be waited for.
+        end.block[w.LOWAT] = min(self.lowat, end.block[w.BUF_ALLOC])
         bits = w.OPT_FIXED_WINDOW if self.fixed else 0
         if self.late:
             bits |= w.OPT_LATE_SEND

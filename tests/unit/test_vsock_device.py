@@ -147,6 +147,23 @@ def test_bytes_are_read_into_a_part_of_a_buffer(road):
     assert engine.program.read_into(name, 4, 0) == b"s\0\0\0"
 
 
+def test_who_waits_for_more_than_a_window_holds_reads_it_by_and_by(road):
+    engine = road.engine
+    name = road.open(1236, 5000)  # its window is 3000
+    engine.call(f"{name}.settimeout", None)
+    engine.clock.looks_take(100)
+    data = road.noise(9000)
+    heads = iter(engine.host.heads())
+    comes = []
+    for at in range(0, 9000, 3000):
+        kind = STREAM | w.OP_RW << w.OP_SHIFT
+        header = [2, 0, CID, 0, 5000, 1236, 3000, kind, 0, SIZE, 0]
+        given = [next(heads), header, data[at : at + 3000], w.HEADER_LEN + 3000]
+        comes.append([["host.work"], ["host.give", [given]], ["device.poll"]])
+    engine.plan(comes)
+    assert engine.call(f"{name}.recv", 9000, numbers.MSG_WAITALL) == data
+
+
 def test_each_byte_that_is_read_counts(road):
     name = road.open(1234, 5000)
     road.send(Packet((2, 5000, 1234), w.OP_RW, STREAM, alloc=SIZE, payload=b"bytes"))
