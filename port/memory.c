@@ -163,12 +163,15 @@ bool memory_is_ram(uint64_t address) {
     return false;
 }
 
+#define MAX_RECEIVED ((size_t)64 << 20)
+
 void *memory_alloc_heap(size_t size) {
     return memory_alloc(size, PAGE_SIZE, MEMORY_HEAP);
 }
 
-// How far the GC heap may grow in one piece. A sixteenth of the RAM stays for DMA and native
-// code, so that a program which fills its heap can still open a socket.
+// How far the GC heap may grow in one piece. A sixteenth of the RAM stays for native code and
+// rings, and a quarter for what vsock keeps of received bytes (mpy_modules/vsock/__init__.py), so
+// that a program which fills its heap can still open a socket.
 size_t gc_get_max_new_split(void) {
     size_t largest = 0, free = 0;
     for (size_t i = 0; i < n_extents; ++i) {
@@ -177,7 +180,8 @@ size_t gc_get_max_new_split(void) {
             largest = MAX(largest, extents[i].size);
         }
     }
-    size_t keep = ram_total / 16;
+    size_t received = MIN(ram_total / 4, MAX_RECEIVED);
+    size_t keep = ram_total / 16 + received - MIN(received, memory_used(MEMORY_DMA));
     return free <= keep ? 0 : MIN(largest, free - keep);
 }
 

@@ -259,6 +259,12 @@ static mp_obj_t machine_hobs(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(machine_hobs_obj, machine_hobs);
 
+// ram(): bytes of RAM above the first MiB, in use or not.
+static mp_obj_t machine_ram(void) {
+    return mp_obj_new_int_from_uint(memory_total());
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_ram_obj, machine_ram);
+
 // fence(): all earlier loads and stores are done before any later one; on x86 only a store
 // followed by a load needs it.
 static mp_obj_t machine_fence(void) {
@@ -278,6 +284,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&machine_log_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_ram), MP_ROM_PTR(&machine_ram_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_fence), MP_ROM_PTR(&machine_fence_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_nbytes), MP_ROM_PTR(&machine_nbytes_obj) }, \

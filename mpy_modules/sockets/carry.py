@@ -19,7 +19,7 @@ from .types import STREAM
 
 _SENT_MS = const(5000)  # the device may take so long to send what it was given
 # What belongs to the Store, to the Transmitter and to who waits begins anew.
-_ANEW = (w.HEAD, w.TAIL, w.HELD, w.LENT, w.EVENTS, w.OWED, w.WANTED)
+_ANEW = (w.HEAD, w.TAIL, w.HELD, w.LENT, w.EVENTS, w.OWED, w.WANTED, w.PLEDGE)
 
 
 def pack(sock):
@@ -58,6 +58,8 @@ def _unpack(data, stack):
         return None
     peer = words[w.DST_CID], words[w.DST_PORT]
     conn = stack.open(words[w.SRC_CID], words[w.SRC_PORT], *peer, STREAM, words[w.BUF_ALLOC])
+    if conn is None:
+        return None
     for i in range(w.BLOCK_WORDS):
         if i not in _ANEW:
             conn.block[i] = words[i]

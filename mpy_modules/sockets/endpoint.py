@@ -33,6 +33,7 @@ _DEAF = (
     "the vsock device takes nothing: vhost-user-vsock-pci needs memory that QEMU shares with it, "
     "-object memory-backend-memfd,share=on"
 )
+_FULL = "there is no room for another connection: close some"
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
@@ -259,6 +260,8 @@ class Endpoint(io.IOBase):
         elif source in (w.CID_ANY, w.CID_LOCAL):
             source = stack.cid
         conn = stack.open(source, self._name[1], cid, port, self.kind, self.options.size)
+        if conn is None:
+            raise OSError(errnos.ENOBUFS, _FULL)
         self.options.apply(conn)
         self._error = 0
         self.endpoint = self.connection = conn
@@ -418,7 +421,7 @@ class Endpoint(io.IOBase):
             stack = self._stack
             if stack.device is not None:
                 stack.device.attend()
-            if stack.lingering:
+            if stack.lingering or stack.late:
                 stack.waiter.tend()
             if self._state == num.IS_LISTENING:
                 ready = argument & num.POLLIN if self.endpoint.pending else 0

@@ -38,10 +38,15 @@ SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW = const(8)
 # Ours, far from Linux's numbers: an int; non-zero lets send() go on after the peer said that it
 # takes no more. vhost-device-vsock says so when its client merely stops sending.
 SO_VM_SOCKETS_LATE_SEND = const(0x4D50)
+# Ours too, an int: seconds that a peer which has shut both directions may take nothing of what is
+# sent late, 60 by default; then, at the latest after as many again, its connection is reset.
+# 0: for ever.
+SO_VM_SOCKETS_LATE_SEND_TIMEOUT = const(0x4D51)
 
 _DEFAULT_BUFFER = const(262144)
 _DEFAULT_MIN = const(128)
 _CONNECT_SECONDS = const(2)
+_PATIENCE_MOST = const(86400)  # seconds
 _U32 = 0xFFFFFFFF
 _U64 = 0xFFFFFFFFFFFFFFFF
 
@@ -57,6 +62,7 @@ class Options:
     lowat = 1
     reuse = 0
     late = 0
+    patience = 60  # seconds
     own_sizes = False  # size, least, most or fixed have been set
 
     def inherit(self, parent):
@@ -75,6 +81,7 @@ class Options:
         bits = w.OPT_FIXED_WINDOW if self.fixed else 0
         if self.late:
             bits |= w.OPT_LATE_SEND
+            end.patience = 1000 * self.patience
         device = end.stack.device
         if device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
@@ -90,8 +97,7 @@ class Options:
         if end is not None:
             end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
             end.block[w.SEND_LIMIT] = self.size
-            credit.set_window(end.at, self.size)
-            end.flush()
+            end.resize(self.size)
 
 
 def _bytes(value, length):
@@ -165,10 +171,19 @@ def _set_vm_option(options, name, value, end):
         options.connect_seconds = _seconds(value) or _CONNECT_SECONDS
     elif name == SO_VM_SOCKETS_LATE_SEND:
         options.late = 1 if _int(value) else 0
-        if end is not None:
-            options.apply(end)
+        _apply_late(options, end)
+    elif name == SO_VM_SOCKETS_LATE_SEND_TIMEOUT:
+        options.patience = min(max(0, _int(value)), _PATIENCE_MOST)
+        _apply_late(options, end)
     else:
         raise OSError(errnos.ENOPROTOOPT)
+
+
+def _apply_late(options, end):
+    """What has been set counts for a connection that is there, too."""
+    if end is not None:
+        options.apply(end)
+        end.stack.mind(end)
 
 
 def get_option(sock, level, name, buflen=0):
@@ -177,6 +192,8 @@ def get_option(sock, level, name, buflen=0):
     if level == num.AF_VSOCK:
         if name == SO_VM_SOCKETS_LATE_SEND:
             packed = struct.pack("<i", options.late)
+        elif name == SO_VM_SOCKETS_LATE_SEND_TIMEOUT:
+            packed = struct.pack("<i", options.patience)
         else:
             packed = _vm_option(options, name)
     elif level == SOL_SOCKET:

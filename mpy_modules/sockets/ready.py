@@ -35,6 +35,7 @@ class Ready:
         end.hear(self)
         end.socket = sock
         if not end.queued:
+            end.behind = None  # its own from now on: `add` must not allocate, packets call it
             self.add(end)
 
     @micropython.native

@@ -6,8 +6,11 @@ Nothing touches the hardware before the first call of `get()`. docs/architecture
 
 _stacks = {}
 _before = []  # called with a Stack that has its device, before that works
-_BUFFERS = 40  # receive buffers: 16 in the ring, the others hold what programs have not read
-_BLOCKS = 32 << 20  # bytes of smaller ones, at most
+# Receive buffers: 16 in the ring, the others hold what programs have not read.
+_BUFFERS = 40
+_BUFFERS_LEAST = 20  # in a machine of 16 MiB
+_BLOCKS = 64 << 20  # bytes of smaller ones: a quarter of the RAM, and no more than this
+_REST = 1 << 20  # bytes that this leaves for the device's rings
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
 
@@ -77,15 +80,29 @@ def bring_up(transport):
     """
     import os
 
-    from machine import DMABuffer
+    from machine import PWRON_RESET, DMABuffer, ram, reset_cause
 
     from .stack import Stack
     from .store import Store
     from .wait import Waiter
 
-    # Clearing them made a start 3 ms longer. A device that says that it wrote more than it did
-    # makes a program read what was there before; it could read that itself, as all memory.
-    store = Store(lambda size: DMABuffer(size, clear=False), _BUFFERS if transport else 1, _BLOCKS)
+    # A device that says that it wrote more than it did makes a program read what was there before:
+    # bytes of earlier packets, or, at power-on, what the host has put into its RAM. Later there may
+    # be others, of a heap of before the reset; to clear them takes 3 ms.
+    stale = reset_cause() != PWRON_RESET
+    memory = ram()
+    buffers = 1
+    if transport is not None:
+        buffers = max(_BUFFERS_LEAST, min(_BUFFERS, memory // (_BUFFERS << 15)))
+    rest = DMABuffer(_REST, clear=False)
+    try:
+        store = Store(
+            lambda size, clear=stale: DMABuffer(size, clear=clear),
+            buffers,
+            min(_BLOCKS, memory >> 2),
+        )
+    finally:
+        rest.free()
     seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
     stack = Stack(store, _WINDOW, seed)
     stack.waiter = Waiter(stack)

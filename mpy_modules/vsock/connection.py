@@ -16,27 +16,33 @@ class Connection:
     """A stream or seqpacket connection. Made by the Stack, which also removes it."""
 
     # What most connections never change stands here: an object's own attribute costs 1 us to make.
-    twin = None  # another connection with the same key; its ports differ
+    twin = None  # the table's: the next connection with the same key
     holder = None  # what occupies the local port as long as this connection lives
     queued = False  # it is in the Ready's list
     behind = None  # next in that list
     socket = None  # what Ready hands out
     deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
+    patience = 60000  # ms; a late sender's, see Stack.mind
+    moved = None  # `progress` when the Stack last looked
+    looked = None  # ticks_ms when it looks again at a late sender; None: not at all
     staged = -1  # the segment that holds what send() got and the peer had no room for
-    grown = 0  # steps by which its window grew
-    widened = 0  # of these, steps because much was read
 
     @micropython.native
-    def __init__(self, stack, out, block, key):
+    def __init__(self, stack, out, block):
         self.stack = stack
         self.out = out  # Transmitter or Loopback
         self.block = block
         self.at = addressof(block)
-        self.key = key
+        self.key = None  # the table's
         self.watch = None  # the ready.Ready that wants to hear of events
 
     def __repr__(self):
         return "<Connection %s>" % control.describe(self.block)
+
+    def progress(self):
+        """A number that changes when bytes are sent, taken by the peer or read."""
+        block = self.block
+        return block[w.TX_CNT] + block[w.PEER_FWD] + block[w.READ_CNT]
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -341,6 +347,12 @@ class Connection:
         credit.consumed(self.at, unread)
 
     @micropython.native
+    def resize(self, size):
+        """The program wants a window of `size` bytes; the peer hears of as many as there are."""
+        credit.set_window(self.at, self.stack.budget.resize(self, size))
+        self.flush()
+
+    @micropython.native
     def close(self):
         """The program is done with it; the stack keeps it until the peer is too."""
         self.hear(None)
@@ -349,8 +361,6 @@ class Connection:
         unread = credit.queued(self.at)
         if unread:
             self.discard(unread)
-        if self.grown:
-            self.stack.shrink(self)
         self.stack.after(self, control.close(self.at))
         self.stack.linger(self)
 

@@ -187,20 +187,20 @@ def release_reserve(at: int) -> int:
 
 
 @micropython.viper
-def grow(at: int):
-    """One STEP more of window; the memory for it is there."""
+def grow(at: int, step: int):
+    """So many bytes more of window; the memory for them is there."""
     c = ptr32(at)
     if c[w.STATE] == w.ESTABLISHED:
-        c[w.BUF_ALLOC] = c[w.BUF_ALLOC] + w.STEP
+        c[w.BUF_ALLOC] = c[w.BUF_ALLOC] + step
         c[w.OWED] = c[w.OWED] | w.OWE_UPDATE
 
 
 @micropython.viper
-def widen(at: int):
-    """One STEP more of window for a program that reads a lot; the memory for it is there."""
+def widen(at: int, step: int):
+    """The same for a program that reads a lot."""
     c = ptr32(at)
-    c[w.BUF_ALLOC] = c[w.BUF_ALLOC] + w.STEP
-    c[w.BASE] = c[w.BASE] + w.STEP
+    c[w.BUF_ALLOC] = c[w.BUF_ALLOC] + step
+    c[w.BASE] = c[w.BASE] + step
 
 
 @micropython.viper

@@ -47,6 +47,8 @@ class Device:
     whether it offers those. `broken` is the OSError that stopped it, or None.
     """
 
+    _closed = False
+
     def __init__(self, transport, stack):
         """Bring the device up to where it may be started. Raises NotSupported, DeviceBroken."""
         self.broken = None
@@ -73,7 +75,7 @@ class Device:
     def _prepare(self):
         """Make what is behind the queues. If that fails, `_let_go` has what was made."""
         stack = self._stack
-        self._event_memory = machine.DMABuffer(_EVENT_BUFFERS * w.EVENT_BYTES)
+        self._event_memory = self._store.borrow(_EVENT_BUFFERS * w.EVENT_BYTES)
         self.out = Transmitter(self._tx, stack, self.stop)
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
@@ -102,7 +104,7 @@ class Device:
         virtio = self._virtio
         base = self._event_memory.addr
         self._events.fill([(base + w.EVENT_BYTES * i, i) for i in range(_EVENT_BUFFERS)])
-        segments = [self._store.take_large() for _ in range(min(_POSTED, self._rx.size))]
+        segments = [self._store.take_to_post() for _ in range(min(_POSTED, self._rx.size))]
         self._buffers.fill([(self._blank(seg), seg) for seg in segments if seg >= 0])
         for queue in (self._rx, self._tx, self._event):
             if queue.vector is not None:
@@ -126,7 +128,7 @@ class Device:
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.
 
-        A device that does not reset may still write to what it was given: that stays allocated.
+        A device that does not reset may still write to what it was given: that is for the next.
         """
         if self.broken is None:
             self.broken = OSError(errnos.ENODEV, "closed")
@@ -138,16 +140,24 @@ class Device:
         if self._later is not None:
             self._later.close()
             self._later = None
+        closed = self._closed
+        self._closed = True
+        out = self.out
+        tags = self._buffers.tags() if self._buffers is not None else []
+        memory = self._event_memory
         if self._virtio.close():
-            if self.out is not None:
-                self.out.close()
-            if self._event_memory is not None:
-                self._event_memory.free()
-            if self._buffers is not None:
-                for seg in self._buffers.tags():
-                    self._store.release(seg)
-        elif self.out is not None and self.out.lends():
-            _pinned.append(self.out)
+            if out is not None:
+                out.close()
+            if memory is not None:
+                memory.free()
+            for seg in tags:
+                self._store.release(seg)
+        elif not closed:
+            if out is not None:
+                out.return_segments()
+                if out.lends():
+                    _pinned.append(out)
+                self._store.abandon(tags, [out.memory, memory])
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.
@@ -175,10 +185,13 @@ class Device:
             self.out.publish()
 
     def _read_cid(self):
-        """Learn the guest's CID; its upper 32 bits are reserved (5.10.4)."""
+        """Learn the guest's CID; its upper 32 bits are reserved (5.10.4), and so are some CIDs."""
         if self._virtio.transport.config_size < _CID_BYTES:
             raise NotSupported("%r has no CID" % self._virtio.transport)
-        self.cid = int.from_bytes(self._virtio.config(0, _CID_BYTES)[:4], "little")
+        cid = int.from_bytes(self._virtio.config(0, _CID_BYTES)[:4], "little")
+        if cid <= w.CID_HOST or cid == w.CID_ANY:
+            raise NotSupported("CID %d is reserved: give the vsock device another guest-cid" % cid)
+        self.cid = cid
 
     # -- receiving --------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ DROPPED = (
     "not for this CID",
     "from a CID that cannot speak here",
     "longer than its buffer",
+    "for lack of memory",
 )
 
 
@@ -42,6 +43,7 @@ class Receiver:
         """`local`: packets come from this guest itself."""
         self._stack = stack
         self._store = stack.store
+        self._table = stack.table
         self._out = out
         self._nobody = None  # viper compares objects with objects, not with None
         self.last = None  # the Connection that the last packet was for: often the next one's too
@@ -117,7 +119,7 @@ class Receiver:
         flags = h[w.FLAGS] & c[w.BORDERS]
         if int(control.admit(at, n, flags, h[w.BUF_ALLOC], h[w.FWD_CNT])) <= 0:
             return seg
-        fresh = int(Store.keep(self._store, at, seg, data, n, flags))
+        fresh = int(Store.keep_bytes(self._store, at, seg, data, n, flags))
         if fresh == w.NO_MEMORY:
             control.overflow(at, n, flags)
             return seg
@@ -129,7 +131,7 @@ class Receiver:
         """What a packet for the connection `last` leads to: an answer, a program that wakes."""
         c = ptr32(at)
         if c[w.OWED] != 0 or c[w.EVENTS] & w.EV_STACK:
-            self._stack.after(self.last, 0)
+            self.after()
             return
         if c[w.EVENTS] != 0:
             c[w.EVENTS] = 0
@@ -141,7 +143,7 @@ class Receiver:
     @micropython.viper
     def find(self) -> int:
         """Find the connection that the header is for; the address of its words, 0: none."""
-        conn = self._stack.find(self.header, self._out)
+        conn = self._table.find(self.header, self._out)
         self.last = conn
         at = 0
         if conn is not self._nobody:
@@ -152,17 +154,34 @@ class Receiver:
         r[w.RX_LAST + 1] = high
         return at
 
+    # A device's buffer is in the road's hand: without memory for a packet that packet is lost, or
+    # an answer to it, and nothing else.
+
     @micropython.native
     def control(self):
         """A packet without data, or for no connection."""
-        self._stack.control(self.header, self._out)
+        try:
+            self._stack.control(self.header, self._out)
+        except MemoryError:
+            self.drop(w.DROP_MEMORY)
+
+    @micropython.native
+    def after(self):
+        """What follows from the events of the connection `last`."""
+        try:
+            self._stack.after(self.last, 0)
+        except MemoryError:
+            self.drop(w.DROP_MEMORY)
 
     @micropython.native
     def drop(self, why):
         """Count a packet that goes no further, and tell of the first one in the log."""
         self.dropped[why] += 1
         if self.dropped[why] == 1 and why != w.DROP_INVALID:
-            log("vsock", "dropped a packet " + DROPPED[why], "WARNING")
+            try:
+                log("vsock", "dropped a packet " + DROPPED[why], "WARNING")
+            except MemoryError:
+                pass
 
 
 @inline
@@ -187,7 +206,8 @@ def take_header(h: ptr32, shared: ptr32):
 def fault(r: ptr32, h: ptr32, n: int) -> int:
     """What is wrong with a header that came with `n` bytes in all: DROP_*, or 0.
 
-    5.10.4: CIDs have 32 bits. This guest's own CID, and the loopback's, are the loopback's to use.
+    5.10.4: CIDs have 32 bits. This guest's own CID and the loopback's are the loopback's to use;
+    0, which stands for a hypervisor, and ANY are nobody's.
     """
     if n < w.HEADER_LEN:
         return w.DROP_SHORT
@@ -196,7 +216,8 @@ def fault(r: ptr32, h: ptr32, n: int) -> int:
     if h[w.DST_CID_HIGH] != 0 or (h[w.DST_CID] != r[w.RX_CID] and h[w.DST_CID] != r[w.RX_ALIAS]):
         return w.DROP_STRAY
     local = 0
-    if h[w.SRC_CID] == w.CID_LOCAL or h[w.SRC_CID] == r[w.RX_CID]:
+    source = h[w.SRC_CID]
+    if source <= w.CID_LOCAL or source == r[w.RX_CID] or source == w.CID_ANY:
         local = 1
     if local != r[w.RX_LOCAL] or h[w.SRC_CID_HIGH] != 0:
         return w.DROP_SENDER

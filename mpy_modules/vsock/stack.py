@@ -9,19 +9,19 @@ undisturbed by Ctrl-C and by interrupt handlers (see control.py).
 from array import array
 
 import errnos
-from inline import inline
-from portable import addressof, const, micropython, ptr32, ticks_add, ticks_diff, ticks_ms
+from portable import addressof, const, micropython, ticks_add, ticks_diff, ticks_ms
 
 from . import control, credit
 from . import words as w
+from .budget import LEAST, Budget
 from .connection import Connection
 from .loopback import Loopback
+from .table import Table
 
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
-_WIDENED_MOST = const(24)  # steps by which windows may grow without need, all together
 
 
 class Listener:
@@ -66,14 +66,16 @@ class Stack:
         self.waiter = None
         self.store = store
         self.window_limit = window_limit
+        self.budget = Budget(store)
+        self.table = Table(self.budget.connections)
         self.loopback = Loopback(self)
-        self._nobody = None  # viper compares objects with objects, not with None
-        self.connections = {}  # key -> Connection, others with that key chained by .twin
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
+        self.late = []  # late senders whose peers have shut both directions
+        self._late_soonest = 0  # the earliest moment to look at one of them, or one that is past
         self.lingering = []  # closed connections whose peers have not ended them yet
-        self._widened = 0
+        self.refused = 0  # requests for which there was no room
         self._soonest = 0  # the earliest deadline of those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._reset = array("I", bytes(4 * w.HEADER_WORDS))
@@ -104,13 +106,13 @@ class Stack:
 
         So are those of the loopback under a CID that was ours: nothing reaches them any more.
         """
-        for conn in list(self.connections.values()):
-            while conn is not None:
-                twin = conn.twin
-                if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
-                    control.lose(conn.at, error)
-                    self.after(conn, w.EV_READ | w.EV_CLOSED)
-                conn = twin
+        self.table.each(self._lose, error)
+
+    @micropython.native
+    def _lose(self, conn, error):
+        if conn.out is not self.loopback or not self.is_local(conn.block[w.SRC_CID]):
+            control.lose(conn.at, error)
+            self.after(conn, w.EV_READ | w.EV_CLOSED)
 
     @micropython.native
     def warn(self, error):
@@ -171,62 +173,36 @@ class Stack:
 
     @micropython.native
     def open(self, local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):
-        """A new FRESH Connection in the table."""
-        block = control.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
-        key = _key(local_port, peer_port, peer_cid)
-        out = self.loopback if self.is_local(peer_cid) else self.out
-        conn = Connection(self, out, block, key)
-        twin = self.connections.get(key)
-        if twin is not None:
-            conn.twin = twin
-        self.connections[key] = conn
-        return conn
+        """A new FRESH Connection in the table; None: there is no room for it.
 
-    @micropython.viper
-    def find(self, header, out):
-        """The Connection that a header received from the other end of `out` is for, or None.
-
-        A connection of another way out is none: a device does not speak for the loopback's peers,
-        nor for another device's.
+        `buf_alloc` is the window that it should have; the one that it gets may be smaller.
         """
-        h = ptr32(header)
-        nobody = self._nobody
-        key = int(_key(h[w.DST_PORT], h[w.SRC_PORT], h[w.SRC_CID]))
-        conn = self.connections.get(key)
-        while conn is not nobody:
-            c = ptr32(conn.at)
-            if (
-                c[w.SRC_PORT] == h[w.DST_PORT]
-                and c[w.DST_PORT] == h[w.SRC_PORT]
-                and c[w.DST_CID] == h[w.SRC_CID]
-                and conn.out is out
-            ):
-                break
-            conn = conn.twin
+        block = control.control_block(local_cid, local_port, peer_cid, peer_port, kind, buf_alloc)
+        out = self.loopback if self.is_local(peer_cid) else self.out
+        conn = Connection(self, out, block)
+        if not self.table.add(conn):
+            if not self.table.full or not self.lingering:
+                return None
+            self._give_up(self.lingering[0])
+            if not self.table.add(conn):
+                return None
+        if not self.budget.begin(conn.at):
+            self.table.remove(conn)
+            return None
         return conn
 
     @micropython.native
     def remove(self, conn):
         """Take a connection out of the table; its queue may still be read."""
-        key = conn.key
-        if key is None:
+        if conn.key is None:
             return
-        conn.key = None
-        first = self.connections[key]
-        if first is conn:
-            if conn.twin is None:
-                del self.connections[key]
-            else:
-                self.connections[key] = conn.twin
-        else:
-            while first.twin is not conn:
-                first = first.twin
-            first.twin = conn.twin
-        if conn.twin is not None:
-            conn.twin = None
+        self.table.remove(conn)
+        self.budget.left_table(conn.at)
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
+        if conn.looked is not None:
+            self._forget(conn)
         if conn.holder is not None:
             self.unbind(*conn.holder)
             conn.holder = None
@@ -249,71 +225,138 @@ class Stack:
 
     @micropython.native
     def _grow(self, conn):
-        """A larger window for a peer that is stuck: it may have to write before it reads.
-
-        The memory is got first; without it the window stays.
-        """
+        """A larger window for a peer that is stuck: it may have to write before it reads."""
         if credit.release_reserve(conn.at):
             return
-        size = conn.block[w.BUF_ALLOC] + w.STEP
-        if size <= self.window_limit and self.store.promise():
-            conn.grown += 1
-            credit.grow(conn.at)
+        step = self.budget.grow(conn.at, self.window_limit)
+        if step:
+            credit.grow(conn.at, step)
 
     @micropython.native
     def widen(self, conn):
         """A larger window for a program that reads fast, lest the peer wait for each update.
 
         With vhost-device-vsock 1 MiB gives 1.5 times the throughput of the 256 KiB that Linux has.
-        Most of the memory is left for peers that are stuck.
         """
-        if self._widened < _WIDENED_MOST and self.store.promise():
-            self._widened += 1
-            conn.widened += 1
-            conn.grown += 1
-            credit.widen(conn.at)
-
-    @micropython.native
-    def shrink(self, conn):
-        """A connection whose window grew is over."""
-        self.store.redeem(conn.grown)
-        self._widened -= conn.widened
-        conn.grown = conn.widened = 0
+        step = self.budget.widen(conn.at)
+        if step:
+            credit.widen(conn.at, step)
 
     @micropython.native
     def linger(self, conn):
         """The program closed it: give the peer a while to end it too."""
-        if conn.key is None or conn.deadline is not None:
+        if conn.key is None:
+            if conn.block[w.PLEDGE]:
+                self.budget.closed(conn.at, 0)
             return
+        if conn.deadline is not None:
+            return
+        self.budget.closed(conn.at, LEAST)
         shut = conn.block[w.SHUT]
         wait = _FLUSH_MS if shut & w.SHUT_PEER == w.SHUT_PEER else _CLOSE_MS
         conn.deadline = deadline = ticks_add(ticks_ms(), wait)
         if not self.lingering or ticks_diff(deadline, self._soonest) < 0:
             self._soonest = deadline
         self.lingering.append(conn)
+        if len(self.lingering) > self.budget.lingering:
+            self._give_up(self.lingering[0])
+
+    @micropython.native
+    def _give_up(self, conn):
+        """Reset a connection that lingers."""
+        control.fail(conn.at, 0)
+        self.after(conn, w.EV_CLOSED)
+
+    @micropython.native
+    def mind(self, conn):
+        """If the peer of a late sender has shut both directions: progress from now on, or an end.
+
+        Nobody would ever tell us that such a peer is gone.
+        """
+        block = conn.block
+        both = block[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER
+        if both and block[w.STATE] == w.ESTABLISHED and block[w.OPTIONS] & w.OPT_LATE_SEND:
+            if conn.looked is None and conn.patience:
+                conn.moved = conn.progress()
+                conn.looked = looked = ticks_add(ticks_ms(), conn.patience)
+                if not self.late or ticks_diff(looked, self._late_soonest) < 0:
+                    self._late_soonest = looked
+                self.late.append(conn)
+
+    @micropython.native
+    def _forget(self, conn):
+        """It is no late sender any more."""
+        conn.looked = None
+        if conn in self.late:  # it is not if there was no memory for that
+            self.late.remove(conn)
 
     @micropython.native
     def expire(self):
-        """Reset closed connections whose peers did not answer in time."""
+        """Reset connections whose peers did not answer, or take what is sent, in time."""
         now = ticks_ms()
+        soonest = None
         for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None and ticks_diff(deadline, now) <= 0:
-                control.fail(conn.at, 0)
-                self.after(conn, w.EV_CLOSED)
-        soonest = None
-        for conn in list(self.lingering):
-            deadline = conn.deadline
-            if soonest is None or ticks_diff(deadline, soonest) < 0:
+                self._give_up(conn)
+            elif deadline is not None and (soonest is None or ticks_diff(deadline, soonest) < 0):
                 soonest = deadline
         self._soonest = soonest
+        soonest = None
+        for conn in list(self.late):
+            if conn.looked is not None and ticks_diff(conn.looked, now) <= 0:
+                self._look(conn, now)
+            if conn.looked is not None:
+                if soonest is None or ticks_diff(conn.looked, soonest) < 0:
+                    soonest = conn.looked
+        self._late_soonest = soonest
+
+    @micropython.native
+    def _look(self, conn, now):
+        """See whether a late sender came on since the last time; if it could not, end it."""
+        block = conn.block
+        if not conn.patience:
+            self._forget(conn)
+            return
+        moved = conn.progress()
+        waits = block[w.WANTED] or block[w.TX_CNT] != block[w.PEER_FWD]
+        if waits and moved == conn.moved:
+            control.fail(conn.at, errnos.ETIMEDOUT)
+            self.after(conn, w.EV_CLOSED)
+        else:
+            conn.moved = moved
+            conn.looked = ticks_add(now, conn.patience)
+
+    def end_stalled(self):
+        """End the connections that hold unread bytes and have not moved since the last call.
+
+        For a program that serves strangers and is `refused` memory for new ones.
+        """
+        self.table.each(self._end_stalled, None)
+
+    @micropython.native
+    def _end_stalled(self, conn, _):
+        block = conn.block
+        if block[w.RX_CNT] != block[w.READ_CNT]:
+            moved = conn.progress() + block[w.RX_CNT]
+            if conn.looked is None and moved == conn.moved:
+                control.fail(conn.at, errnos.ENOBUFS)
+                self.after(conn, w.EV_CLOSED)
+            elif conn.looked is None:
+                conn.moved = moved
 
     @micropython.native
     def next_expiry(self):
-        """Milliseconds until `expire` may have something to do; None if nothing lingers."""
-        if not self.lingering:
+        """Milliseconds until `expire` may have something to do; None if it never will."""
+        if self.lingering:
+            soonest = self._soonest
+            if self.late and ticks_diff(self._late_soonest, soonest) < 0:
+                soonest = self._late_soonest
+        elif self.late:
+            soonest = self._late_soonest
+        else:
             return None
-        return max(0, ticks_diff(self._soonest, ticks_ms()))
+        return max(0, ticks_diff(soonest, ticks_ms()))
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -325,12 +368,14 @@ class Stack:
         """
         op = header[w.TYPE_OP] >> w.OP_SHIFT
         packet_type = header[w.TYPE_OP] & w.TYPE_MASK
-        conn = self.find(header, out)
+        conn = self.table.find(header, out)
         if conn is not None and conn.block[w.TYPE_OP] & w.TYPE_MASK == packet_type:
             if op != w.OP_REQUEST or not self._finished(conn):
                 alloc = header[w.BUF_ALLOC]
                 fwd = header[w.FWD_CNT]
                 self.after(conn, control.on_control(conn.at, op, header[w.FLAGS], alloc, fwd))
+                if op == w.OP_SHUTDOWN:
+                    self.mind(conn)
                 return
             # A new connection from a port whose last one has ended on that side.
             control.drop(conn.at, 0)
@@ -359,12 +404,26 @@ class Stack:
         else:
             return False
         kind = listener.kind
-        if kind.packet_type != packet_type or len(listener.pending) > listener.backlog:
+        pending = listener.pending
+        backlog = min(listener.backlog, self.budget.pending)
+        if kind.packet_type != packet_type or len(pending) > backlog:
             return False
-        peer_cid = header[w.SRC_CID]
-        conn = self.open(cid, port, peer_cid, header[w.SRC_PORT], kind, listener.options.size)
+        size = listener.options.size
+        conn = None
+        try:
+            port = header[w.SRC_PORT]
+            conn = self.open(cid, header[w.DST_PORT], header[w.SRC_CID], port, kind, size)
+            if conn is not None:
+                pending.append(conn)
+        except MemoryError:
+            if conn is not None:
+                self.remove(conn)
+                conn = None
+        if conn is None:
+            self.refused += 1
+            listener.notify()  # its program may know what to give up
+            return False
         listener.options.apply(conn)
-        listener.pending.append(conn)
         control.accept(conn.at, header[w.BUF_ALLOC], header[w.FWD_CNT])
         conn.flush()
         listener.notify()
@@ -397,14 +456,11 @@ class Stack:
     @micropython.native
     def room_again(self):
         """The device gave slots back (Transmitter.reap): who watches to send may go on."""
+        try:
+            anew = []
+        except MemoryError:
+            return  # the next time
         starved = self.starved
-        self.starved = []
+        self.starved = anew
         for conn in starved:
             conn.notify()
-
-
-@inline
-@micropython.viper
-def _key(local_port: int, peer_port: int, peer_cid: int) -> int:
-    """Where in the table of connections one stands."""
-    return local_port ^ (peer_port << 29) ^ (peer_cid << 15)

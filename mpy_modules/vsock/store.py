@@ -18,39 +18,60 @@ from . import words as w
 
 _NONE = const(0xFFFFFFFF)  # a free list that is empty
 _FEW = const(64)  # segments that any connection may hold
+_CHUNK = const(262144)  # bytes; CHUNK_BLOCKS blocks
 
 
 class Store:
     """All received bytes of one device. `large` receive buffers are allocated at once."""
 
     def __init__(self, allocate, large, limit):
-        """`limit`: bytes that blocks may take at most, beside the large buffers.
+        """`limit`: bytes for blocks, beside the large buffers; fewer if there is less memory.
 
-        `allocate(n)` gives `n` bytes that the device can reach, as an object with an `addr`, or
-        raises MemoryError. They need not be cleared.
+        `allocate(n)` gives `n` bytes that the device can reach, as an object with an `addr` and a
+        length, or raises MemoryError. With `clear=False` they may hold anything: of those nobody
+        sees more than was copied there. All is allocated at once, so that a promise (budget.py)
+        can be kept; the table of segments grows as they are promised.
         """
         self._allocate = allocate
         self._buffers = [allocate(large * w.LARGE_STRIDE)]
         self._words = array("I", bytes(4 * w.STORE_WORDS))
         self.at = addressof(self._words)
-        self._segments = array("I")
-        self._blocks = 0
-        self._promised = 0  # chunks that connections' grown windows count on
-        self._chunks_left = limit // (w.BLOCK * w.CHUNK_BLOCKS)
+        self._abandoned = []  # segments, and other memory, that a device may still write to
+        self._segments = array("I")  # with room for more than there are
+        self.segments = 0
         self._words[w.STORE_LARGE] = self._words[w.STORE_BLOCK] = _NONE
         # Large segment i has its payload at large_base + i * LARGE_STRIDE.
         base = self.large_base = self._buffers[0].addr + w.HEADER_AT + w.HEADER_LEN
         self._add(base, w.LARGE_STRIDE, w.LARGE, large, w.IS_LARGE)
+        blocks = self._reserve(limit // _CHUNK) * w.CHUNK_BLOCKS
+        self._words[w.STORE_TOTAL] = blocks
+        # Bytes between two segments that stay in large buffers may each begin a block.
+        self._words[w.STORE_PROMISED] = min(large, blocks)
+
+    def _reserve(self, chunks):
+        """Allocate memory for so many chunks, or half as many, until it works; how many."""
+        while chunks > 0:
+            try:
+                memory = self._allocate(chunks * _CHUNK, clear=False)
+                self._buffers.append(memory)
+                self._next = memory.addr  # of the first block that is not in the table
+                break
+            except MemoryError:
+                chunks >>= 1
+        return chunks
 
     @micropython.native
     def _add(self, base, stride, size, count, kind):
         """Make `count` new free segments. Allocates first: a MemoryError changes nothing."""
-        first = len(self._segments) // w.SEG_WORDS
-        table = array("I", bytes(4 * w.SEG_WORDS * (first + count)))
-        table[: len(self._segments)] = self._segments
-        words = self._words
-        self._segments = table
-        put_address(words, w.STORE_SEGMENTS, addressof(table))
+        first = self.segments
+        table = self._segments
+        end = w.SEG_WORDS * (first + count)
+        if end > len(table):
+            table = array("I", bytes(4 * max(end, 2 * len(table))))
+            table[: len(self._segments)] = self._segments
+            self._segments = table
+            put_address(self._words, w.STORE_SEGMENTS, addressof(table))
+        self.segments = first + count
         for i in range(first, first + count):
             row = i * w.SEG_WORDS
             table[row + w.SEG_KIND] = kind
@@ -64,45 +85,72 @@ class Store:
         for buffer in self._buffers:
             buffer.free()
 
+    def abandon(self, segments, buffers):
+        """A device that did not reset had these. They are for the next one of this stack, and for
+        nothing else: it is the same host that writes there."""
+        self._abandoned += segments
+        self._abandoned += buffers
+
+    def take_to_post(self):
+        """A large segment for a device: one that was abandoned, or a free one; -1: none."""
+        for seg in self._abandoned:
+            if isinstance(seg, int):
+                self._abandoned.remove(seg)
+                return seg
+        return self.take_large()
+
+    def borrow(self, size):
+        """`size` bytes for a device's other needs: abandoned ones, or new ones.
+
+        For what the device only reads, or what is set before each use. Raises MemoryError.
+        """
+        for buffer in self._abandoned:
+            if not isinstance(buffer, int) and len(buffer) == size:
+                self._abandoned.remove(buffer)
+                return buffer
+        return self._allocate(size, clear=False)
+
+    @property
+    def total(self):
+        """Blocks that there is memory for."""
+        return self._words[w.STORE_TOTAL]
+
+    @property
+    def promised(self):
+        """Blocks that connections count on, and those that none can."""
+        return self._words[w.STORE_PROMISED]
+
+    def set_aside(self, blocks):
+        """Set so many blocks aside for the least windows of connections to come."""
+        self._words[w.STORE_RESERVED] = blocks
+
     @property
     def spare(self):
         """Large buffers that are free."""
         return self._words[w.STORE_SPARE]
 
-    @micropython.native
-    def promise(self):
-        """Have memory for one chunk more than promised so far. False: there is none."""
-        if (self._promised + 1) * w.CHUNK_BLOCKS > self._blocks and not self._add_chunk():
-            return False
-        self._promised += 1
-        return True
+    @micropython.viper
+    def promise(self, blocks: int) -> int:
+        """Have so many blocks more than promised so far. 0: there are none."""
+        s = ptr32(self.at)
+        need = s[w.STORE_PROMISED] + blocks
+        if need > s[w.STORE_TOTAL]:
+            return 0
+        while s[w.STORE_MADE] < need:
+            if not self._make():
+                return 0
+            s[w.STORE_MADE] = s[w.STORE_MADE] + w.CHUNK_BLOCKS
+        s[w.STORE_PROMISED] = need
+        return 1
 
     @micropython.native
-    def redeem(self, chunks):
-        """So many promised chunks are not needed any more."""
-        self._promised -= chunks
-
-    @micropython.native
-    def _have_blocks(self, need):
-        """Have so many free blocks, in more memory if it must be. False: there is none."""
-        while self._words[w.STORE_BLOCKS] < need:
-            if not self._add_chunk():
-                return False
-        return True
-
-    @micropython.native
-    def _add_chunk(self):
-        if self._chunks_left <= 0:
-            return False
+    def _make(self):
+        """Put a chunk of blocks into the table. False: no memory for a larger one."""
         try:
-            chunk = self._allocate(w.BLOCK * w.CHUNK_BLOCKS)
-            self._buffers.append(chunk)
-            self._add(chunk.addr, w.BLOCK, w.BLOCK, w.CHUNK_BLOCKS, 0)
+            self._add(self._next, w.BLOCK, w.BLOCK, w.CHUNK_BLOCKS, 0)
         except MemoryError:
-            self._chunks_left = 0
             return False
-        self._blocks += w.CHUNK_BLOCKS
-        self._chunks_left -= 1
+        self._next += _CHUNK
         return True
 
     @micropython.viper
@@ -177,7 +225,7 @@ class Store:
 
     @inline
     @micropython.viper
-    def keep(self, at: int, seg: int, source: int, n: int, flags: int) -> int:
+    def keep_bytes(self, at: int, seg: int, source: int, n: int, flags: int) -> int:
         """Queue the `n` bytes at `source`, which came in the large segment `seg`, or -1: in none.
 
         Returns the large segment to post in its place: `seg` itself if the bytes were copied.
@@ -185,7 +233,7 @@ class Store:
         """
         s = ptr32(self.at)
         if n <= w.COPYBREAK or seg < 0 or s[w.STORE_SPARE] == 0:
-            if int(Store.append(self, at, source, n, flags)) < 0:
+            if int(Store.append_bytes(self, at, source, n, flags)) < 0:
                 return w.NO_MEMORY
             return seg
         t = ptr32(_table(s))
@@ -197,12 +245,16 @@ class Store:
 
     @inline
     @micropython.viper
-    def append(self, at: int, source: int, n: int, flags: int) -> int:
+    def append_bytes(self, at: int, source: int, n: int, flags: int) -> int:
         """Copy `n` bytes at `source` to the end of a queue. -1: no memory, nothing was queued."""
         c = ptr32(at)
         s = ptr32(self.at)
         t = ptr32(_table(s))
-        if c[w.HEAD] != c[w.ONES]:
+        if c[w.HEAD] == c[w.ONES]:
+            if n <= w.BLOCK and s[w.STORE_BLOCKS] != 0:
+                _fill(c, s, t, source, 0, n, flags)
+                return 0
+        else:
             row = c[w.TAIL] * w.SEG_WORDS
             # A block takes more bytes unless a message ended in it.
             if t[row + w.SEG_KIND] == 0:
@@ -213,33 +265,67 @@ class Store:
                     t[row + w.SEG_END] = end + n
                     t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
                     return 0
-        need = (n + w.BLOCK - 1) >> w.BLOCK_SHIFT
-        # One message, one segment at least: bound what a storm of tiny ones can cost, by what the
-        # peer may send. If the program shrank the window, that is what it was told before.
+        return int(self._append(at, source, n, flags))
+
+    @micropython.viper
+    def _append(self, at: int, source: int, n: int, flags: int) -> int:
+        """The same, whatever it takes: the last block is filled up, others follow."""
+        c = ptr32(at)
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        row = c[w.TAIL] * w.SEG_WORDS
+        end = 0
+        room = 0
+        if c[w.HEAD] != c[w.ONES] and t[row + w.SEG_KIND] == 0:
+            end = t[row + w.SEG_END]
+            if c[w.PLEDGE] == 1 and c[w.HELD] == 1:
+                end = int(_pack(t, row))
+            room = w.BLOCK - end
+            if room > n:
+                room = n
+        need = (n - room + w.BLOCK - 1) >> w.BLOCK_SHIFT
+        if c[w.BORDERS] != 0 and c[w.HELD] + need > c[w.PLEDGE]:
+            if int(self._more_messages(at, need)) == 0:
+                return -1
+            t = ptr32(_table(s))
+        if s[w.STORE_BLOCKS] < need:
+            return -1
+        if room != 0:
+            copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), end, source, 0, room)
+            t[row + w.SEG_END] = end + room
+            if room == n:
+                t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
+        while room < n:
+            part = n - room
+            mark = flags
+            if part > w.BLOCK:
+                part = w.BLOCK
+                mark = 0
+            _fill(c, s, t, source, room, part, mark)
+            room += part
+        return 0
+
+    @micropython.viper
+    def _more_messages(self, at: int, need: int) -> int:
+        """1 if a connection may hold `need` more blocks than it was promised, which it is then.
+
+        One message, one block at least. What the storm of tiny ones that a peer may send costs is
+        bounded by its window, and by what is left over.
+        """
+        c = ptr32(at)
+        # If the program shrank the window, that is what the peer was told before.
         window = (c[w.EDGE] - c[w.READ_CNT]) & c[w.ONES]
         if window < c[w.BUF_ALLOC]:
             window = c[w.BUF_ALLOC]
         if c[w.HELD] + need > _FEW + (window >> 9):
-            return -1
-        if s[w.STORE_BLOCKS] < need:
-            if not self._have_blocks(need):
-                return -1
-            t = ptr32(_table(s))
-        done = 0
-        while done < n:
-            part = n - done
-            if part > w.BLOCK:
-                part = w.BLOCK
-            seg = s[w.STORE_BLOCK]
-            row = seg * w.SEG_WORDS
-            s[w.STORE_BLOCK] = t[row + w.SEG_NEXT]
-            s[w.STORE_BLOCKS] = s[w.STORE_BLOCKS] - 1
-            copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), 0, source, done, part)
-            done += part
-            if done == n:
-                t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
-            _enqueue(c, t, seg, part)
-        return 0
+            return 0
+        more = c[w.HELD] + need - c[w.PLEDGE]
+        s = ptr32(self.at)
+        left = s[w.STORE_TOTAL] - s[w.STORE_PROMISED] - s[w.STORE_RESERVED]
+        if left < more or int(self.promise(more)) == 0:
+            return 0
+        c[w.PLEDGE] = c[w.PLEDGE] + more
+        return 1
 
     @inline
     @micropython.viper
@@ -378,6 +464,34 @@ def _free(s: ptr32, t: ptr32, seg: int):
         t[row + w.SEG_NEXT] = s[w.STORE_BLOCK]
         s[w.STORE_BLOCK] = seg
         s[w.STORE_BLOCKS] = s[w.STORE_BLOCKS] + 1
+
+
+@inline
+@micropython.viper
+def _fill(c: ptr32, s: ptr32, t: ptr32, source: int, offset: int, n: int, flags: int):
+    """Put `n` bytes, `offset` behind `source`, into a new block at the end of a queue."""
+    seg = s[w.STORE_BLOCK]
+    row = seg * w.SEG_WORDS
+    s[w.STORE_BLOCK] = t[row + w.SEG_NEXT]
+    s[w.STORE_BLOCKS] = s[w.STORE_BLOCKS] - 1
+    copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), 0, source, offset, n)
+    t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
+    _enqueue(c, t, seg, n)
+
+
+@micropython.viper
+def _pack(t: ptr32, row: int) -> int:
+    """Move a block's unread bytes to its front; where they end then.
+
+    So the smallest window, of one block, needs one only.
+    """
+    start = t[row + w.SEG_START]
+    end = t[row + w.SEG_END] - start
+    at = t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32)
+    copy(at, 0, at, start, end)
+    t[row + w.SEG_START] = 0
+    t[row + w.SEG_END] = end
+    return end
 
 
 @inline

@@ -12,7 +12,6 @@ that what is owed to peers (RST, credit) always finds one.
 from array import array
 
 from inline import inline
-from machine import DMABuffer
 from portable import addressof, const, copy, micropython, ptr32, put_address
 from virtio import queue as ring
 
@@ -39,8 +38,8 @@ class Transmitter:
         self._queue = queue
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         self._slots = slots = queue.size // 2
-        self._memory = DMABuffer(slots * _STRIDE, clear=False)
-        base = self._memory.addr + w.HEADER_AT
+        self.memory = stack.store.borrow(slots * _STRIDE)
+        base = self.memory.addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
         reserve = min(w.RESERVE, slots // 2)
@@ -62,15 +61,20 @@ class Transmitter:
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
+        self.return_segments()
+        self.memory.free()
+        self._lent = self._owner = None
+        self._waiting = []
+
+    def return_segments(self):
+        """Have the Store take back the segments that the device was sent: nobody but it reads or
+        writes what is in them."""
         words = self._words
         words[w.OUT_FREE] = 0
         for head in range(self._queue.size):
             mark = words[words[w.OUT_HEADS] + head]
             if mark >= w.OUT_SEGMENT and self._queue.holds(head):
                 self._store.returned((mark - w.OUT_SEGMENT) >> w.OUT_MARK_SHIFT)
-        self._memory.free()
-        self._lent = self._owner = None
-        self._waiting = []
 
     def lends(self):
         """True if the device reads buffers of programs."""
@@ -253,9 +257,13 @@ class Transmitter:
     def _retry(self):
         if self._retrying:
             return  # we are what wants slots
+        try:
+            anew = []
+        except MemoryError:
+            return  # the next time
         self._retrying = True
         waiting = self._waiting
-        self._waiting = []
+        self._waiting = anew
         for conn in waiting:
             self.settle_debts(conn)
         self.publish()

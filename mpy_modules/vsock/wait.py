@@ -104,7 +104,7 @@ class Waiter:
             machine.alarm(expiry * 1000)
 
     def _sleep(self, left):
-        if self._stack.lingering:
+        if self._stack.lingering or self._stack.late:
             self.tend()
         device = self._stack.device
         if device is not None and not device.interrupts:

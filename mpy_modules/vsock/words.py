@@ -96,7 +96,8 @@ WANTED = const(35)  # 1: somebody had not enough room to send; set by who waits,
 WATCHED = const(37)  # 1: a Ready wants to hear of events; set and cleared by Connection.hear
 BORDERS = const(36)  # flags of OP_RW that count, set when made; 0: bytes without borders (stream)
 ASKED = const(38)  # 1: a CREDIT_REQUEST has found us full; set with the first one
-BLOCK_WORDS = const(39)
+PLEDGE = const(39)  # blocks of the store that this connection's window may count on; see budget.py
+BLOCK_WORDS = const(40)
 
 # STATE
 FRESH = const(0)
@@ -175,7 +176,13 @@ STORE_LARGE = const(2)  # first free large segment, 0xFFFFFFFF: none
 STORE_BLOCK = const(3)  # first free block
 STORE_SPARE = const(4)  # free large segments: those that need not go back to the ring at once
 STORE_BLOCKS = const(5)  # free blocks
-STORE_WORDS = const(6)
+STORE_TOTAL = const(6)  # blocks that there is memory for; never changes
+STORE_MADE = const(7)  # blocks that are in the segment table; `promise` raises it
+STORE_PROMISED = const(
+    8
+)  # blocks that connections count on; raised by `promise`, lowered by Budget
+STORE_RESERVED = const(9)  # blocks for the least windows of connections to come; Budget's to write
+STORE_WORDS = const(10)
 
 # -- the way out (transmit.py, loopback.py) -------------------------------------------------------
 
@@ -214,6 +221,8 @@ DROP_INVALID = const(2)
 DROP_STRAY = const(3)
 DROP_SENDER = const(4)
 DROP_LONG = const(5)
+DROP_MEMORY = const(6)
+DROPS = const(7)
 
 # An Attention's words (attention.py); it alone writes them.
 ATT_STATE = const(0)  # ATT_ARMED, ATT_POLLED or ATT_CLOSED

@@ -30,6 +30,7 @@ from road_model import (
 device_module = vsock_bench.module("virtio.device")
 CID = 33
 LARGE, POSTED = 40, 16  # receive buffers, and those of them that are in the ring
+BLOCKS = 63 * 64  # a quarter of the RAM
 SHOWN_BY = POSTED // 2  # so many posted ones are shown at once
 NOISE = random.Random(11).randbytes(1 << 18)
 numbers = vsock_bench.module("sockets.numbers")
@@ -56,7 +57,7 @@ class Road:
         offered |= device_module.F_EVENT_IDX * event_idx | w.F_SEQPACKET * seqpacket
         engine.power_on({"offered": offered, "vectors": vectors, **settings})
         assert engine.bring_up() == CID
-        self.guest = Guest(CID, seqpacket, LARGE, POSTED)
+        self.guest = Guest(CID, seqpacket, LARGE, POSTED, BLOCKS)
         self.cid = CID  # the device's
         self.seqpacket = seqpacket
         self.interrupts = vectors > 0

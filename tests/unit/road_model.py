@@ -30,7 +30,6 @@ COPYBREAK, LARGEST = w.COPYBREAK, w.MAX_DATA
 SIZE = 262144  # a socket's buffer if nobody says otherwise, and a step of growth
 WIDE = w.WIDE
 WIDEST = 16 << 20
-WITHOUT_NEED = 24  # steps that all windows may grow by without need
 CLOSE_MS, FLUSH_MS, CONNECT_MS = 8000, 500, 2000
 
 # Control packets in the order in which they go out.
@@ -98,8 +97,7 @@ class Line:
     said: int = 0  # what we say that was read: less, as long as a window's growth is held back
     heard: int = 0  # what the peer knows of it
     edge: int = 0  # the peer may send up to here
-    grown: int = 0
-    widened: int = 0
+    pledge: int = 0  # blocks that its window may count on
     asked: tuple[int, int] | None = None
     owed: set[int] = field(default_factory=set)
     queue: list[Piece] = field(default_factory=list)
@@ -211,24 +209,61 @@ class Listener:
 class Guest:
     """A guest with one vsock device."""
 
-    def __init__(self, cid, once, large, posted):
+    def __init__(self, cid, once, large, posted, blocks):
+        """`large` receive buffers, of which `posted` are in the ring; blocks of 4 KiB."""
         self.cid = cid
+        self.most = blocks // 3  # connections, for each of which there is a block
+        self.promised = large
+        self.blocks = blocks
+        self.pool = blocks - large - self.most
         self.once = once
         self.now = 0  # ms
         self.lines: dict[tuple[int, int, int], Line] = {}  # the table
         self.listeners = {}  # port: Listener
         self.out = []  # packets that must have gone out
         self.woken = []  # names of sockets with news
-        self.dropped = [0] * 6
+        self.dropped = [0] * w.DROPS
         self.large = large
         self.kept = 0  # of them those that have bytes which programs have not read
         self.posted = posted
-        self.widened = 0
         self.lingering = []  # closed by programs, not yet by their peers
 
     @property
     def spare(self):
         return self.large - self.kept - self.posted
+
+    # -- memory for windows
+
+    @property
+    def left(self):
+        """Blocks that are left over. What a storm of tiny messages takes of them is not known."""
+        return self.blocks - self.promised - (self.most - len(self.lines))
+
+    def add(self, line):
+        """A new connection: its window is what it asks for, or less."""
+        self.lines[line.key] = line
+        line.pledge = 1
+        self.promised += 1
+        if line.window > 4096:
+            line.window = 4096 + self.more(line, line.window - 4096, 0)
+            line.base = line.edge = line.window
+
+    def more(self, line, step, leave):
+        """Bytes that a window may grow by, up to `step`."""
+        share = self.left // 8 // (2 if line.borders else 1)
+        n = min(-(-step // 4096), share)
+        if n <= 0 or self.left <= leave:
+            return 0
+        spans = n + (line.pledge == 1)  # bytes that begin somewhere in a block
+        need = 2 * n + 3 * (line.pledge == 1) if line.borders else spans
+        line.pledge += need
+        self.promised += need
+        return min(step, n * 4096)
+
+    def release(self, line, keep):
+        """Of what was promised, so many blocks are needed at most."""
+        self.promised -= max(0, line.pledge - keep)
+        line.pledge = min(line.pledge, keep)
 
     # -- what goes out, who hears
 
@@ -261,6 +296,8 @@ class Guest:
             self.lingering.remove(line)
         if self.lines.get(line.key) is line:
             del self.lines[line.key]
+            keep = line.pledge if line.borders else line.unread // 4096 + 2
+            self.release(line, keep if line.unread else 0)
 
     # -- packets
 
@@ -279,7 +316,7 @@ class Guest:
             why = w.DROP_INVALID
         elif dst_high or (dst is not None and dst != self.cid):
             why = w.DROP_STRAY
-        elif src_high or packet.key[0] in (self.cid, w.CID_LOCAL):
+        elif src_high or packet.key[0] in (self.cid, w.CID_HYPERVISOR, w.CID_LOCAL, w.CID_ANY):
             why = w.DROP_SENDER
         elif length > used - w.HEADER_LEN:
             why = w.DROP_LONG
@@ -339,9 +376,9 @@ class Guest:
         if more:
             line.said += more
         elif line.window + SIZE <= WIDEST:
-            line.grown += 1
+            more = self.more(line, SIZE, self.pool // 2 // 4)
             if line.state == "established":
-                line.window += SIZE
+                line.window += more
 
     def data(self, line, packet):
         news = line.credit(packet.alloc, packet.fwd)
@@ -377,7 +414,7 @@ class Guest:
         fixed = window is not None
         line = Line(packet.key, kind, window or SIZE, fixed, self.once, state="established")
         line.peer_alloc, line.peer_fwd = packet.alloc, packet.fwd
-        self.lines[line.key] = line
+        self.add(line)
         pending.append(line)
         self.emit(line, w.OP_RESPONSE)
         self.news(name)
@@ -389,7 +426,7 @@ class Guest:
         line = Line(key, kind, SIZE, False, self.once, name, state="connecting")
         line.unchecked = True
         line.began = self.now
-        self.lines[key] = line
+        self.add(line)
         self.emit(line, w.OP_REQUEST)
         return line
 
@@ -427,12 +464,12 @@ class Guest:
             self.after(line, line.settle())
 
     def widen(self, line):
-        if self.widened < WITHOUT_NEED:
-            self.widened += 1
-            line.widened += 1
-            line.grown += 1
-            line.window += SIZE
-            line.base += SIZE
+        if line.base < SIZE:
+            more = self.more(line, SIZE - line.base, 0)
+        else:
+            more = self.more(line, SIZE, self.pool // 2)
+        line.window += more
+        line.base += more
 
     def recv(self, line, want, peek=False):
         """What recv gives. Raises Refusal."""
@@ -517,7 +554,7 @@ class Guest:
         """The program closes a connection."""
         line.name = None
         self.discard(line)
-        self.widened -= line.widened
+        self.release(line, 1 if self.lines.get(line.key) is line else 0)
         if line.state == "connecting":
             line.end(rst=False)
         elif line.state == "established":
@@ -539,6 +576,7 @@ class Guest:
                 line.end(0)
             self.discard(line)
             self.after(line, False)
+            self.release(line, 0)
 
     def pass_time(self, ms):
         self.now += ms

@@ -176,7 +176,7 @@ class TwoEnds(RuleBasedStateMachine):
     def grow(self, side):
         end = self.ends[side]
         if not credit.release_reserve(end.c):
-            credit.grow(end.c)
+            credit.grow(end.c, w.STEP)
 
     @precondition(lambda self: self.ends)
     @rule(side=st.integers(0, 1))
@@ -452,7 +452,7 @@ def test_window_grows_only_when_nothing_moves_between_two_requests():
 
 def test_what_a_window_grew_by_is_kept_for_the_next_time():
     c = full(1000)
-    credit.grow(c)
+    credit.grow(c, w.STEP)
     assert owed(c) == [UPDATE]
     assert credit.peer_knows(c) == w.STEP
     credit.consumed(c, 1000)
@@ -476,7 +476,7 @@ def test_window_that_the_program_chose_does_not_grow():
 def test_a_reserve_is_given_back_step_by_step():
     c = established()
     for _ in range(3):
-        credit.grow(c)
+        credit.grow(c, w.STEP)
     assert owed(c) == [UPDATE]
     control.on_control(c, UPDATE, 0, 262144, 0)
     c[w.BASE] = 262144
@@ -498,7 +498,7 @@ def test_a_message_that_finds_no_memory_does_not_count():
 
 def test_a_new_window_is_told_at_once_with_all_that_was_read():
     c = established()
-    credit.grow(c)
+    credit.grow(c, w.STEP)
     assert owed(c) == [UPDATE]
     assert control.admit(c, 1000, 0, 0, 0) == 1000
     credit.count(c, 1000)
@@ -565,7 +565,7 @@ def read_on(c, n):
         assert control.admit(c, part, 0, 262144, 0) == part
         if credit.consumed(c, part) & w.WIDEN:
             asked += 1
-            credit.widen(c)
+            credit.widen(c, w.STEP)
         owed(c)
         n -= part
     return asked

@@ -75,3 +75,12 @@ def test_fewer_than_8_bytes_are_no_size(vsock):
     with pytest.raises(OSError) as caught:
         vsock[0](SIZE, b"1234567")
     assert caught.value.args == (errno.EINVAL,)
+
+
+def test_a_late_senders_patience_is_a_minute_unless_set(vsock):
+    set_option, get_option = vsock
+    name = options.SO_VM_SOCKETS_LATE_SEND_TIMEOUT
+    assert get_option(name, 4) == struct.pack("<i", 60)
+    for given, wanted in (5, 5), (0, 0), (-1, 0), (1 << 30, 86400):
+        set_option(name, given)
+        assert get_option(name) == wanted

@@ -4,6 +4,7 @@
 A way out that keeps packets stands in for the device; `Host` is whoever is at its other end.
 """
 
+import random
 from array import array
 from errno import EADDRINUSE
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ portable = vsock_bench.portable
 control = vsock_bench.module("vsock.control")
 credit = vsock_bench.module("vsock.credit")
 stack_module = vsock_bench.module("vsock.stack")
+table_module = vsock_bench.module("vsock.table")
 store_module = vsock_bench.module("vsock.store")
 types_module = vsock_bench.module("sockets.types")
 receive_module = vsock_bench.module("vsock.receive")
@@ -29,6 +31,7 @@ STREAM, SEQPACKET = w.TYPE_STREAM, w.TYPE_SEQPACKET
 TYPES = {STREAM: types_module.STREAM, SEQPACKET: types_module.SEQPACKET}
 BOTH = w.SHUTDOWN_RCV | w.SHUTDOWN_SEND
 CID = 33
+NOISE = random.Random(7).randbytes(1 << 19)
 
 
 class Host:
@@ -38,6 +41,9 @@ class Host:
         vsock_bench.memory.clear()
         self.store = store_module.Store(vsock_bench.DMABuffer, 1, 8 << 20)
         self.stack = stack_module.Stack(self.store, 1 << 20, 5000)
+        self._join(slots)
+
+    def _join(self, slots=1 << 20):
         self.out = vsock_bench.Wire(self.store, slots)
         device = SimpleNamespace(sending_done=lambda: False, seqpacket=True)
         self.stack.join(device, self.out, CID)
@@ -48,6 +54,14 @@ class Host:
         """Start anew with a Store that has so many."""
         self.store = store_module.Store(vsock_bench.DMABuffer, count, 8 << 20)
         self.stack.store = self.out.store = self.store
+        self.stack.budget = stack_module.Budget(self.store)
+        self.receiver._store = self.store
+
+    def have_store(self, chunks):
+        """Start anew with so many chunks of blocks."""
+        self.store = store_module.Store(vsock_bench.DMABuffer, 1, chunks << 18)
+        self.stack = stack_module.Stack(self.store, 16 << 20, 5000)
+        self._join()
 
     def packet(self, op, port, to, kind=STREAM, cid=2, flags=0, alloc=1 << 18, fwd=0, n=0):
         """A packet from the host's port `to` to our `port`, `n` zeros; what it is answered."""
@@ -69,7 +83,7 @@ class Host:
     def find(self, cid, to, port):
         """The connection of the host's port `to` and our `port`, or None."""
         header = array("I", [cid, 0, CID, 0, to, port] + [0] * 5)
-        return self.stack.find(header, self.out)
+        return self.stack.table.find(header, self.out)
 
     def answers(self):
         """What went out since: (op, cid, from our port, to port, type, flags)."""
@@ -105,7 +119,7 @@ def rst(port, to, kind=STREAM, cid=2):
 
 # -- any packets to any ports
 
-PORTS = (1234, 1234 ^ 0x8000, 80)  # with CIDs 2 and 3 the first two share keys in the table
+PORTS = (1234, 1234 ^ 0x8000, 80)
 ports = st.sampled_from(PORTS)
 kinds = st.sampled_from([STREAM, STREAM, SEQPACKET])
 peers = st.tuples(st.sampled_from([2, 3]), st.sampled_from([5000, 5001]))
@@ -205,11 +219,9 @@ class Dispatch(RuleBasedStateMachine):
 
     @invariant()
     def the_table_holds_exactly_the_live_connections(self):
-        found = []
-        for first in self.stack.connections.values():
-            while first is not None:
-                found.append(first)
-                first = first.twin
+        found: list[object] = []
+        self.stack.table.each(lambda conn, _: found.append(conn), None)
+        assert self.stack.table.count == len(found)
         assert sorted(map(id, found)) == sorted(map(id, self.alive.values()))
         for (cid, to, port), conn in self.alive.items():
             assert self.host.find(cid, to, port) is conn
@@ -365,6 +377,95 @@ def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second
     clock.now = 500_000
     host.stack.expire()
     assert host.answers() == rst(1234, 5000)
+
+
+def late_sender(host, taken=0):
+    """A connection whose peer has shut both directions; 1000 bytes are in flight."""
+    conn = host.connected()
+    conn.block[w.OPTIONS] |= w.OPT_LATE_SEND
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
+    data = bytes(1000)
+    assert conn.send(vsock_bench.memory.addressof(data), 1000, data, 0) == 1000
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH, alloc=1000, fwd=taken)
+    return conn
+
+
+def pass_time(host, seconds):
+    """Go on to the moments at which the stack wants to be asked, up to so many seconds."""
+    end = clock.now + seconds * 1_000_000
+    while True:
+        wait = host.stack.next_expiry()
+        if wait is None or clock.now + 1000 * wait > end:
+            break
+        clock.now += 1000 * wait
+        host.stack.expire()
+    clock.now = end
+
+
+def test_a_late_sender_whose_peer_takes_nothing_is_reset(host):
+    conn = late_sender(host)
+    pass_time(host, 59)
+    assert conn.block[w.STATE] == w.ESTABLISHED
+    host.answers()
+    pass_time(host, 1)
+    assert host.answers() == rst(1234, 5000)
+    assert (conn.block[w.ERROR], conn.key, host.stack.late) == (110, None, [])
+    assert host.stack.next_expiry() is None
+
+
+def test_a_late_sender_whose_peer_takes_a_little_goes_on(host):
+    conn = late_sender(host)
+    for i in range(5):
+        pass_time(host, 50)
+        host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000, fwd=i + 1)
+        assert conn.block[w.STATE] == w.ESTABLISHED
+    pass_time(host, 121)
+    assert conn.block[w.ERROR] == 110
+
+
+def test_a_late_sender_that_has_nothing_to_send_has_all_the_time_it_wants(host):
+    conn = late_sender(host, taken=1000)
+    pass_time(host, 10_000)
+    assert conn.block[w.STATE] == w.ESTABLISHED
+    conn.room()  # it waits for credit, and a peer that takes nothing gives it
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=0, fwd=1000)
+    conn.room()
+    pass_time(host, 121)
+    assert conn.block[w.ERROR] == 110
+
+
+def test_a_late_senders_patience_may_have_no_end(host):
+    conn = late_sender(host)
+    conn.patience = 0
+    pass_time(host, 1000)
+    assert (conn.block[w.STATE], host.stack.late) == (w.ESTABLISHED, [])
+    assert host.stack.next_expiry() is None
+
+
+def test_a_late_sender_that_is_closed_lingers_as_others_do(host):
+    conn = late_sender(host)
+    conn.close()
+    assert host.stack.next_expiry() == 500
+    pass_time(host, 1)
+    assert conn.key is None and not host.stack.late and not host.stack.lingering
+
+
+def test_stalled_connections_that_hold_data_can_be_given_up(host):
+    host.listen(1234, backlog=9)
+    for peer in range(5000, 5004):
+        request(host, peer)
+    idle, stalled, reads, gets = host.stack.listeners[1234][0].pending
+    for conn in stalled, reads, gets:
+        fill(host, conn, 100)
+    host.stack.end_stalled()
+    read_all(reads, 10)
+    fill(host, gets, 10)
+    host.stack.end_stalled()
+    states = [conn.block[w.STATE] for conn in (idle, stalled, reads, gets)]
+    assert states == [w.ESTABLISHED, w.CLOSED, w.ESTABLISHED, w.ESTABLISHED]
+    assert stalled.block[w.ERROR] == 105
+    host.stack.end_stalled()
+    assert [conn.key is None for conn in (idle, reads, gets)] == [False, True, True]
 
 
 def test_data_leaves_room_in_the_loopback_for_what_is_owed(host):
@@ -543,7 +644,7 @@ def test_transport_reset_breaks_connections_and_keeps_listeners(host):
     host.stack.lose(104)
     host.stack.rename(44)
     assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
-    assert host.answers() == [] and not host.stack.connections
+    assert host.answers() == [] and not host.stack.table.count
     assert host.stack.cid == 44 and 1234 in host.stack.listeners
 
 
@@ -558,18 +659,51 @@ def test_shutdown_of_reading_ends_a_connection_that_only_waited_for_its_reader(h
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
 def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host, gone):
-    # CID << 15 and the local port meet in the key.
-    names = [(2, 1234), (3, 1234 ^ 0x8000), (4, 1234 ^ 0x30000)]
-    for cid, port in names:
-        host.listen(port)
-        host.packet(w.OP_REQUEST, port, 5000, cid=cid)
-    assert len(host.stack.connections) == 1
-    cid, port = names.pop(gone)
-    host.packet(w.OP_RST, port, 5000, cid=cid)
-    assert host.find(cid, 5000, port) is None
-    for cid, port in names:
-        conn = host.find(cid, 5000, port)
-        assert (conn.block[2], conn.block[4]) == (cid, port)
+    peers = crowd(host, 3)
+    host.listen(1234, backlog=9)
+    for peer in peers:
+        host.packet(w.OP_REQUEST, 1234, peer)
+    conns = [host.find(2, peer, 1234) for peer in peers]
+    assert len({conn.key for conn in conns}) == 1
+    peer = peers.pop(gone)
+    host.packet(w.OP_RST, 1234, peer)
+    assert host.find(2, peer, 1234) is None
+    for peer in peers:
+        assert host.find(2, peer, 1234).block[w.DST_PORT] == peer
+
+
+def crowd(host, count):
+    """Ports of the host's whose connections to our port 1234 share a key."""
+    mask = host.stack.table._mask
+    wanted = table_module._spread(1234, 5000, 2) & mask
+    ports = (port for port in range(5000, 1 << 30))
+    crowd = (port for port in ports if table_module._spread(1234, port, 2) & mask == wanted)
+    return [next(crowd) for _ in range(count)]
+
+
+def test_a_host_that_has_all_its_connections_meet_is_refused_after_a_few(host):
+    """A look takes 16 comparisons at most, whatever a host makes of its ports."""
+    peers = crowd(host, 20)
+    host.listen(1234, backlog=99)
+    ops = [host.packet(w.OP_REQUEST, 1234, peer)[0][0] for peer in peers]
+    assert ops == [w.OP_RESPONSE] * 16 + [w.OP_RST] * 4
+    host.packet(w.OP_RST, 1234, peers[3])
+    assert host.packet(w.OP_REQUEST, 1234, peers[-1])[0][0] == w.OP_RESPONSE
+
+
+def test_honest_connections_spread_evenly(host):
+    """Ports as hosts and guests choose them: one after the other, in steps, from several CIDs."""
+    patterns = [
+        [(1234, 5000 + i, 2) for i in range(4096)],
+        [(1234, 5000 + 2 * i, 2) for i in range(4096)],
+        [(1234, 0x40000000 + 1024 * i, 2) for i in range(4096)],
+        [(1024 + i, 22, 2) for i in range(4096)],
+        [(1234, 1024, 3 + i) for i in range(4096)],
+        [(80 + i % 64, 5000 + i // 64, 2) for i in range(4096)],
+    ]
+    for pattern in patterns:
+        keys = [table_module._spread(*each) & 2047 for each in pattern]
+        assert max(map(keys.count, set(keys))) <= 12
 
 
 def sent(host):
@@ -671,12 +805,248 @@ def test_what_is_staged_is_forgotten_with_its_connection(host):
     assert not conn.stage(at, w.INLINE)  # too little to be worth it
 
 
+# -- what peers can make us keep
+
+
+def small_host(chunks=3):
+    """A host whose guest has memory for as many connections as it has chunks of 64 blocks."""
+    host = Host()
+    host.have_store(chunks)
+    return host
+
+
+def request(host, peer, port=1234, kind=STREAM):
+    """The op of the answer to a REQUEST."""
+    return host.packet(w.OP_REQUEST, port, peer, kind)[-1][0]
+
+
+def test_there_are_as_many_connections_as_there_is_memory_and_then_rst():
+    host = small_host()
+    most = host.stack.budget.connections
+    assert most == 64
+    listener = host.listen(1234, backlog=999)
+    ops = []
+    for i in range(most + 9):
+        ops.append(request(host, 5000 + i))
+        listener.pending.clear()
+    assert ops == [w.OP_RESPONSE] * most + [w.OP_RST] * 9
+    assert host.stack.refused == 9
+    host.packet(w.OP_RST, 1234, 5007)
+    assert request(host, 9000) == w.OP_RESPONSE
+    assert host.stack.open(CID, 1024, 2, 99, TYPES[STREAM], 1 << 18) is None
+
+
+def test_a_listener_has_half_of_all_connections_waiting_at_most():
+    host = small_host()
+    host.listen(1234, backlog=4096)
+    ops = [request(host, 5000 + i) for i in range(64)]
+    assert ops == [w.OP_RESPONSE] * 33 + [w.OP_RST] * 31
+
+
+def test_who_lingers_longest_makes_room_for_others():
+    host = small_host()
+    listener = host.listen(1234, backlog=999)
+    conns = []
+    for i in range(64):
+        request(host, 5000 + i)
+        conns.append(listener.pending.pop())
+    for conn in conns[:16]:
+        conn.close()
+    assert len(host.stack.lingering) == host.stack.budget.lingering == 16
+    host.answers()
+    conns[16].close()  # a quarter of all, and no more
+    assert host.answers() == [(w.OP_SHUTDOWN, 2, 1234, 5016, STREAM, BOTH), *rst(1234, 5000)]
+    assert request(host, 7000) == w.OP_RESPONSE  # in the place of that
+    host.answers()
+    answers = host.packet(w.OP_REQUEST, 1234, 7001)
+    assert answers == [*rst(1234, 5001), (w.OP_RESPONSE, 2, 1234, 7001, STREAM, 0)]
+    assert [conn.key for conn in conns[:2]] == [None, None]
+
+
+def test_windows_get_smaller_as_memory_does_and_every_one_can_be_filled():
+    """Credit is a promise: all connections are sent all that they were offered, at once."""
+    host = small_host(12)
+    listener = host.listen(1234, backlog=999)
+    conns = []
+    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
+        conns.append(listener.pending.pop())
+    windows = [conn.block[w.BUF_ALLOC] for conn in conns]
+    assert len(conns) == 256
+    assert windows == sorted(windows, reverse=True)
+    assert windows[0] > 16 * 4096 and windows[-1] == 4096
+    assert {conn.block[w.SEND_LIMIT] for conn in conns} == {1 << 18}
+    for conn, window in zip(conns, windows, strict=True):
+        fill(host, conn, window)
+    for conn, window in zip(conns, windows, strict=True):
+        assert (conn.block[w.STATE], credit.queued(conn.at)) == (w.ESTABLISHED, window)
+        assert read_all(conn) == stream(conn, 0, window)
+        host.packet(w.OP_RST, 1234, conn.block[w.DST_PORT])
+        conn.close()
+    assert_all_is_back(host)
+
+
+def stream(conn, start, n):
+    """Bytes of the peer of a connection."""
+    start += conn.block[w.DST_PORT]
+    return NOISE[start : start + n]
+
+
+def fill(host, conn, n):
+    """Send `n` bytes in pieces that fit into blocks as badly as can be."""
+    done = 0
+    while done < n:
+        part = min(n - done, (1, 4097, 2049, 300)[done % 4])
+        host.data(1234, conn.block[w.DST_PORT], stream(conn, done, part))
+        done += part
+
+
+def read_all(conn, n=None):
+    n = credit.queued(conn.at) if n is None else n
+    into = vsock_bench.DMABuffer(n + 1)
+    got = conn.receive(into.addr, n, False)
+    data = bytes(vsock_bench.memory.find(into.addr, got))
+    into.free()
+    return data
+
+
+def assert_all_is_back(host):
+    store = host.store
+    words = store._words
+    assert host.stack.table.count == 0
+    assert words[w.STORE_BLOCKS] + store.spare == store.segments
+    assert words[w.STORE_PROMISED] == store.spare
+    assert words[w.STORE_RESERVED] == host.stack.budget.connections
+
+
+def left_over(host):
+    words = host.store._words
+    return words[w.STORE_TOTAL] - words[w.STORE_PROMISED] - words[w.STORE_RESERVED]
+
+
+def promised(host):
+    return host.store._words[w.STORE_PROMISED]
+
+
+def test_the_least_window_is_used_again_and_again_in_its_one_block():
+    host = small_host()
+    listener = host.listen(1234, backlog=999)
+    conns = []
+    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
+        conns.append(listener.pending.pop())
+    conn = conns[-1]
+    assert (conn.block[w.BUF_ALLOC], conn.block[w.PLEDGE]) == (4096, 1)
+    for each in conns[:-1]:
+        fill(host, each, each.block[w.BUF_ALLOC])
+    chance = random.Random(5)
+    sent = read = 0
+    for _ in range(300):
+        part = min(credit.peer_knows(conn.at), chance.randint(1, 4096))
+        if part:
+            host.data(1234, conn.block[w.DST_PORT], stream(conn, sent, part))
+            sent += part
+        data = read_all(conn, chance.randint(1, 4096))
+        assert data == stream(conn, read, len(data))
+        read += len(data)
+        conn.tell()
+    assert conn.block[w.STATE] == w.ESTABLISHED and read > 50_000
+
+
+def test_what_the_program_wants_later_comes_from_what_is_left():
+    host = small_host(12)
+    conn = host.connected()
+    before = conn.block[w.BUF_ALLOC]
+    conn.resize(1 << 30)
+    largest = conn.block[w.BUF_ALLOC]
+    assert before < largest < 12 << 18
+    conn.resize(10_000)
+    assert conn.block[w.BUF_ALLOC] == 10_000
+    fill(host, conn, (conn.block[w.EDGE] - conn.block[w.RX_CNT]) & vsock_bench.M32)
+    assert (conn.block[w.STATE], credit.queued(conn.at)) == (w.ESTABLISHED, largest)
+
+
+def test_a_connection_that_ended_keeps_what_is_unread_and_no_more():
+    host = small_host(12)
+    conn = host.connected()
+    others = promised(host) - conn.block[w.PLEDGE]
+    fill(host, conn, 5000)
+    host.packet(w.OP_RST, 1234, 5000)
+    assert conn.block[w.PLEDGE] == 3
+    assert promised(host) == others + 3
+    assert read_all(conn) == stream(conn, 0, 5000)
+    conn.close()
+    assert_all_is_back(host)
+
+
+def test_a_replaced_connection_gives_its_memory_back_when_its_program_closes_it(host):
+    conn = host.connected()
+    fill(host, conn, 5000)
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH)
+    assert request(host, 5000) == w.OP_RESPONSE
+    host.packet(w.OP_RST, 1234, 5000)
+    host.stack.unlisten(host.stack.listeners[1234][0], 1234)
+    conn.close()
+    assert_all_is_back(host)
+
+
 def test_windows_that_grow_without_need_leave_memory_for_those_that_must(host):
-    conns = [host.connected(to=port, port=port) for port in range(5000, 5012)]
-    for conn in conns:
-        for _ in range(3):
+    conns = [host.connected(to=port, port=port) for port in range(5000, 5006)]
+    for _ in range(9):
+        for conn in conns:
             host.stack.widen(conn)
-    assert sum(conn.widened for conn in conns) == 24
+    half = host.stack.budget._half
+    assert half - 64 < left_over(host) <= half
     conns[0].close()
+    before = conns[-1].block[w.BUF_ALLOC]
     host.stack.widen(conns[-1])
-    assert conns[-1].widened == 1
+    assert conns[-1].block[w.BUF_ALLOC] == before + w.STEP
+
+
+def test_stuck_peers_leave_something_to_those_who_come(host):
+    conns = [host.connected(to=port, port=port) for port in range(5000, 5004)]
+    host.stack.window_limit = 16 << 20
+    for _ in range(30):
+        for conn in conns:
+            host.stack._grow(conn)
+    eighth = host.stack.budget._half // 4
+    assert eighth - 64 < left_over(host) <= eighth
+    assert sum(conn.block[w.BUF_ALLOC] for conn in conns) > 4 << 20  # of 8 MiB in all
+    assert host.connected(to=80, port=80).block[w.BUF_ALLOC] > 32768
+
+
+def test_a_window_that_began_small_grows_to_the_usual_when_there_is_memory_again():
+    host = small_host(16)
+    listener = host.listen(1234, backlog=999)
+    conns = []
+    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
+        conns.append(listener.pending.pop())
+    conn = conns.pop()
+    host.stack.widen(conn)
+    assert conn.block[w.BUF_ALLOC] == 4096
+    for each in conns:
+        host.packet(w.OP_RST, 1234, each.block[w.DST_PORT])
+        each.close()
+    for _ in range(20):
+        if conn.block[w.BASE] < 1 << 18:
+            host.stack.widen(conn)
+    assert conn.block[w.BUF_ALLOC] == 1 << 18
+    host.packet(w.OP_CREDIT_REQUEST, 1234, conn.block[w.DST_PORT])
+    fill(host, conn, credit.peer_knows(conn.at))
+    assert conn.block[w.STATE] == w.ESTABLISHED
+
+
+def test_tiny_messages_beyond_what_was_promised_cost_what_is_left_over():
+    host = small_host(12)
+    listener = host.listen(1234, SEQPACKET, backlog=999)
+    held = []
+    for peer in range(5000, 5006):
+        request(host, peer, kind=SEQPACKET)
+        conn = listener.pending.pop()
+        pledge, left = conn.block[w.PLEDGE], left_over(host)
+        bound = 64 + (conn.block[w.BUF_ALLOC] >> 9)
+        while conn.block[w.STATE] == w.ESTABLISHED:
+            kind = SEQPACKET | w.OP_RW << 16
+            host.deliver([2, 0, CID, 0, peer, 1234, 1, kind, w.SEQ_EOM, 1 << 18, 0], b"x")
+        held.append(conn.block[w.HELD])
+        assert conn.block[w.ERROR] == 105
+        assert held[-1] == min(bound, pledge + max(0, left))
+    assert held[0] > held[-1] == 1

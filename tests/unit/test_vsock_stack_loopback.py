@@ -118,14 +118,14 @@ def listen(stack, kind=STREAM):
 
 
 def assert_nothing_is_left(stack):
-    assert not stack.connections
+    assert not stack.table.count
     assert not stack.ports
     assert not stack.lingering
     assert stack.loopback.free() == stack_module.Loopback(stack).free()
     store = stack.store
-    total = len(store._segments) // w.SEG_WORDS
-    assert store.spare + store._words[w.STORE_BLOCKS] == total
-    assert store._promised == 0
+    assert store.spare + store._words[w.STORE_BLOCKS] == store.segments
+    assert store._words[w.STORE_PROMISED] == store.spare  # one block for each large buffer
+    assert store._words[w.STORE_RESERVED] == stack.budget.connections
 
 
 class Transfers(RuleBasedStateMachine):
@@ -282,7 +282,7 @@ def test_a_connection_to_oneself_is_eproto():
     control.connect(conn.at)
     conn.flush()
     assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 71)
-    assert not stack.connections
+    assert not stack.table.count
 
 
 def test_a_connection_that_nobody_takes_is_econnreset():
@@ -292,7 +292,7 @@ def test_a_connection_that_nobody_takes_is_econnreset():
         control.connect(conn.at)
         conn.flush()
         assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
-        assert not stack.connections
+        assert not stack.table.count
         listen(stack, STREAM)  # the second try is of the other type
 
 
@@ -306,7 +306,7 @@ def test_ten_thousand_connections_leave_nothing_behind():
         for side in (client, server) if i & 1 else (server, client):
             side.close(stack)
     stack.unlisten(listener, PORT)
-    assert memory.allocated == w.LARGE_STRIDE + (1 << 18)
+    assert stack.store.segments == 1 + 3 * 64
     assert_nothing_is_left(stack)
 
 

@@ -43,7 +43,7 @@ def source(data):
 
 
 def segments(store):
-    return len(store._segments) // w.SEG_WORDS
+    return store.segments
 
 
 def word(store, seg, name):
@@ -93,8 +93,13 @@ class Queues(RuleBasedStateMachine):
         self.packets: tuple[list, list] = ([], [])  # [data, flags] in order
         self.posted = []
         self.lent = []  # (segment, address, bytes) that the device still reads
-        self.promised = 0
+        self.promised = min(large, 64 * chunks)
+        self.lends = 0
         self.at = 0
+        for block in self.blocks:
+            if self.store.promise(1):
+                block[w.PLEDGE] = 1
+                self.promised += 1
 
     def noise(self, n):
         at = self.at % (len(NOISE) - n)
@@ -112,31 +117,43 @@ class Queues(RuleBasedStateMachine):
             assert seg == -1
 
     def room_for(self, which, n):
-        """Blocks that `n` more bytes need; the model's own count of why they may be refused."""
+        """Whether there are blocks for `n` more bytes; the model's own count."""
         block = self.blocks[which]
         held = queue(self.store, block)
-        if held:
-            tail = held[-1]
-            left = 4096 - word(self.store, tail, "SEG_END")
-            if word(self.store, tail, "SEG_KIND") == 0 and left >= n:
-                return True
+        if held and word(self.store, held[-1], "SEG_KIND") == 0:
+            n = max(0, n - (4096 - word(self.store, held[-1], "SEG_END")))
         need = -(-n // 4096)
-        told = block[w.EDGE] - block[w.READ_CNT]
-        if len(held) + need > 64 + (max(told, block[w.BUF_ALLOC]) >> 9):
-            return False
-        made = (segments(self.store) - self.large) // 64
-        free = len(free_lists(self.store)[1]) + 64 * (self.chunks - made)
+        free = len(free_lists(self.store)[1])
+        more = len(held) + need - block[w.PLEDGE]
+        if which and need and more > 0:
+            told = block[w.EDGE] - block[w.READ_CNT]
+            if len(held) + need > 64 + (max(told, block[w.BUF_ALLOC]) >> 9):
+                return False
+            if more > self.left():
+                return False
+            missing = self.promised + more - 64 * self.made()
+            free += 64 * max(0, -(-missing // 64))
+            self.lends = more
         return need <= free
+
+    def left(self):
+        return 64 * self.chunks - self.promised
+
+    def made(self):
+        """Chunks that have segments."""
+        return (segments(self.store) - self.large) // 64
 
     @rule(which=st.integers(0, 1), n=lengths, flags=st.sampled_from([0, 0, EOM, EOM | EOR]))
     def a_packet_is_copied(self, which, n, flags):
         flags = flags if which else 0
         data = self.noise(n)
+        self.lends = 0
         expected = self.room_for(which, n)
         buffer = source(data)
-        result = self.store.append(self.blocks[which], buffer.addr, n, flags)
+        result = self.store.append_bytes(self.blocks[which], buffer.addr, n, flags)
         buffer.free()
         assert result == (0 if expected else -1)
+        self.promised += self.lends
         if expected:
             self.packets[which].append([data, flags])
 
@@ -150,8 +167,9 @@ class Queues(RuleBasedStateMachine):
         at = self.store.address(seg)
         memory.find(at, n)[:] = data
         spare = self.store.spare
+        self.lends = 0
         expected = self.room_for(which, n)
-        fresh = self.store.keep(self.blocks[which], seg, at, n, flags)
+        fresh = self.store.keep_bytes(self.blocks[which], seg, at, n, flags)
         if n > 2048 and spare:
             assert fresh not in (
                 w.NO_MEMORY,
@@ -160,6 +178,7 @@ class Queues(RuleBasedStateMachine):
             assert queue(self.store, self.blocks[which])[-1] == seg
         else:
             assert fresh == (seg if expected else w.NO_MEMORY)
+            self.promised += self.lends
         if fresh >= 0:
             self.packets[which].append([data, flags])
         self.posted.append(seg if fresh < 0 else fresh)
@@ -246,19 +265,18 @@ class Queues(RuleBasedStateMachine):
     def the_window_changes(self, which, window):
         self.blocks[which][w.BUF_ALLOC] = window
 
-    @rule()
-    def memory_is_promised(self):
-        if self.store.promise():
-            self.promised += 1
-        assert self.promised <= self.chunks
-        made = (segments(self.store) - self.large) // 64
-        assert made >= self.promised  # the memory is there before the window grows
+    @rule(blocks=st.integers(1, 70), which=st.integers(0, 1))
+    def memory_is_promised(self, blocks, which):
+        if self.store.promise(blocks):
+            self.promised += blocks
+            self.blocks[which][w.PLEDGE] += blocks
+        else:
+            assert self.promised + blocks > 64 * self.chunks
 
-    @rule()
-    def a_promise_is_redeemed(self):
-        if self.promised:
-            self.promised -= 1
-            self.store.redeem(1)
+    @invariant()
+    def what_is_promised_is_there(self):
+        assert self.store.promised == self.promised <= 64 * self.chunks
+        assert self.promised <= 64 * self.made() or self.promised <= self.large  # yet to come
 
     @invariant()
     def each_segment_is_in_one_place(self):
@@ -288,7 +306,7 @@ class Queues(RuleBasedStateMachine):
 
     @invariant()
     def no_more_memory_than_agreed(self):
-        assert memory.allocated <= self.large * w.LARGE_STRIDE + self.chunks * CHUNK
+        assert memory.allocated == self.large * w.LARGE_STRIDE + self.chunks * CHUNK
 
 
 TestQueues = Queues.TestCase
@@ -301,12 +319,14 @@ TestQueues.settings = settings(max_examples=700, stateful_step_count=30, deadlin
 @pytest.fixture
 def store():
     memory.clear()
-    return store_module.Store(vsock_bench.DMABuffer, 2, 2 * CHUNK)
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 2 * CHUNK)
+    assert store.promise(120)
+    return store
 
 
 def append(store, block, data, flags=0):
     buffer = source(data)
-    result = store.append(block, buffer.addr, len(data), flags)
+    result = store.append_bytes(block, buffer.addr, len(data), flags)
     buffer.free()
     return result
 
@@ -336,7 +356,8 @@ def test_a_message_in_pieces_is_one_message(store):
     assert store.message(block) == 1 + 5000 + 3 + 3
 
 
-def test_a_storm_of_tiny_messages_is_bounded(store):
+def test_a_storm_of_tiny_messages_is_bounded():
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 2 * CHUNK)
     block = control_block(SEQPACKET, 4096)
     queued = 0
     while append(store, block, b"x", EOM) == 0:
@@ -347,23 +368,42 @@ def test_a_storm_of_tiny_messages_is_bounded(store):
 
 def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
     memory.clear()
-    memory.limit = w.LARGE_STRIDE * 2 + CHUNK + 70000
-    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    store = store_module.Store(vsock_bench.DMABuffer, 2, CHUNK)
+    assert store.promise(62) and not store.promise(1)
     block = control_block(STREAM, 1 << 20)
     queued = 0
     while append(store, block, NOISE[:10000]) == 0:
         queued += 1
-    assert queued == 64 // 3
-    memory.limit = None
+    assert queued == CHUNK // 10000
     assert read(store, block, 1 << 20) == NOISE[:10000] * queued
     assert append(store, block, b"again") == 0
+
+
+def test_with_little_memory_there_are_fewer_blocks():
+    memory.clear()
+    memory.limit = w.LARGE_STRIDE * 2 + 3 * CHUNK
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    assert store.total == 2 * 64
+    memory.clear()
+    memory.limit = w.LARGE_STRIDE * 2
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    assert store.total == 0 and not store.promise(1)
+    memory.limit = None
+
+
+def test_bytes_of_a_stream_lie_close_whatever_packets_bring_them(store):
+    block = control_block(STREAM)
+    for _ in range(60):
+        assert append(store, block, NOISE[:4097]) == 0
+    assert block[w.HELD] == 61
+    assert read(store, block, 1 << 18) == NOISE[:4097] * 60
 
 
 def test_a_large_packet_stays_where_the_device_put_it(store):
     block = control_block(STREAM)
     seg = store.take_large()
     memory.find(store.address(seg), 65536)[:] = NOISE[:65536]
-    assert store.keep(block, seg, store.address(seg), 65536, 0) not in (w.NO_MEMORY, seg)
+    assert store.keep_bytes(block, seg, store.address(seg), 65536, 0) not in (w.NO_MEMORY, seg)
     assert store.data(store.head(block)) == store.address(seg)
     assert read(store, block, 65536) == NOISE[:65536]
 

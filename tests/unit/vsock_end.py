@@ -73,7 +73,7 @@ class End:
         events |= self.block[w.EVENTS]
         self.block[w.EVENTS] = 0
         if events & w.EV_GROW and not credit.release_reserve(self.block) and self.memory:
-            credit.grow(self.block)
+            credit.grow(self.block, w.STEP)
         self.closed_events += bool(events & w.EV_CLOSED)
         assert self.closed_events <= 1
         assert (self.closed_events == 1) == (self.state == w.CLOSED)

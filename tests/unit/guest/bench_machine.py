@@ -180,6 +180,20 @@ def wait(micros=-1):
     clock.advance(micros if rest is None else min(rest, micros))
 
 
+def ram():
+    """machine.ram: those of a machine with 64 MiB."""
+    return 63 << 20
+
+
+PWRON_RESET, SOFT_RESET = 1, 2
+cause = [PWRON_RESET]
+
+
+def reset_cause():
+    """machine.reset_cause."""
+    return cause[0]
+
+
 def timers():
     """How many vectors there are."""
     return len(clock.timers)
@@ -191,5 +205,6 @@ def reset():
     at_fence = at_rest = None
     forget()
     clock.reset()
+    cause[:] = [PWRON_RESET]
     for each in (logged, alarms, waits, at_wait):
         each.clear()

@@ -5,6 +5,7 @@ The modules under test are brought up as on the firmware, by vsock.get().
 """
 
 import struct
+from array import array
 
 import bench_clock
 import bench_machine
@@ -14,6 +15,7 @@ import vsock.device
 from bench_machine import span
 from bench_objects import find, objects, offered
 from bench_transport import FakeTransport
+from portable import addressof, copy, octets
 from sockets.data import socket
 from sockets.ready import Ready
 from virtio.device import VirtioDevice
@@ -330,12 +332,7 @@ class Program:
 
     def connections(self):
         """How many there are in the table."""
-        count = 0
-        for conn in objects["stack"].connections.values():
-            while conn is not None:
-                count += 1
-                conn = conn.twin
-        return count
+        return objects["stack"].table.count
 
 
 @offered
@@ -407,6 +404,17 @@ def second_device():
     objects["second"] = sock = socket(stack=vsock.get(1))
     sock.cid = vsock.get(1).cid
     bench_clock.looks_take(0)
+
+
+@offered
+def second_receives(header, payload):
+    """A packet comes from the second device, in memory that is no receive buffer."""
+    receiver = vsock.get(1).device.receiver
+    words = array("I", header)
+    data = octets(len(payload))
+    copy(data, 0, payload, 0, len(payload))
+    n = w.HEADER_LEN + len(payload)
+    receiver.packet(receiver.at, addressof(words), addressof(data), n, -1)
 
 
 @offered
@@ -493,6 +501,19 @@ def open_device():
     """The driver of the device's registers alone (`virtio`), which a test takes step by step."""
     bench_clock.looks_take(1000)
     objects["virtio"] = VirtioDevice(objects["transport"])
+
+
+@offered
+def without_memory(path):
+    """Call something while there is no heap left: MicroPython alone can do that."""
+    import micropython
+
+    function = find(path)
+    micropython.heap_lock()
+    try:
+        return function()
+    finally:
+        micropython.heap_unlock()
 
 
 @offered
