@@ -326,7 +326,6 @@ class Endpoint(io.IOBase):
         self._error = error
         if not error:
             self._state = num.IS_UNCONNECTED
-        conn.hear(None)  # the news is told
         control.drop(conn.at, error)
         self._stack.remove(conn)
 

@@ -65,9 +65,11 @@ for i in range(50):
     seen.clear()
     send(vector.number)
     time.sleep_us(10 * i)
-    count = vector.count
-    time.sleep_ms(2)
-    assert seen[-1] == vector.count, (i, seen, vector.count)
+    for _ in range(500):
+        time.sleep_ms(2)
+        if seen[-1:] == [2 + 2 * i]:
+            break
+    assert seen[-1] == vector.count == 2 + 2 * i, (i, seen, vector.count)
 vector.close()
 """
     )

@@ -220,7 +220,8 @@ def opened(chat):
 def breaks(chat):
     chat.engine.ring(RX, "put", 127, 0)
     chat.engine.transport.fire(RX)
-    chat.echo.turn()
+    for _ in range(3):  # connections that ended come first
+        chat.echo.turn()
 
 
 def until_opened(chat):
@@ -275,7 +276,7 @@ def test_a_script_that_watches_a_socket_without_a_connection_sees_an_oserror(eng
         head = engine.host.heads()[0]
         engine.many(["host.give", [[head, port, b"", w.HEADER_LEN]]], ["device.poll"])
         assert engine.call("~a.connect_state") == -1
-        assert engine.program.woken() == []
+        assert engine.program.woken() == ["~a"]
         assert engine.call("~a.take_error") == ECONNRESET
     else:
         engine.program.socket("~a")
