@@ -87,7 +87,7 @@ def bring_up(transport):
     from .wait import Waiter
 
     # A device that says that it wrote more than it did makes a program read what was there before:
-    # bytes of earlier packets, or, at power-on, what the host has put into its RAM. Later there may
+    # bytes of earlier packets or, at power-on, what the host has put into its RAM. Later there may
     # be others, of a heap of before the reset; to clear them takes 3 ms.
     stale = reset_cause() != PWRON_RESET
     memory = ram()

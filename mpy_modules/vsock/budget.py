@@ -11,6 +11,7 @@ What windows grow by comes from what is left over. docs/security.md has the numb
 from inline import inline
 from portable import const, micropython, ptr32
 
+from . import credit
 from . import words as w
 
 LEAST = const(1)  # blocks, for a window of 4 KiB
@@ -55,19 +56,30 @@ class Budget:
         return 1
 
     @micropython.viper
-    def grow(self, at: int, limit: int) -> int:
-        """Bytes that the window of a stuck peer may grow by, up to `limit`; 0: by none."""
-        if ptr32(at)[w.BUF_ALLOC] + w.STEP > limit:
-            return 0
-        return int(self._more(at, w.STEP, int(self._half) >> 2))
+    def grow(self, at: int, limit: int):
+        """A larger window, up to `limit`, for a peer that is stuck: it may write before it reads.
+
+        What earlier growth holds back comes first.
+        """
+        if int(credit.release_reserve(at)) == 0 and ptr32(at)[w.BUF_ALLOC] + w.STEP <= limit:
+            step = int(self._more(at, w.STEP, int(self._half) >> 2))
+            if step != 0:
+                credit.grow(at, step)
 
     @micropython.viper
-    def widen(self, at: int) -> int:
-        """Bytes that the window of a fast reader may grow by; 0: by none."""
+    def widen(self, at: int):
+        """A larger window for a program that reads fast, lest the peer wait for each update.
+
+        With vhost-device-vsock 1 MiB gives 1.5 times the throughput of the 256 KiB that Linux has.
+        """
         step = _USUAL - ptr32(at)[w.BASE]
-        if step > 0:
-            return int(self._more(at, step, 0))
-        return int(self._more(at, w.STEP, self._half))
+        leave = 0
+        if step <= 0:
+            step = w.STEP
+            leave = int(self._half)
+        step = int(self._more(at, step, leave))
+        if step != 0:
+            credit.widen(at, step)
 
     def resize(self, conn, size):
         """The window that a program gets which wants `size`: that, or a smaller one."""

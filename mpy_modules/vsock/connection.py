@@ -93,7 +93,7 @@ class Connection:
     @micropython.native
     def _follow(self, news):
         if news & w.WIDEN:
-            self.stack.widen(self)
+            self.stack.budget.widen(self.at)
         if news & w.UPDATE_DUE:
             self.flush()
         if news & w.TOLD_BOTH:
@@ -346,7 +346,6 @@ class Connection:
         self.block[w.MESSAGES] = 0
         credit.consumed(self.at, unread)
 
-    @micropython.native
     def resize(self, size):
         """The program wants a window of `size` bytes; the peer hears of as many as there are."""
         credit.set_window(self.at, self.stack.budget.resize(self, size))

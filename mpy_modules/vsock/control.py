@@ -335,6 +335,14 @@ def close(at: int) -> int:
     return events | int(settle(at))
 
 
+@micropython.viper
+def shut_late(at: int) -> int:
+    """1 if the peer has shut both directions and the program goes on sending."""
+    c = ptr32(at)
+    both = c[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER
+    return int(both and c[w.STATE] == w.ESTABLISHED and c[w.OPTIONS] & w.OPT_LATE_SEND != 0)
+
+
 def describe(block):
     """A control block in words, for a person at the prompt."""
     return "%s %d:%d > %d:%d shut=%d queued=%d in_flight=%d credit=%d" % (

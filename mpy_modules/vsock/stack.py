@@ -11,7 +11,7 @@ from array import array
 import errnos
 from portable import addressof, const, micropython, ticks_add, ticks_diff, ticks_ms
 
-from . import control, credit
+from . import control
 from . import words as w
 from .budget import LEAST, Budget
 from .connection import Connection
@@ -20,6 +20,7 @@ from .table import Table
 
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
+_LOOK_MS = const(60000)  # looks for what is over are no further apart
 _FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
 _LAST_AUTOMATIC = const(0x3FFFFFFF)
 
@@ -73,11 +74,11 @@ class Stack:
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
         self.late = []  # late senders whose peers have shut both directions
-        self._late_soonest = 0  # the earliest moment to look at one of them, or one that is past
         self.lingering = []  # closed connections whose peers have not ended them yet
         self.refused = 0  # requests for which there was no room
-        self._soonest = 0  # the earliest deadline of those, or one that is past
+        self._soonest = 0  # the earliest deadline of all those, or one that is past
         self.starved = []  # connections that would send, had the device taken earlier packets
+        self._fed = []  # the list that takes its place: packets come where none can be made
         self._reset = array("I", bytes(4 * w.HEADER_WORDS))
 
     # -- the device -------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ class Stack:
         events |= block[w.EVENTS]
         block[w.EVENTS] = 0
         if events & w.EV_GROW:
-            self._grow(conn)
+            self.budget.grow(conn.at, self.window_limit)
         if block[w.OWED]:
             conn.out.settle_debts(conn)
             conn.out.publish()
@@ -222,25 +223,6 @@ class Stack:
             self.remove(conn)
         if events:
             conn.notify()
-
-    @micropython.native
-    def _grow(self, conn):
-        """A larger window for a peer that is stuck: it may have to write before it reads."""
-        if credit.release_reserve(conn.at):
-            return
-        step = self.budget.grow(conn.at, self.window_limit)
-        if step:
-            credit.grow(conn.at, step)
-
-    @micropython.native
-    def widen(self, conn):
-        """A larger window for a program that reads fast, lest the peer wait for each update.
-
-        With vhost-device-vsock 1 MiB gives 1.5 times the throughput of the 256 KiB that Linux has.
-        """
-        step = self.budget.widen(conn.at)
-        if step:
-            credit.widen(conn.at, step)
 
     @micropython.native
     def linger(self, conn):
@@ -255,7 +237,7 @@ class Stack:
         shut = conn.block[w.SHUT]
         wait = _FLUSH_MS if shut & w.SHUT_PEER == w.SHUT_PEER else _CLOSE_MS
         conn.deadline = deadline = ticks_add(ticks_ms(), wait)
-        if not self.lingering or ticks_diff(deadline, self._soonest) < 0:
+        if not (self.lingering or self.late) or ticks_diff(deadline, self._soonest) < 0:
             self._soonest = deadline
         self.lingering.append(conn)
         if len(self.lingering) > self.budget.lingering:
@@ -273,15 +255,12 @@ class Stack:
 
         Nobody would ever tell us that such a peer is gone.
         """
-        block = conn.block
-        both = block[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER
-        if both and block[w.STATE] == w.ESTABLISHED and block[w.OPTIONS] & w.OPT_LATE_SEND:
-            if conn.looked is None and conn.patience:
-                conn.moved = conn.progress()
-                conn.looked = looked = ticks_add(ticks_ms(), conn.patience)
-                if not self.late or ticks_diff(looked, self._late_soonest) < 0:
-                    self._late_soonest = looked
-                self.late.append(conn)
+        if conn.looked is None and conn.patience and control.shut_late(conn.at):
+            now = ticks_ms()
+            conn.moved = conn.progress()
+            conn.looked = ticks_add(now, conn.patience)
+            self.late.append(conn)
+            self._soonest = now
 
     @micropython.native
     def _forget(self, conn):
@@ -294,24 +273,22 @@ class Stack:
     def expire(self):
         """Reset connections whose peers did not answer, or take what is sent, in time."""
         now = ticks_ms()
-        soonest = None
         for conn in list(self.lingering):  # a copy: packets that come meanwhile change it
             deadline = conn.deadline
             if deadline is not None and ticks_diff(deadline, now) <= 0:
                 self._give_up(conn)
-            elif deadline is not None and (soonest is None or ticks_diff(deadline, soonest) < 0):
-                soonest = deadline
-        self._soonest = soonest
-        soonest = None
         for conn in list(self.late):
             if conn.looked is not None and ticks_diff(conn.looked, now) <= 0:
                 self._look(conn, now)
-            if conn.looked is not None:
-                if soonest is None or ticks_diff(conn.looked, soonest) < 0:
-                    soonest = conn.looked
-        self._late_soonest = soonest
+        soonest = ticks_add(now, _LOOK_MS)
+        for conn in self.lingering:
+            if ticks_diff(conn.deadline, soonest) < 0:
+                soonest = conn.deadline
+        for conn in self.late:
+            if ticks_diff(conn.looked, soonest) < 0:
+                soonest = conn.looked
+        self._soonest = soonest
 
-    @micropython.native
     def _look(self, conn, now):
         """See whether a late sender came on since the last time; if it could not, end it."""
         block = conn.block
@@ -334,7 +311,6 @@ class Stack:
         """
         self.table.each(self._end_stalled, None)
 
-    @micropython.native
     def _end_stalled(self, conn, _):
         block = conn.block
         if block[w.RX_CNT] != block[w.READ_CNT]:
@@ -348,15 +324,9 @@ class Stack:
     @micropython.native
     def next_expiry(self):
         """Milliseconds until `expire` may have something to do; None if it never will."""
-        if self.lingering:
-            soonest = self._soonest
-            if self.late and ticks_diff(self._late_soonest, soonest) < 0:
-                soonest = self._late_soonest
-        elif self.late:
-            soonest = self._late_soonest
-        else:
+        if not self.lingering and not self.late:
             return None
-        return max(0, ticks_diff(soonest, ticks_ms()))
+        return max(0, ticks_diff(self._soonest, ticks_ms()))
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -456,11 +426,9 @@ class Stack:
     @micropython.native
     def room_again(self):
         """The device gave slots back (Transmitter.reap): who watches to send may go on."""
-        try:
-            anew = []
-        except MemoryError:
-            return  # the next time
         starved = self.starved
-        self.starved = anew
+        self.starved = self._fed
+        self._fed = starved
         for conn in starved:
             conn.notify()
+        starved.clear()

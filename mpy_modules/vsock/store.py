@@ -252,7 +252,11 @@ class Store:
         t = ptr32(_table(s))
         if c[w.HEAD] == c[w.ONES]:
             if n <= w.BLOCK and s[w.STORE_BLOCKS] != 0:
-                _fill(c, s, t, source, 0, n, flags)
+                seg = int(_take_block(s, t))
+                row = seg * w.SEG_WORDS
+                copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), 0, source, 0, n)
+                t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
+                _enqueue(c, t, seg, n)
                 return 0
         else:
             row = c[w.TAIL] * w.SEG_WORDS
@@ -278,7 +282,7 @@ class Store:
         room = 0
         if c[w.HEAD] != c[w.ONES] and t[row + w.SEG_KIND] == 0:
             end = t[row + w.SEG_END]
-            if c[w.PLEDGE] == 1 and c[w.HELD] == 1:
+            if c[w.PLEDGE] == 1 and c[w.HELD] == 1 and t[row + w.SEG_USES] == 0:
                 end = int(_pack(t, row))
             room = w.BLOCK - end
             if room > n:
@@ -290,19 +294,22 @@ class Store:
             t = ptr32(_table(s))
         if s[w.STORE_BLOCKS] < need:
             return -1
-        if room != 0:
-            copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), end, source, 0, room)
+        done = 0
+        while done < n:
+            if room == 0:
+                seg = int(_take_block(s, t))
+                _enqueue(c, t, seg, 0)
+                row = seg * w.SEG_WORDS
+                end = 0
+                room = n - done
+                if room > w.BLOCK:
+                    room = w.BLOCK
+            to = t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32)
+            copy(to, end, source, done, room)
             t[row + w.SEG_END] = end + room
-            if room == n:
-                t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
-        while room < n:
-            part = n - room
-            mark = flags
-            if part > w.BLOCK:
-                part = w.BLOCK
-                mark = 0
-            _fill(c, s, t, source, room, part, mark)
-            room += part
+            done += room
+            room = 0
+        t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
         return 0
 
     @micropython.viper
@@ -468,15 +475,12 @@ def _free(s: ptr32, t: ptr32, seg: int):
 
 @inline
 @micropython.viper
-def _fill(c: ptr32, s: ptr32, t: ptr32, source: int, offset: int, n: int, flags: int):
-    """Put `n` bytes, `offset` behind `source`, into a new block at the end of a queue."""
+def _take_block(s: ptr32, t: ptr32) -> int:
+    """Take a block off the free list, which is not empty."""
     seg = s[w.STORE_BLOCK]
-    row = seg * w.SEG_WORDS
-    s[w.STORE_BLOCK] = t[row + w.SEG_NEXT]
+    s[w.STORE_BLOCK] = t[seg * w.SEG_WORDS + w.SEG_NEXT]
     s[w.STORE_BLOCKS] = s[w.STORE_BLOCKS] - 1
-    copy(t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32), 0, source, offset, n)
-    t[row + w.SEG_KIND] = flags << w.SEG_FLAGS_SHIFT
-    _enqueue(c, t, seg, n)
+    return seg
 
 
 @micropython.viper

@@ -58,6 +58,7 @@ class Transmitter:
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._waiting = []  # connections that owe packets for which there was no slot
         self._retrying = False
+        self._retried = []  # the list that takes its place: packets come where none can be made
 
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
@@ -257,15 +258,13 @@ class Transmitter:
     def _retry(self):
         if self._retrying:
             return  # we are what wants slots
-        try:
-            anew = []
-        except MemoryError:
-            return  # the next time
         self._retrying = True
         waiting = self._waiting
-        self._waiting = anew
+        self._waiting = self._retried
+        self._retried = waiting
         for conn in waiting:
             self.settle_debts(conn)
+        waiting.clear()
         self.publish()
         self._retrying = False
 
