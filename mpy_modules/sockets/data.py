@@ -220,9 +220,9 @@ class socket(Endpoint):
         n = bytes_in(data)
         start = addressof(data)
         mark = 0
-        waits = self._timeout != 0 and not flags & num.MSG_DONTWAIT
-        # The device gives back what it reads where it lies when it likes: not in somebody's time.
-        copies = not waits or self._timeout is not None
+        seconds = self._timeout
+        waits = seconds != 0 and not flags & num.MSG_DONTWAIT
+        copies = not waits or seconds is not None  # what is lent is back when the device likes
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
         if conn.block[w.BORDERS]:
@@ -263,7 +263,7 @@ class socket(Endpoint):
                     conn.ask_credit()
                 continue
             if waits and end is None:
-                end = deadline(self._timeout)
+                end = deadline(seconds)
             rest = left(end)
             if rest == 0:
                 if done and not everything and not begun:

@@ -18,6 +18,22 @@ def test_without_a_vsock_device_one_line_names_the_option_and_the_repl_comes(boo
     assert guest.console.eval("6 * 7") == 42
 
 
+def test_a_vsock_device_that_is_refused_is_one_sentence_and_the_prompt_comes(boot):
+    script = """
+import startup, vsock
+from virtio.errors import NotSupported
+def refuse(transport):
+    raise NotSupported("00:02.0 has no CID")
+vsock.devices = lambda: [None]
+vsock.bring_up = refuse
+startup._echo()
+"""
+    guest = boot(fw_cfg={"opt/micropython/main.py": script})
+    said = guest.console.expect(rb"(.*)>>> ").group(1)
+    assert b"The vsock device cannot be used: 00:02.0 has no CID\r\n" in said
+    assert b"Traceback" not in said
+
+
 def test_main_py_from_fw_cfg_runs_and_the_prompt_follows(boot):
     guest = boot(fw_cfg={"opt/micropython/main.py": "print('handed in', __name__)\nx = 5\n"})
     guest.console.expect(rb"handed in __main__\r\n.*>>> ")
