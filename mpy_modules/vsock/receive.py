@@ -23,12 +23,12 @@ from .store import Store
 
 DROPPED = (
     None,
-    "shorter than a header",
-    "of no operation",
-    "not for this CID",
-    "from a CID that cannot speak here",
-    "longer than its buffer",
-    "for lack of memory",
+    "dropped a packet shorter than a header",
+    None,  # a device may complete a buffer without a packet
+    "dropped a packet not for this CID",
+    "dropped a packet from a CID that cannot speak here",
+    "dropped a packet longer than its buffer",
+    "dropped a packet for lack of memory",
 )
 
 
@@ -178,10 +178,7 @@ class Receiver:
         """Count a packet that goes no further, and tell of the first one in the log."""
         self.dropped[why] += 1
         if self.dropped[why] == 1 and why != w.DROP_INVALID:
-            try:
-                log("vsock", "dropped a packet " + DROPPED[why], "WARNING")
-            except MemoryError:
-                pass
+            log("vsock", DROPPED[why], "WARNING")
 
 
 @inline

@@ -8,6 +8,7 @@ import random
 from array import array
 from errno import EADDRINUSE
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import vsock_bench
@@ -821,6 +822,15 @@ def request(host, peer, port=1234, kind=STREAM):
     return host.packet(w.OP_REQUEST, port, peer, kind)[-1][0]
 
 
+def as_many_as_there_can_be(host):
+    """Connections that a host opens until it is refused."""
+    listener = host.listen(1234, backlog=999)
+    conns: list[Any] = []
+    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
+        conns.append(listener.pending.pop())
+    return conns
+
+
 def test_there_are_as_many_connections_as_there_is_memory_and_then_rst():
     host = small_host()
     most = host.stack.budget.connections
@@ -847,7 +857,7 @@ def test_a_listener_has_half_of_all_connections_waiting_at_most():
 def test_who_lingers_longest_makes_room_for_others():
     host = small_host()
     listener = host.listen(1234, backlog=999)
-    conns = []
+    conns: list[Any] = []
     for i in range(64):
         request(host, 5000 + i)
         conns.append(listener.pending.pop())
@@ -867,10 +877,7 @@ def test_who_lingers_longest_makes_room_for_others():
 def test_windows_get_smaller_as_memory_does_and_every_one_can_be_filled():
     """Credit is a promise: all connections are sent all that they were offered, at once."""
     host = small_host(12)
-    listener = host.listen(1234, backlog=999)
-    conns = []
-    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
-        conns.append(listener.pending.pop())
+    conns = as_many_as_there_can_be(host)
     windows = [conn.block[w.BUF_ALLOC] for conn in conns]
     assert len(conns) == 256
     assert windows == sorted(windows, reverse=True)
@@ -930,10 +937,7 @@ def promised(host):
 
 def test_the_least_window_is_used_again_and_again_in_its_one_block():
     host = small_host()
-    listener = host.listen(1234, backlog=999)
-    conns = []
-    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
-        conns.append(listener.pending.pop())
+    conns = as_many_as_there_can_be(host)
     conn = conns[-1]
     assert (conn.block[w.BUF_ALLOC], conn.block[w.PLEDGE]) == (4096, 1)
     for each in conns[:-1]:
@@ -1015,10 +1019,7 @@ def test_stuck_peers_leave_something_to_those_who_come(host):
 
 def test_a_window_that_began_small_grows_to_the_usual_when_there_is_memory_again():
     host = small_host(16)
-    listener = host.listen(1234, backlog=999)
-    conns = []
-    while request(host, 5000 + len(conns)) == w.OP_RESPONSE:
-        conns.append(listener.pending.pop())
+    conns = as_many_as_there_can_be(host)
     conn = conns.pop()
     host.stack.budget.widen(conn.at)
     assert conn.block[w.BUF_ALLOC] == 4096
