@@ -2,7 +2,8 @@
 """The built-in payload: echoes on port 1234, and calls the host's port 1234 for a chat.
 
 It goes on for ever: what ends a connection ends nothing else, and a device that broke is opened
-again after a pause, which grows as long as that does not help.
+again after a pause, which grows as long as that does not help. When there is no room for a new
+connection, those that hold data and do not move end.
 
 Ordinary code on `socket`; a poller instead of select.poll, because that costs nothing for idle
 connections, and splice() instead of recv and send, because that copies nothing.
@@ -21,6 +22,7 @@ GREETING = b"hello from micropython\n"
 RETRY_MS = 1000
 PATIENCE = 0.25  # seconds without news after which a call to the host is looked at
 BURST = 256  # as many news without a look at it: looking costs more than an echo
+STALL_MS = 2000  # without a byte taken or sent: a connection that may end when room is wanted
 FIRST_PAUSE = 1  # seconds until a device that broke is opened again,
 LAST_PAUSE = 64  # which doubles up to this; one that worked longer begins anew
 
@@ -39,6 +41,9 @@ class Echo:
         self._greeted = False
         self._unsaid = b""  # of the greeting
         self._next_call = time.ticks_ms()
+        self._stack = vsock.get()
+        self._refused = self._stack.refused
+        self._stalled_at = None  # ticks_ms when those end that have not moved; None: nobody does
         self._reopen_at = None  # ticks_ms, while the device is broken
         self._opened_at = time.ticks_ms()
         self._pause = FIRST_PAUSE
@@ -52,10 +57,16 @@ class Echo:
         """See to the device and to the call, then to whatever sockets have news."""
         if self._reopen_at is not None:
             self._see_to_device()
+        self._see_to_room()
         if self._dial and not self._greeted:
             self._see_to_call()
-        busy = self._reopen_at is not None or self._dial and not self._greeted
-        self._serve(PATIENCE if busy else None)
+        if self._dial and not self._greeted:
+            patience = PATIENCE
+        elif self._reopen_at is None and self._stalled_at is None:
+            patience = None
+        else:
+            patience = PATIENCE
+        self._serve(patience)
 
     def _serve(self, patience):
         """Do what the news of sockets call for, until there are none for `patience` seconds."""
@@ -68,12 +79,26 @@ class Echo:
                     break
                 if sock is listener:
                     self._accept()
+                    if self._stack.refused != self._refused:
+                        break
                 elif sock is self._called and not self._greeted:
                     self._on_answer()
                 elif sock.splice(sock) < 0:
                     self._end(sock)
         except OSError:
             self._end(sock)  # it had ended before we came to it
+
+    def _see_to_room(self):
+        """Somebody was refused for lack of room: who does not move from now on is given up."""
+        stack = self._stack
+        if self._stalled_at is not None:
+            if time.ticks_diff(self._stalled_at, time.ticks_ms()) <= 0:
+                stack.end_stalled()
+                self._stalled_at = None
+                self._refused = stack.refused
+        elif stack.refused != self._refused:
+            stack.end_stalled()
+            self._stalled_at = time.ticks_add(time.ticks_ms(), STALL_MS)
 
     def _see_to_device(self):
         """Open the device again, when it is time."""

@@ -390,6 +390,7 @@ class Stack:
                 conn = None
         if conn is None:
             self.refused += 1
+            listener.notify()  # its program may know what to give up
             return False
         listener.options.apply(conn)
         control.accept(conn.at, header[w.BUF_ALLOC], header[w.FWD_CNT])

@@ -185,6 +185,34 @@ def test_who_comes_and_goes_before_it_is_looked_at(chat):
     chat.echoes(6000)
 
 
+def test_who_holds_data_and_does_not_move_gives_way_to_who_comes(chat):
+    """Not at once, and not who moves, nor who holds nothing."""
+    port = chat.call()
+    chat.give(answer(w.OP_RESPONSE, port))
+    most = chat.engine.stack.budget.connections() - chat.engine.program.connections()
+    peers = range(5000, 5000 + most)
+    for i in range(0, most, 8):
+        part = peers[i : i + 8]
+        chat.give(*[(w.OP_REQUEST, PORT, peer, 0, b"") for peer in part])
+        chat.give(*[(w.OP_RW, PORT, peer, 0, b"held") for peer in part if peer != 5001])
+    news = (w.OP_REQUEST, PORT, 99, SIZE, b"")
+    assert (w.OP_RST, PORT, b"") in chat.give(news)
+    chat.engine.clock.advance(1_000_000)
+    sent = chat.give((w.OP_CREDIT_UPDATE, PORT, 5000, SIZE, b"")) + chat.turn()
+    assert sent == [(w.OP_RW, PORT, b"held")]
+    chat.engine.clock.advance(900_000)
+    assert chat.turn() == []
+    assert (w.OP_RST, PORT, b"") in chat.give(news)
+    chat.engine.clock.advance(200_000)
+    for _ in range(most):
+        if not chat.turn():
+            break
+    assert chat.engine.program.connections() == 3  # the one that moved, 5001, and the call
+    chat.echoes(99)
+    assert chat.give((w.OP_RW, PORT, 5000, SIZE, b"!"), (w.OP_RW, PORT, 5001, SIZE, b"?"))
+    assert chat.engine.program.connections() == 4
+
+
 def opened(chat):
     return chat.engine.transport.opened()
 

@@ -34,7 +34,7 @@ def broke(engine, why):
     assert engine.machine.logged()[-1] == ["ERROR", "vsock", engine.host.broken()]
     assert engine.device.out.free() == 0
     assert engine.transport.closed() == 1
-    assert engine.machine.dma_used() == 40 * w.LARGE_STRIDE
+    assert engine.machine.dma_used() == 40 * w.LARGE_STRIDE + (63 << 18)
     assert engine.stack.store.spare() == 40
     assert engine.machine.timers() == 0
     assert engine.program.connections() == 0

@@ -388,7 +388,7 @@ def late_sender(host, taken=0):
     conn.block[w.OPTIONS] |= w.OPT_LATE_SEND
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
     data = bytes(1000)
-    assert conn.send(vsock_bench.memory.addressof(data), 1000, data, 0) == 1000
+    assert conn.send(vsock_bench.memory.addressof(data), 1000, data, 0, 0) == 1000
     host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH, alloc=1000, fwd=taken)
     return conn
 
