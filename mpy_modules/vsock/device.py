@@ -295,11 +295,9 @@ class Device:
         if micros != 0:
             attention.spin(rx, micros, time.ticks_us)
         while taken < _BURST:
-            if out[w.OUT_FREE] < few:
-                # Packets may need answers: without room for those they wait in the ring.
-                self.out.reap()
-                if out[w.OUT_FREE] < few:
-                    break
+            # Packets may need answers: without room for those they wait in the ring.
+            if out[w.OUT_FREE] < few and not self._answerable(few):
+                break
             got = int(buffers.take(pool))
             if got < 0:
                 if micros == 0 or taken != 0 or not ring.enable_interrupts(rx):
@@ -320,6 +318,15 @@ class Device:
             if int(attention.polled(watch, taken)) != 0:
                 self._attention.keep_polling()
         return taken
+
+    @micropython.native
+    def _answerable(self, few):
+        """Whether so many slots are free; if not, the device is to interrupt when some are."""
+        out = self.out
+        out.reap()
+        if out.free() < few and self.sending_done():
+            out.reap()
+        return out.free() >= few
 
     @micropython.viper
     def _blank(self, seg: int) -> int:

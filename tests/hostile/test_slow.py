@@ -10,10 +10,7 @@ from mpfw.device.firmware import vsock as w
 
 MANY = 300  # packets that want an answer: more than there are slots for those
 
-WAITS = pytest.mark.xfail(strict=True, reason="packets that wait for transmit slots wait on")
 
-
-@WAITS
 def test_packets_that_waited_for_transmit_slots_are_taken_when_there_are_some(prompt):
     guest = prompt(liars.Deaf())
     guest.console.exec("import vsock\nvsock.get()")

@@ -280,6 +280,19 @@ def test_packets_wait_in_the_ring_while_there_is_no_room_for_answers(engine):
     assert line.ops.count(w.OP_CREDIT_UPDATE) == 7
 
 
+def test_packets_that_wait_for_slots_are_taken_with_the_interrupt_that_brings_some(engine):
+    sender = Sender(engine, 16)
+    line = sender.lines[0]
+    while sender.tell(line, w.OP_CREDIT_REQUEST):
+        pass
+    sender.take()
+    assert engine.ring(TX, "armed")
+    sender.give_back(sorted(sender.held))
+    assert engine.transport.kick(TX)
+    sender.calm()
+    assert sender.tell(line, w.OP_CREDIT_REQUEST) == 1
+
+
 def test_debts_wait_for_slots_and_are_paid_once_each(engine):
     sender = full_of_data(engine, 8)
     for _ in range(5):
