@@ -42,10 +42,6 @@ BLOCKED = {  # what a program waits in, and what that gives when the device brea
 }
 
 
-WAITS_ON = pytest.mark.xfail(strict=True, reason="accept waits on when the device breaks")
-LENDS = pytest.mark.xfail(strict=True, reason="a send that may not wait lends its buffer")
-
-
 class Quiet(liars.Deaf):
     """Answers connections to 5000; those to 5002 are never answered."""
 
@@ -74,7 +70,7 @@ def waiting(prompt):
 @pytest.mark.parametrize("queue", [RX, TX])
 @pytest.mark.parametrize(
     "where",
-    [each for each in BLOCKED if each != "accept"] + [pytest.param("accept", marks=WAITS_ON)],
+    [each for each in BLOCKED if each != "accept"] + [pytest.param("accept")],
 )
 def test_a_program_that_waits_hears_of_a_broken_ring(waiting, where, queue):
     guest, wanted = waiting(where)
@@ -136,7 +132,6 @@ print(errno_of(sock.send, buffer), time.ticks_diff(time.ticks_ms(), start) < 500
 """
 
 
-@LENDS
 @pytest.mark.parametrize("timeout", [0, 0.5])
 def test_a_send_that_may_not_wait_does_not_wait_for_the_device_to_give_a_buffer_back(
     prompt, timeout

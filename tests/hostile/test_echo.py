@@ -11,8 +11,6 @@ from mpfw.device.packets import make
 
 ECHO = 1234
 MANY = 258  # a few more than the echo serves before it looks at its own call
-ENDS = pytest.mark.xfail(strict=True, reason="the echo ends by its own call's answer")
-GONE = pytest.mark.xfail(strict=True, reason="AttributeError where no connection is left")
 
 
 def echoes(guest, data=b"hello"):
@@ -28,8 +26,8 @@ def echoes(guest, data=b"hello"):
     [
         "refuse",
         "silent",
-        pytest.param("reset", marks=ENDS),
-        pytest.param("closed", marks=ENDS),
+        pytest.param("reset"),
+        pytest.param("closed"),
     ],
 )
 def test_the_echo_lives_whatever_becomes_of_its_call(echo, way):
@@ -59,7 +57,6 @@ class Behind(liars.Fickle):
                 stream.take(len(stream.received))
 
 
-@ENDS
 @pytest.mark.parametrize("way", ["refuse", "reset"])
 def test_an_answer_behind_many_echoes_does_not_end_the_echo(echo, way):
     guest = echo(Behind(way))
@@ -122,7 +119,6 @@ print("done")
 """
 
 
-@GONE
 @pytest.mark.parametrize("way", ["refuse", "reset", "closed"])
 def test_a_call_on_a_connection_that_is_gone_is_an_oserror_or_nothing(prompt, way):
     guest = prompt(liars.Fickle(way))

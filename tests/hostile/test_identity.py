@@ -50,14 +50,11 @@ def test_a_packet_from_this_guest_itself_does_not_make_it_talk_to_itself(echo, c
     guest.answers()
 
 
-NOBODY = pytest.mark.xfail(strict=True, reason="reserved CIDs are not refused yet")
-
-
 @pytest.mark.parametrize(
     "cid",
     [
-        pytest.param(w.CID_HYPERVISOR, marks=NOBODY),
-        pytest.param(w.CID_ANY, marks=NOBODY),
+        pytest.param(w.CID_HYPERVISOR),
+        pytest.param(w.CID_ANY),
         w.CID_HOST | HIGH,
         OWN | HIGH,
     ],
@@ -76,7 +73,6 @@ def test_siblings_may_speak(echo):
     assert stream.receive(7) == b"sibling"
 
 
-@NOBODY
 @pytest.mark.parametrize("cid", [w.CID_HYPERVISOR, w.CID_LOCAL, w.CID_HOST, w.CID_ANY])
 def test_a_guest_cid_that_is_reserved_is_refused_with_a_sentence(beside, cid):
     guest = beside(None, "", cid)

@@ -14,11 +14,6 @@ PORT = 5000
 WINDOW = 262144  # bytes, Linux's and ours
 MANY = 200  # connections: their windows together are more than the guest has for them
 
-NO_BUDGET = pytest.mark.xfail(strict=True, reason="no budget for connections")
-NO_PROMISE = pytest.mark.xfail(strict=True, reason="credit that no memory stands behind")
-NO_END = pytest.mark.xfail(strict=True, reason="a late send has no end")
-BARED = pytest.mark.xfail(strict=True, reason="receive buffers hold what was there before")
-
 
 def healthy(guest, size=1 << 20, seconds=30):
     """A transfer of somebody who keeps to the rules arrives whole."""
@@ -60,7 +55,6 @@ print(total)
 """
 
 
-@NO_PROMISE
 @pytest.mark.parametrize("memory", ["64M", "512M"])
 def test_a_connection_within_its_credit_is_not_ended_for_lack_of_memory(prompt, memory):
     guest = prompt(memory=memory)
@@ -132,7 +126,6 @@ def test_the_echo_gives_up_a_connection_that_is_replaced(echo):
     assert not guest.tracebacks()
 
 
-@NO_END
 def test_peers_that_shut_both_directions_and_take_nothing_do_not_keep_their_memory(echo):
     guest = echo()
     guest.policy.alloc = 0  # they offer no room
@@ -149,7 +142,6 @@ def test_peers_that_shut_both_directions_and_take_nothing_do_not_keep_their_memo
     assert not guest.tracebacks()
 
 
-@NO_BUDGET
 @pytest.mark.parametrize("memory, siblings", [("16M", 2), ("64M", 10)])
 def test_more_connections_than_memory_do_not_make_the_guest_deaf(echo, memory, siblings):
     guest = echo(memory=memory)
@@ -177,7 +169,6 @@ print("filled")
 """
 
 
-@BARED
 def test_what_the_device_is_given_holds_nothing_of_the_heap(prompt):
     guest = prompt(memory="32M")
     # Built in pieces: the program's own text is not what is looked for.

@@ -3,8 +3,6 @@
 
 import time
 
-import pytest
-
 from mpfw.device import liars
 from mpfw.device.firmware import vsock as w
 
