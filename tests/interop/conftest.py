@@ -23,8 +23,8 @@ LACKS = {  # what a device does not do, by its kind
     "vhost-user": {
         "half-close": "vhost-device-vsock makes SHUTDOWN of both directions out of a client's "
         "half-close (rust-vmm/vhost-device#874)",
-        "slow reader": "vhost-device-vsock forgets what a client that has stopped sending does not "
-        "take at once (Failed to re-enable EPOLLOUT)",
+        "slow reader": "vhost-device-vsock can forget what a client that has stopped sending does "
+        "not take at once (Failed to re-enable EPOLLOUT)",
         "unread end": "vhost-device-vsock does not tell of a client that closes with bytes unread",
         "refusal": "vhost-device-vsock does not answer a REQUEST for a port nobody listens on",
         "seqpacket": "vhost-device-vsock does not offer VIRTIO_VSOCK_F_SEQPACKET",
