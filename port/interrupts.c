@@ -161,7 +161,7 @@ void interrupt_dispatch(interrupt_frame_t *frame) {
     }
     mp_hal_signal_event();
     if (frame->rip == (uintptr_t)cpu_hlt) {
-        ++frame->rip; // what it was to wait for is this
+        ++frame->rip; // this is the interrupt that it was to wait for: see cpu_sti_hlt()
     }
     lapic_write(LAPIC_EOI, 0);
 }

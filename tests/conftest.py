@@ -36,7 +36,7 @@ def pytest_configure(config):
     """Give every guest QEMU and overlay, those that tests start as `mpfw run` among them."""
     qemu = config.getoption("--qemu")
     if qemu:
-        os.environ["MPFW_QEMU"] = str(Path(qemu).resolve())
+        os.environ[machines.QEMU_VARIABLE] = str(Path(qemu).resolve())
     directory = config.getoption("--overlay")
     if directory:
         try:

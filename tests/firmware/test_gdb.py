@@ -93,7 +93,7 @@ def test_an_interrupt_right_before_the_guest_halts_wakes_it(listening, boot, tmp
     )
     with ThreadPoolExecutor() as pool:
         gdb = pool.submit(attach, listening.command(), *orders)
-        while not stopped.exists():
+        while not stopped.exists() and not gdb.done():
             time.sleep(0.05)
         guest.console.send(KEYS)
         time.sleep(0.5)  # the UART raises its interrupt meanwhile

@@ -2,12 +2,10 @@
 """What a guest costs that has nothing to do."""
 
 import socket
-import time
 
 import pytest
+from idling import share_of_a_core
 from prelude import listen
-
-SETTLE, SECONDS = 2, 8
 
 
 def wait_for_nobody(port):
@@ -28,15 +26,6 @@ def wait_in_asyncio(port):
         await server.wait_closed()
 
     asyncio.run(main())
-
-
-def share_of_a_core(guest):
-    time.sleep(SETTLE)
-    before, started = guest.cpu_seconds(), time.monotonic()
-    time.sleep(SECONDS)
-    share = (guest.cpu_seconds() - before) / (time.monotonic() - started)
-    print(f"{share:.1%} of a core")
-    return share
 
 
 def test_idle_echo_takes_at_most_two_percent_of_a_core(echo):

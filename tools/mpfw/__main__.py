@@ -23,7 +23,7 @@ def _run() -> NoReturn:
     """`mpfw run`: a mistake in the command line is one sentence, with the status that is ours; at
     the end everything that was started ends at once, without the time that imports take to go."""
     mark("CPython is up")
-    gc.disable()  # a seventh of what imports take; mpfw.run.start has it on again
+    gc.disable()  # a seventh of what imports take; mpfw.run.start.start() has it on again
     _prepare()
     mark("the guardian is up")
     import click

@@ -19,7 +19,7 @@ import click
 
 from mpfw import paths
 from mpfw.guest import daemon
-from mpfw.guest.machine import QEMU
+from mpfw.guest.machine import QEMU, QEMU_VARIABLE
 from mpfw.guest.vsockhost import KERNEL_DEVICE
 from mpfw.usage import examples
 
@@ -227,7 +227,7 @@ def conclusion(findings: list[Finding]) -> str:
         "mpfw doctor && mpfw run app.py         its status is 0 if a guest can run, else 1",
     )
 )
-@click.option("--qemu", "qemu_name", metavar="PATH", default=QEMU, envvar="MPFW_QEMU")
+@click.option("--qemu", "qemu_name", metavar="PATH", default=QEMU, envvar=QEMU_VARIABLE)
 @click.option("--image", "flash", type=click.Path(path_type=Path), default=paths.IMAGE)
 def doctor(qemu_name: str, flash: Path) -> None:
     """Look at this machine: QEMU, KVM, vsock devices, permissions. Nothing is changed."""

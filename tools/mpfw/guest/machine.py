@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mpfw.guest.disk import Disk
 
 QEMU = "qemu-system-x86_64"
+QEMU_VARIABLE = "MPFW_QEMU"  # of the environment: another one
 DEBUGCON_PORT = 0x402
 # fw_cfg entries of every machine that boots a flash image, besides its own: pytest's --overlay.
 COMMON_FW_CFG: dict[str, str | bytes] = {}
@@ -43,7 +44,7 @@ def pick_accelerator() -> str:
 
 def qemu_program() -> str:
     """The QEMU that guests on this machine run in: MPFW_QEMU in the environment, else QEMU."""
-    return os.environ.get("MPFW_QEMU", QEMU)
+    return os.environ.get(QEMU_VARIABLE, QEMU)
 
 
 @dataclass(frozen=True)

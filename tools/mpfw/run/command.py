@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mpfw import paths
-from mpfw.guest.machine import QEMU
+from mpfw.guest.machine import QEMU, QEMU_VARIABLE
 
 _TAKEN_AS_PROGRAM = ("-c", "-m")  # everything after these is the program's
 
@@ -88,7 +88,7 @@ Examples:
 @click.option(
     "--accel", type=click.Choice(["auto", "tcg", "kvm"]), default="auto", show_default=True
 )
-@click.option("--qemu", metavar="PATH", default=QEMU, show_default=True, envvar="MPFW_QEMU")
+@click.option("--qemu", metavar="PATH", default=QEMU, show_default=True, envvar=QEMU_VARIABLE)
 @click.option(
     "--qemu-arg", "qemu_args", metavar="ARG", multiple=True, help="One more word for QEMU."
 )

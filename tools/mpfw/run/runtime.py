@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpfw import paths
-from mpfw.guest.machine import QEMU, Machine
+from mpfw.guest.machine import QEMU, QEMU_VARIABLE, Machine
 from mpfw.guest.vsockhost import GUEST_CID, KernelVsock, VsockHost, pick_kind
 from mpfw.run import group
 from mpfw.run.marks import FILE as MARKS
@@ -54,7 +54,7 @@ class Times:
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--rounds", default=20, show_default=True)
 @click.option("--accel", default="auto", show_default=True)
-@click.option("--qemu", default=QEMU, show_default=True, envvar="MPFW_QEMU")
+@click.option("--qemu", default=QEMU, show_default=True, envvar=QEMU_VARIABLE)
 def run_time(image: Path, rounds: int, accel: str, qemu: str) -> None:
     """Measure `mpfw run -c 'print(1)'` beside QEMU started by hand, to READY."""
     machine = Machine(image=image, accel=accel, qemu=qemu)

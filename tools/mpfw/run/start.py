@@ -14,6 +14,7 @@ from mpfw.run.parts import Ended, Options, Refused
 
 def start(words: tuple[str, ...], options: Options) -> int:
     """Run what the command line says; the exit status. What went wrong is on standard error."""
+    gc.enable()  # mpfw.__main__ had it off
     try:
         return _start(words, options)
     except Ended as ended:
@@ -34,7 +35,6 @@ def _start(words: tuple[str, ...], options: Options) -> int:
     if options.code is None and options.module is None and not words:
         from mpfw.run.talk import talk
 
-        gc.enable()
         return talk(options)
     mark("the command line is read")
     what, words = _program(words, options)
@@ -57,8 +57,6 @@ def _start(words: tuple[str, ...], options: Options) -> int:
     guest = parts.guest(machine, options)
     mark("QEMU is asked for")
     from mpfw.run import session  # while the guest boots
-
-    gc.enable()
 
     wishes = session.Wishes(options.timeout, options.interactive, options.keep, options.gdb)
     return session.run(guest, wishes)
