@@ -84,7 +84,8 @@ format: ## Style of Python and C, mended where a program can
 
 test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
-	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+	@$(if $(TESTS)$(PYTEST_ARGS),,$(MAKE) --no-print-directory unit)
+	@$(PYTEST) $(PYTEST_ARGS) $(or $(TESTS),$(if $(PYTEST_ARGS),,--ignore=tests/unit))
 
 test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests

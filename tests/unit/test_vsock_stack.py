@@ -569,6 +569,10 @@ def test_a_stuck_peer_gets_a_larger_window_up_to_the_limit(host):
             answers = host.packet(w.OP_CREDIT_REQUEST, 1234, 5000)
             assert [answer[0] for answer in answers] == [w.OP_CREDIT_UPDATE]
         assert conn.block[w.BUF_ALLOC] == min(size + step * 262144, 1 << 20)
+    promised = (conn.block[w.BUF_ALLOC] - size) // 262144
+    assert host.store._promised == promised
+    conn.close()
+    assert host.store._promised == 0
 
 
 def test_a_request_of_the_other_type_on_a_live_connection_is_refused(host):

@@ -371,6 +371,40 @@ def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
     assert append(store, block, b"again") == 0
 
 
+def test_memory_that_was_refused_once_is_not_asked_for_again():
+    memory.clear()
+    asked = []
+
+    def allocate(n):
+        asked.append(n)
+        return vsock_bench.DMABuffer(n)
+
+    store = store_module.Store(allocate, 2, 8 * CHUNK)
+    memory.limit = memory.allocated
+    for _ in range(3):
+        assert not store.promise()
+    assert asked[1:] == [CHUNK]
+
+
+def test_all_memory_is_given_back_at_the_end():
+    memory.clear()
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    assert store.promise() and store.promise()
+    assert memory.allocated > 2 * CHUNK
+    store.close()
+    assert memory.allocated == 0
+
+
+def test_a_segment_that_is_filled_has_no_border_of_the_message_before(store):
+    block = control_block(SEQPACKET, 1 << 20)
+    seg = store.take_large()
+    assert store.keep(block, seg, store.address(seg), 65536, EOM | EOR) not in (w.NO_MEMORY, seg)
+    assert word(store, seg, "SEG_KIND") != w.IS_LARGE
+    assert read(store, block, 65536)
+    store.fill(seg, source(NOISE[:5000]).addr, 5000)
+    assert word(store, seg, "SEG_KIND") == w.IS_LARGE
+
+
 @pytest.mark.parametrize("seg", [0, 1])
 def test_a_large_packet_stays_where_the_device_put_it(store, seg):
     block = control_block(STREAM)
