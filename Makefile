@@ -85,7 +85,8 @@ format: ## Style of Python and C, mended where a program can
 test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
 	@for SUITE in bookworm sid; do $(MPFW) qemu $$SUITE >/dev/null || exit; done  # for tests/hostile
-	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+	@$(if $(TESTS)$(PYTEST_ARGS),,$(MAKE) --no-print-directory unit)
+	@$(PYTEST) $(PYTEST_ARGS) $(or $(TESTS),$(if $(PYTEST_ARGS),,--ignore=tests/unit))
 
 test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests

@@ -329,6 +329,7 @@ def test_rst_is_never_answered():
     assert owed(c) == []
     assert c[w.ERROR] == 0  # Linux: recv sees the end, send EPIPE, SO_ERROR nothing
     assert credit.room(c) == -EPIPE
+    assert c[w.SHUT] == w.SHUT_PEER  # Linux: poll says RDHUP, as if the peer had shut both ways
 
 
 def test_invalid_op_changes_nothing():

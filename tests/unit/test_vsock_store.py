@@ -412,6 +412,24 @@ def test_bytes_of_a_stream_lie_close_whatever_packets_bring_them(store):
     assert read(store, block, 1 << 18) == NOISE[:4097] * 60
 
 
+def test_all_memory_is_given_back_at_the_end():
+    memory.clear()
+    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    assert memory.allocated > 8 * CHUNK
+    store.close()
+    assert memory.allocated == 0
+
+
+def test_a_segment_that_is_filled_has_no_border_of_the_message_before(store):
+    block = control_block(SEQPACKET, 1 << 20)
+    seg = store.take_large()
+    assert store.keep_bytes(block, seg, store.address(seg), 65536, EOM | EOR) not in (w.NO_MEMORY, seg)
+    assert word(store, seg, "SEG_KIND") != w.IS_LARGE
+    assert read(store, block, 65536)
+    store.fill(seg, source(NOISE[:5000]).addr, 5000)
+    assert word(store, seg, "SEG_KIND") == w.IS_LARGE
+
+
 @pytest.mark.parametrize("seg", [0, 1])
 def test_a_large_packet_stays_where_the_device_put_it(store, seg):
     block = control_block(STREAM)
