@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Many peers of a polite host's: what they cost, and that they leave nothing behind."""
 
+import pytest
+
+from mpfw.device.policy import Stream
+
 PORT = 5000
+AT_ONCE = 250
 
 HOLD = """
 import gc, machine, socket, vsock
@@ -21,6 +26,26 @@ while len(kept) < {count}:
     kept.append(listener.accept()[0])
 print((used() - before) / {count})
 """
+
+
+@pytest.mark.parametrize("count", [1000, 5000])
+def test_an_idle_connection_costs_less_than_a_kilobyte(prompt, count):
+    """With its socket, in heap and store together, in a guest of 256 MiB."""
+    guest = prompt(memory="256M")
+    guest.console.exec(HOLD)
+    guest.console.start(ACCEPT.format(count=count))
+    streams: list[Stream] = []
+    while len(streams) < count:
+        some = [guest.policy.request(PORT) for _ in range(AT_ONCE)]
+        guest.device.wait(lambda some=some: all(each.established for each in some), "refused", 20)
+        streams += some
+    assert 100 < float(guest.console.finish(30)) < 1000
+    assert guest.console.eval("stack.refused") == 0
+    for each in streams[:: count // 50]:
+        each.send(b"are you there")
+    each = guest.console.eval(f"[kept[i].recv(20) for i in range(0, {count}, {count // 50})]")
+    assert each == [b"are you there"] * 50
+    assert not any(stream.reset for stream in streams)
 
 
 def test_connections_are_accepted_in_the_order_in_which_they_were_asked_for(prompt):

@@ -582,7 +582,8 @@ def test_a_listener_outlives_its_device(engine):
 @pytest.mark.parametrize("how", ["close", "break"])
 def test_a_device_that_is_gone_leaves_the_store_only(road, how):
     engine = road.engine
-    store = 40 * w.LARGE_STRIDE + (63 << 18)
+    table = (40 + 63 * 64) * 4 * w.SEG_WORDS
+    store = 40 * w.LARGE_STRIDE + (63 << 18) + table
     assert engine.machine.dma_used() > store
     if how == "close":
         road.close_device()
