@@ -324,9 +324,12 @@ class Device:
         """Whether so many slots are free; if not, the device is to interrupt when some are."""
         out = self.out
         out.reap()
-        if out.free() < few and self.sending_done():
+        while out.free() < few:
+            # Those that it has done already bring no interrupt: it is asked for the next.
+            if self.broken is not None or not self._tx.enable_interrupts():
+                return False
             out.reap()
-        return out.free() >= few
+        return True
 
     @micropython.viper
     def _blank(self, seg: int) -> int:

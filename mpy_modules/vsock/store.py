@@ -19,6 +19,7 @@ from . import words as w
 _NONE = const(0xFFFFFFFF)  # a free list that is empty
 _FEW = const(64)  # segments that any connection may hold
 _CHUNK = const(262144)  # bytes; CHUNK_BLOCKS blocks
+_PAYLOAD_AT = w.HEADER_AT + w.HEADER_LEN  # in a large buffer
 
 
 class Store:
@@ -30,55 +31,72 @@ class Store:
         `allocate(n)` gives `n` bytes that the device can reach, as an object with an `addr` and a
         length, or raises MemoryError. With `clear=False` they may hold anything: of those nobody
         sees more than was copied there. All is allocated at once, so that a promise (budget.py)
-        can be kept; the table of segments grows as they are promised.
+        can be kept; the table of segments too, which no device is told of, and which the collector
+        would have to look through.
         """
         self._allocate = allocate
-        self._buffers = [allocate(large * w.LARGE_STRIDE)]
-        self._words = array("I", bytes(4 * w.STORE_WORDS))
-        self.at = addressof(self._words)
+        self._words = words = array("I", bytes(4 * w.STORE_WORDS))
+        self.at = addressof(words)
         self._abandoned = []  # segments, and other memory, that a device may still write to
-        self._segments = array("I")  # with room for more than there are
-        self.segments = 0
-        self._words[w.STORE_LARGE] = self._words[w.STORE_BLOCK] = _NONE
+        self._buffers = []
+        self.segments = 0  # in the table, which has room for more
+        words[w.STORE_LARGE] = words[w.STORE_BLOCK] = _NONE
+        base = self.large_base = self._take(large * w.LARGE_STRIDE) + _PAYLOAD_AT
+        try:
+            chunks = self._reserve(large, limit // _CHUNK)
+        except MemoryError:
+            self.close()
+            raise
         # Large segment i has its payload at large_base + i * LARGE_STRIDE.
-        base = self.large_base = self._buffers[0].addr + w.HEADER_AT + w.HEADER_LEN
         self._add(base, w.LARGE_STRIDE, w.LARGE, large, w.IS_LARGE)
-        blocks = self._reserve(limit // _CHUNK) * w.CHUNK_BLOCKS
-        self._words[w.STORE_TOTAL] = blocks
+        blocks = words[w.STORE_TOTAL] = chunks * w.CHUNK_BLOCKS
         # Bytes between two segments that stay in large buffers may each begin a block.
-        self._words[w.STORE_PROMISED] = min(large, blocks)
+        words[w.STORE_PROMISED] = min(large, blocks)
 
-    def _reserve(self, chunks):
-        """Allocate memory for so many chunks, or half as many, until it works; how many."""
-        while chunks > 0:
+    def _take(self, size, **how):
+        """Allocate memory that is ours until `close`; its address."""
+        memory = self._allocate(size, **how)
+        self._buffers.append(memory)
+        return memory.addr
+
+    def _reserve(self, large, chunks):
+        """Allocate the table and so many chunks, or half as many, until it works; how many."""
+        kept = len(self._buffers)
+        while True:
+            size = (large + chunks * w.CHUNK_BLOCKS) * 4 * w.SEG_WORDS
             try:
-                memory = self._allocate(chunks * _CHUNK, clear=False)
-                self._buffers.append(memory)
-                self._next = memory.addr  # of the first block that is not in the table
-                break
+                put_address(self._words, w.STORE_SEGMENTS, self._take(size, clear=False))
+                if chunks:
+                    self._next = self._take(chunks * _CHUNK, clear=False)
+                return chunks
             except MemoryError:
-                chunks >>= 1
-        return chunks
+                if not chunks:
+                    raise
+            while len(self._buffers) > kept:
+                self._buffers.pop().free()
+            chunks >>= 1
 
-    @micropython.native
-    def _add(self, base, stride, size, count, kind):
-        """Make `count` new free segments. Allocates first: a MemoryError changes nothing."""
-        first = self.segments
-        table = self._segments
-        end = w.SEG_WORDS * (first + count)
-        if end > len(table):
-            table = array("I", bytes(4 * max(end, 2 * len(table))))
-            table[: len(self._segments)] = self._segments
-            self._segments = table
-            put_address(self._words, w.STORE_SEGMENTS, addressof(table))
-        self.segments = first + count
-        for i in range(first, first + count):
-            row = i * w.SEG_WORDS
-            table[row + w.SEG_KIND] = kind
-            put_address(table, row + w.SEG_ADDR, base)
-            table[row + w.SEG_SIZE] = size
+    @micropython.viper
+    def _add(self, base: int, stride: int, size: int, count: int, kind: int):
+        """Make `count` new free segments, the first one's memory at `base`."""
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        seg = int(self.segments)
+        end = seg + count
+        self.segments = end
+        while seg < end:
+            row = seg * w.SEG_WORDS
+            high = base >> 32
+            t[row + w.SEG_ADDR] = base - (high << 32)
+            t[row + w.SEG_ADDR + 1] = high
+            t[row + w.SEG_START] = 0
+            t[row + w.SEG_END] = 0
+            t[row + w.SEG_SIZE] = size
+            t[row + w.SEG_KIND] = kind
+            t[row + w.SEG_USES] = 0
+            _free(s, t, seg)
             base += stride
-            self.release(i)
+            seg += 1
 
     def close(self):
         """Free all of it; no device has any of it, and nobody uses this any more."""
@@ -137,21 +155,16 @@ class Store:
         if need > s[w.STORE_TOTAL]:
             return 0
         while s[w.STORE_MADE] < need:
-            if not self._make():
-                return 0
+            self._make()
             s[w.STORE_MADE] = s[w.STORE_MADE] + w.CHUNK_BLOCKS
         s[w.STORE_PROMISED] = need
         return 1
 
     @micropython.native
     def _make(self):
-        """Put a chunk of blocks into the table. False: no memory for a larger one."""
-        try:
-            self._add(self._next, w.BLOCK, w.BLOCK, w.CHUNK_BLOCKS, 0)
-        except MemoryError:
-            return False
+        """Put a chunk of blocks into the table: all at once would take a while at start-up."""
+        self._add(self._next, w.BLOCK, w.BLOCK, w.CHUNK_BLOCKS, 0)
         self._next += _CHUNK
-        return True
 
     @micropython.viper
     def release(self, seg: int):

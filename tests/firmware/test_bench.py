@@ -41,6 +41,8 @@ def test_a_sitting_measures_every_guest(parts, name):
     found = sitting.measured[name]
     assert found["p50_us"][0] > 0 and found["echo_mbs"][0] > 0 and found["connections_s"][0] > 0
     assert ("sink_mbs" in found) == ("bulk" in parts.kinds[name].services)
+    assert ("stats" in parts.kinds[name].services) == ("idle_connection_bytes" in sitting.extra)
+    assert 0 < sitting.extra.get("idle_connection_bytes", 1) < 1000
 
 
 def test_qemu_alone_ends_by_itself(parts):

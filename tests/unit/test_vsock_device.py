@@ -485,6 +485,19 @@ def test_sent_packets_come_back_with_an_interrupt_that_was_asked_for(road):
     assert engine.device.out.free() > free - 1
 
 
+def test_who_waits_for_slots_is_told_of_the_next_one_if_those_that_came_are_too_few(road):
+    engine = road.engine
+    while engine.device.out.free() > 2:
+        engine.call("device._send_nothing")
+    engine.host.collect(False)
+    engine.host.gives_back_at_fence(1)
+    assert engine.device.poll() == 0
+    assert engine.device.out.free() == 3 and engine.ring(TX, "armed")
+    engine.host.gives_back_at_fence(1)
+    engine.device.poll()
+    assert engine.device.out.free() == 4
+
+
 # -- the end: what a socket then gives
 
 
@@ -569,7 +582,8 @@ def test_a_listener_outlives_its_device(engine):
 @pytest.mark.parametrize("how", ["close", "break"])
 def test_a_device_that_is_gone_leaves_the_store_only(road, how):
     engine = road.engine
-    store = 40 * w.LARGE_STRIDE + (63 << 18)
+    table = (40 + 63 * 64) * 4 * w.SEG_WORDS
+    store = 40 * w.LARGE_STRIDE + (63 << 18) + table
     assert engine.machine.dma_used() > store
     if how == "close":
         road.close_device()

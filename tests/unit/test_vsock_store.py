@@ -42,12 +42,19 @@ def source(data):
     return buffer
 
 
+def memory_of(large, chunks):
+    """Bytes that a store allocates: buffers, blocks, a row of the table for each of them."""
+    rows = large + 64 * chunks
+    return large * w.LARGE_STRIDE + chunks * CHUNK + rows * 4 * w.SEG_WORDS
+
+
 def segments(store):
     return store.segments
 
 
 def word(store, seg, name):
-    return store._segments[seg * w.SEG_WORDS + getattr(w, name)]
+    table = store._words[w.STORE_SEGMENTS] | store._words[w.STORE_SEGMENTS + 1] << 32
+    return memory.view(table, 4)[seg * w.SEG_WORDS + getattr(w, name)]
 
 
 def walk(store, first):
@@ -306,7 +313,7 @@ class Queues(RuleBasedStateMachine):
 
     @invariant()
     def no_more_memory_than_agreed(self):
-        assert memory.allocated == self.large * w.LARGE_STRIDE + self.chunks * CHUNK
+        assert memory.allocated == memory_of(self.large, self.chunks)
 
 
 TestQueues = Queues.TestCase
@@ -394,13 +401,25 @@ def test_without_memory_a_packet_is_refused_whole_and_nothing_is_lost():
 
 def test_with_little_memory_there_are_fewer_blocks():
     memory.clear()
-    memory.limit = w.LARGE_STRIDE * 2 + 3 * CHUNK
-    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
-    assert store.total == 2 * 64
+    for limit, chunks in (
+        (memory_of(2, 4) - 1, 2),
+        (memory_of(2, 0) + CHUNK, 0),
+        (memory_of(2, 0), 0),
+    ):
+        memory.clear()
+        memory.limit = limit
+        store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+        assert store.total == chunks * 64 and store.promise(1) == (chunks > 0)
+        assert memory.allocated == memory_of(2, chunks)
+
+
+@pytest.mark.parametrize("missing", [1, 2 * 4 * w.SEG_WORDS, memory_of(2, 0)])
+def test_without_memory_for_its_buffers_nothing_stays_allocated(missing):
     memory.clear()
-    memory.limit = w.LARGE_STRIDE * 2
-    store = store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
-    assert store.total == 0 and not store.promise(1)
+    memory.limit = memory_of(2, 0) - missing
+    with pytest.raises(MemoryError):
+        store_module.Store(vsock_bench.DMABuffer, 2, 8 * CHUNK)
+    assert memory.allocated == 0
     memory.limit = None
 
 

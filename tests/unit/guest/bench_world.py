@@ -181,6 +181,15 @@ class Host:
 
         bench_machine.at_fence = at_once
 
+    def gives_back_at_fence(self, count):
+        """At the next fence it gives back so many of what it took, the first ones."""
+
+        def at_once():
+            bench_machine.at_fence = None
+            self.complete(self.has()[:count])
+
+        bench_machine.at_fence = at_once
+
     def event_buffers(self):
         """The addresses and lengths that the event queue has, and takes them."""
         return [chain[0][:2] for _, chain in self.ring(EVENT).take_all()]

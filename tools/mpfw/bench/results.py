@@ -151,7 +151,7 @@ class Judge:
         what = f"heap growth over {trips} round trips"
         self._add(what, extra["steady_heap_bytes"], "≤", 1024, " bytes")
         per_connection = extra["idle_connection_bytes"]
-        self._add("memory per idle connection", per_connection, "≤", 2048, " bytes")
+        self._add("memory per idle connection", per_connection, "≤", 1000, " bytes")
         times = extra["whole_times"]
         self._add("8 MiB written whole, then read: runs that ended", times, "≥", times, "")
         share = 100 * extra["idle_cpu_share"]
