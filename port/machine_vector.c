@@ -53,7 +53,7 @@ static void settle(void) {
     if (2 * spent > elapsed) { // the hold that goes on, if one does, becomes longer by that
         hold_until = MAX(hold_until, now) + MIN(2 * spent - elapsed, HOLD_MOST_US);
         lapic_hold_devices(!waiting);
-        mp_hal_set_timer_at_us(hold_until);
+        machine_vector_raise_due();
     }
     spent = 0;
     spent_since = now;
