@@ -17,6 +17,7 @@
 #define LAPIC_ID            (0x20)
 #define LAPIC_TPR           (0x80)
 #define TPR_NO_EXCEPTIONS   (0x10)  // no interrupt comes as one of the CPU's vectors, 16 to 31 (SDM 10.8.3.1)
+#define TPR_NO_DEVICES      (VECTOR_LAST & 0xf0)
 #define LAPIC_EOI           (0xb0)
 #define LAPIC_SVR           (0xf0)
 #define LAPIC_SVR_ENABLE    (1 << 8)
@@ -168,6 +169,10 @@ void interrupt_dispatch(interrupt_frame_t *frame) {
 
 uint64_t lapic_msi_address(void) {
     return LAPIC | (lapic_read(LAPIC_ID) >> 24) << 12; // SDM 10.11.1, physical destination
+}
+
+void lapic_hold_devices(bool hold) {
+    lapic_write(LAPIC_TPR, hold ? TPR_NO_DEVICES : TPR_NO_EXCEPTIONS);
 }
 
 // One interrupt after us microseconds, or earlier if that is more than the counter holds.

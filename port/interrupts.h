@@ -14,10 +14,10 @@ typedef struct _interrupt_frame_t {
 } interrupt_frame_t;
 
 #define VECTOR_EXCEPTIONS (32)   // 0..31 belong to the CPU
-#define VECTOR_SERIAL     (0x24)
-#define VECTOR_TIMER      (0x30)
-#define VECTOR_FIRST      (0x40) // handed out by vector_alloc()
+#define VECTOR_FIRST      (0x40) // handed out by machine.Vector()
 #define VECTOR_LAST       (0xef)
+#define VECTOR_TIMER      (0xf0) // with the next, of a higher priority class than what devices have
+#define VECTOR_SERIAL     (0xf1)
 #define VECTOR_SPURIOUS   (0xff)
 
 #define KERNEL_CS  (0x08)
@@ -30,6 +30,7 @@ void interrupts_init(void);
 void cpu_sti_hlt(void); // vectors.S: halt until the next interrupt
 void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg);
 uint64_t lapic_msi_address(void); // where a device writes a vector number to raise it here
+void lapic_hold_devices(bool hold); // their interrupts wait until they are held no longer
 void lapic_timer_start(uint64_t us);
 void lapic_timer_stop(void);
 void lapic_timer_free_run(void); // for calibration: count down without an interrupt

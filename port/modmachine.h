@@ -26,6 +26,7 @@ void machine_deinit(void); // at each soft reset, while Python still runs
 void machine_crashed(void);  // machine.reset_cause() says so from now on
 void machine_vector_deinit_all(void);
 void machine_vector_raise_due(void);
+void machine_vector_wait(bool begins);
 void machine_vector_trigger(mp_obj_t vector);        // have its handler called soon
 mp_obj_t machine_vector_handler(mp_obj_t vector);    // what irq() was given
 

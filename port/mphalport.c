@@ -118,6 +118,7 @@ void mp_hal_wait_event_us(int64_t timeout_us) {
     stdio_flush(); // who waits for us may wait for what has been printed
     timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
+    machine_vector_wait(true);
     if (!event_latch && timeout_us != 0) {
         if (timeout_us > 0) {
             timer_start_until(clock_us() + timeout_us);
@@ -125,6 +126,7 @@ void mp_hal_wait_event_us(int64_t timeout_us) {
         cpu_sti_hlt();
         cpu_irq_save();
     }
+    machine_vector_wait(false);
     event_latch = false;
     cpu_irq_restore(state);
     clock_refine();

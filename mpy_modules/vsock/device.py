@@ -199,18 +199,15 @@ class Device:
     @micropython.native
     def _interrupt(self, vector):
         if vector is self._rx_vector:
-            self.poll()
-            self._attention.arm()
-        else:
-            self.look()
+            found = self.poll()
+            return self._attention.arm() or found > 0
+        return self.look()
 
     @micropython.native
     def look(self, vector=None):
-        """Look after all that a device could have news of, whatever interrupted."""
-        self.poll()
-        self.poll_events()
-        self.reap()
-        self._attention.arm()
+        """Look after all that a device could have news of, whatever interrupted; False: none."""
+        found = self.poll() + self.poll_events() + self.reap()
+        return self._attention.arm() or found > 0
 
     @micropython.native
     def reap(self):
@@ -240,14 +237,16 @@ class Device:
 
     @micropython.native
     def poll_events(self):
-        """Look for TRANSPORT_RESET and for a device that wants to be reset itself."""
+        """Look for TRANSPORT_RESET and for a device that wants to be reset; how many events."""
+        events = 0
         if self.broken is not None:
-            return
+            return events
         try:
             for _ in range(_EVENT_BUFFERS):
                 used = self._events.take()
                 if used < 0:
                     break
+                events += 1
                 # Whatever the event says, TRANSPORT_RESET is the only one there is.
                 self._read_cid()
                 self.receiver.serve(self.cid, self.cid)
@@ -261,6 +260,7 @@ class Device:
             self._virtio.check()
         except OSError as error:
             self.stop(error)
+        return events
 
     @micropython.native
     def _look_again(self):

@@ -420,6 +420,27 @@ def test_an_interrupt_of_any_queue_is_looked_after(road):
         assert road.recv(name, 100)[0] == given[2]
 
 
+@pytest.mark.parametrize("vectors", [1, 4])
+def test_an_interrupt_says_whether_it_found_anything(engine, vectors):
+    """False: nothing; the machine looks less often after many of those."""
+    road = Road(engine, vectors=vectors)
+    line = road.names[road.open(1234, 5000)]
+    engine.device.look()
+    for queue in (RX, TX, EVENT, CONFIG):
+        assert engine.transport.fire(queue) is False
+        given = road.given(Packet(line.key, w.OP_RW, STREAM, 0, SIZE, 0, road.noise(10)))
+        engine.host.give([given])
+        assert engine.transport.fire(queue) is True
+        assert engine.transport.fire(queue) is False
+    assert engine.call("~s1.send", b"x") == 1
+    engine.host.collect(True)
+    assert engine.transport.fire(TX) is True
+    assert engine.transport.fire(TX) is False
+    engine.host.event(w.EVENT_BYTES)
+    assert engine.transport.fire(EVENT) is True
+    assert engine.transport.fire(EVENT) is False
+
+
 def test_one_vector_is_enough(engine):
     road = Road(engine, vectors=1)
     name = road.open(1234, 5000)
@@ -646,7 +667,7 @@ def test_a_broken_transmit_or_event_queue_breaks_the_device(engine):
         assert engine.machine.logged()[-1][0] == "ERROR"
         raises(EIO, engine.call, f"{name}.recv", 10)
         assert engine.device.reap() == engine.device.poll() == 0
-        assert engine.device.poll_events() is None
+        assert engine.device.poll_events() == 0
         assert engine.device.sending_done() is True
 
 

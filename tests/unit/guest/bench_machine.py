@@ -135,12 +135,11 @@ class Vector:
         clock.timers.remove(self)
 
     def fire(self):
-        """An interrupt."""
+        """An interrupt; what its handler says: False if it found nothing."""
         if self not in clock.timers:
             raise AssertionError("a closed vector interrupts")
         self.count += 1
-        if self.handler is not None:
-            self.handler(self)
+        return None if self.handler is None else self.handler(self)
 
 
 logged = []  # [level, where, what]

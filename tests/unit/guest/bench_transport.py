@@ -149,9 +149,9 @@ class FakeTransport(Transport):
         return found
 
     def fire(self, index):
-        """Interrupt for a queue; 3 is the configuration."""
+        """Interrupt for a queue; 3 is the configuration. What the handler says."""
         wires = self.wires
-        wires[index if index in wires else max(wires)].fire()
+        return wires[index if index in wires else max(wires)].fire()
 
     def kick(self, index):
         """Interrupt for a queue if the driver asked for that; whether it did."""
