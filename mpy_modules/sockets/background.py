@@ -10,7 +10,7 @@ from portable import const, micropython
 
 from .ready import Ready
 
-_POLL_US = const(10000)  # how often a device without interrupts is looked at
+_LOOK_US = const(10000)  # how often a device without interrupts is looked at
 
 
 class Background(Ready):
@@ -75,4 +75,4 @@ class Background(Ready):
         device = self._stack.device
         if device is not None:
             device.look()
-            vector.after(_POLL_US)
+            vector.after(_LOOK_US)

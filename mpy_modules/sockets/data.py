@@ -328,6 +328,18 @@ class socket(Endpoint):
 
     # -- MicroPython's stream methods: asyncio, print(file=), json.dump --------------------------
 
+    def _would_block(self, failure):
+        """Return if `failure` is EAGAIN, else raise it.
+
+        asyncio's open_connection does not ask whether it has connected: its first call of these
+        says why not (SO_ERROR), and not just ENOTCONN.
+        """
+        if failure.errno == errnos.ENOTCONN and self._error:
+            error, self._error = self._error, 0
+            raise OSError(error)
+        if failure.errno != errnos.EAGAIN:
+            raise failure
+
     def read(self, size=-1):
         """Up to `size` bytes, everything until the end by default; None if it would block."""
         parts = []
@@ -335,8 +347,7 @@ class socket(Endpoint):
             try:
                 part = self.recv(_FIRST_CHUNK if size < 0 else size)
             except OSError as failure:
-                if failure.errno != errnos.EAGAIN:
-                    raise
+                self._would_block(failure)
                 if not parts:
                     return None
                 break
@@ -352,8 +363,7 @@ class socket(Endpoint):
         try:
             return self.recv_into(buffer, nbytes)
         except OSError as failure:
-            if failure.errno != errnos.EAGAIN:
-                raise
+            self._would_block(failure)
             return None
 
     def readline(self, size=-1):
@@ -363,8 +373,7 @@ class socket(Endpoint):
             try:
                 ahead = self.recv(_LINE_CHUNK, num.MSG_PEEK)
             except OSError as failure:
-                if failure.errno != errnos.EAGAIN:
-                    raise
+                self._would_block(failure)
                 if not line:
                     return None
                 break
@@ -381,8 +390,7 @@ class socket(Endpoint):
         try:
             return self._send(data, 0, False)
         except OSError as failure:
-            if failure.errno != errnos.EAGAIN:
-                raise
+            self._would_block(failure)
             return None
 
     def makefile(self, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):

@@ -232,6 +232,8 @@ class Endpoint(io.IOBase):
         if self._state == num.IS_CONNECTING:
             if self._timeout == 0:
                 raise OSError(errnos.EALREADY)
+            if self.connection is None and not self._error:  # it failed, and the program knows
+                self._start_connect(*peer)
         else:
             self._start_connect(*peer)
             if self._timeout == 0:
@@ -275,7 +277,7 @@ class Endpoint(io.IOBase):
         conn = self.connection
         mine = deadline(self._timeout)
         try:
-            while conn.block[w.STATE] == w.CONNECTING:
+            while conn is not None and conn.block[w.STATE] == w.CONNECTING:
                 rest = left(self._give_up)
                 own = left(mine)
                 if own == 0:

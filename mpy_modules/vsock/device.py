@@ -347,13 +347,15 @@ class Device:
     def attend(self):
         """A program is about to wait in a way of its own; True if packets came, now taken.
 
-        True, too, if the device is broken: nothing is to be waited for.
+        True, too, if the device is broken: nothing is to be waited for. Without interrupts that
+        wait ends soon, so that the program looks again.
         """
         if self.broken is not None:
             return True
         if not self.interrupts:
             self.poll_events()
             self.reap()
+            machine.alarm(w.POLL_US)
         return self._attention.attend()
 
     @micropython.native

@@ -9,8 +9,9 @@ import time
 import machine
 from portable import const, micropython
 
+from . import words as w
+
 _SPIN_MOST = const(300)  # us; an answer from the host takes about 50, waking from hlt 100 more
-_POLL_US = const(1000)  # how often a device without MSI-X is looked at
 # The longest sleep without a look: nested hypervisors lose an interrupt at times.
 _LOOK_US = const(500000)
 
@@ -109,8 +110,8 @@ class Waiter:
         device = self._stack.device
         if device is not None and not device.interrupts:
             device.look()
-            if left < 0 or left > _POLL_US:
-                left = _POLL_US
+            if left < 0 or left > w.POLL_US:
+                left = w.POLL_US
         if left < 0 or left > _LOOK_US:
             left = _LOOK_US
         start = time.ticks_us()

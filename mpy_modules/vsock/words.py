@@ -8,6 +8,8 @@ address takes two words, its low half first.
 
 from portable import const
 
+POLL_US = const(1000)  # how often a device without MSI-X is looked at
+
 # -- the packet (virtio 1.2, 5.10.6) --------------------------------------------------------------
 
 HEADER_LEN = const(44)

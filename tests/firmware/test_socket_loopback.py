@@ -170,6 +170,50 @@ def test_nonblocking_connect_that_failed_gives_ealready(run):
     run(body)
 
 
+def test_blocking_connect_after_one_that_failed(run):
+    def body():
+        s = socket.socket()
+        s.setblocking(False)
+        assert s.connect_ex((1, 77)) == errno.EINPROGRESS
+        s.setblocking(True)
+        assert error(s.connect, (1, 77)) == "ECONNRESET"  # the first one's
+        s.setblocking(False)
+        assert s.connect_ex((1, 77)) == errno.EINPROGRESS
+        assert s.getsockopt(SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+        s.setblocking(True)
+        listener = socket.create_server((1, 77))
+        s.connect((1, 77))
+        c = listener.accept()[0]
+        s.send(b"at last")
+        assert c.recv(7) == b"at last"
+        for sock in (s, c, listener):
+            sock.close()
+
+    run(body)
+
+
+def test_stream_calls_say_why_a_connect_failed(run):
+    """asyncio's open_connection does not ask; Linux's own calls say ENOTCONN."""
+
+    def body():
+        for call, argument in (
+            ("read", 1),
+            ("readline", -1),
+            ("readinto", bytearray(1)),
+            ("write", b"x"),
+        ):
+            s = socket.socket()
+            s.setblocking(False)
+            assert s.connect_ex((1, 77)) == errno.EINPROGRESS
+            assert error(s.recv, 1) == "ENOTCONN"
+            assert error(s.send, b"x") == "ENOTCONN"
+            assert error(getattr(s, call), argument) == "ECONNRESET"
+            assert error(getattr(s, call), argument) == "ENOTCONN"
+            s.close()
+
+    run(body)
+
+
 def test_nonblocking_connect_that_works(run):
     def body():
         listener = socket.create_server((1, 77))

@@ -3,81 +3,36 @@
 
 import re
 import time
-from errno import EIO
 
+import blocked
 import pytest
+from blocked import PORT, PRELUDE
 
 from mpfw.device import liars
 from mpfw.device.firmware import vsock as w
 from mpfw.device.vsock import RX, TX
 
-PORT = 5000
-PRELUDE = """
-import errno, select, socket, time
-def errno_of(function, *arguments):
-    try:
-        return function(*arguments)
-    except OSError as error:
-        return error.errno
-def dial():
-    sock = socket.socket()
-    sock.connect((2, 5000))
-    return sock
-def listening():
-    sock = socket.socket()
-    sock.bind((socket.VMADDR_CID_ANY, 5001))
-    sock.listen(1)
-    return sock
-def poll(sock, events):
-    poll = select.poll()
-    poll.register(sock, events)
-    return [event for _, event in poll.poll()]
-"""
-BLOCKED = {  # what a program waits in, and what that gives when the device breaks
-    "recv": ("sock = dial()", "errno_of(sock.recv, 1)", EIO),
-    "send": ("sock = dial()", "errno_of(sock.sendall, b'x' * 1000000)", EIO),
-    "accept": ("sock = listening()", "errno_of(sock.accept)", EIO),
-    "connect": ("sock = socket.socket()", "errno_of(sock.connect, (2, 5002))", EIO),
-    "poll": ("sock = dial()", "poll(sock, select.POLLIN)[0] & select.POLLERR", 8),
-}
-
-
-class Quiet(liars.Deaf):
-    """Answers connections to 5000; those to 5002 are never answered."""
-
-    def packet(self, packet):
-        if packet.dst_port != 5002:
-            super().packet(packet)
-
-
-@pytest.fixture
-def waiting(prompt):
-    """waiting(where): a guest whose program waits in that call."""
-
-    def waiting(where):
-        guest = prompt(Quiet())
-        guest.policy.listen(PORT)
-        before, call, wanted = BLOCKED[where]
-        guest.console.exec(PRELUDE + "\nimport vsock\nvsock.get()\n" + before)
-        guest.console.start(f"print('now')\nprint({call})")
-        guest.console.expect("now")
-        time.sleep(0.3)
-        return guest, wanted
-
-    return waiting
-
 
 @pytest.mark.parametrize("queue", [RX, TX])
-@pytest.mark.parametrize(
-    "where",
-    [each for each in BLOCKED if each != "accept"] + [pytest.param("accept")],
-)
-def test_a_program_that_waits_hears_of_a_broken_ring(waiting, where, queue):
-    guest, wanted = waiting(where)
+@pytest.mark.parametrize("call", blocked.CALLS)
+def test_a_program_that_waits_hears_of_a_broken_ring_and_goes_on_after_reopen(prompt, call, queue):
+    """Once: recv, connect, poll and accept never returned, and send gave EPIPE."""
+    guest = prompt(blocked.Quiet())
+    wanted = blocked.wait_in(guest, guest.policy, call)
     with guest.device.lock:
         liars.wrong_id(guest.device.ring(queue))
     assert guest.console.finish(10).split() == [str(wanted)]
     assert not guest.tracebacks()
+    blocked.goes_on(guest, guest.policy)
+
+
+@pytest.mark.parametrize("queue", [RX, TX])
+def test_a_server_of_asyncio_goes_on_after_reopen(prompt, queue):
+    guest = prompt()
+    blocked.serve(guest)
+    with guest.device.lock:
+        liars.wrong_id(guest.device.ring(queue))
+    blocked.serves_again(guest, guest.policy)
 
 
 LIES = [(TX, lie) for lie in liars.TRANSMIT_LIES] + [(RX, lie) for lie in liars.RECEIVE_LIES]

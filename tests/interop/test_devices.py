@@ -4,13 +4,13 @@
 import socket
 
 import pytest
-from devices import TwoDevices
 from prelude import errno_of, listen
 from sides import GuestSide
 from streams import SECONDS, exchange
 
 from mpfw.guest.driven import AGENT
 from mpfw.guest.machine import Machine
+from mpfw.guest.pair import TwoDevices
 
 GUEST, SECOND = 33, 34
 PORT = 7500

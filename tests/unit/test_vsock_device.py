@@ -711,6 +711,17 @@ def test_without_interrupts_a_program_that_sleeps_looks_each_millisecond(engine)
     assert engine.machine.waits() == [1000] * 3
 
 
+def test_without_interrupts_a_program_that_polls_looks_each_millisecond(engine):
+    Road(engine, vectors=0)
+    engine.call("device.attend")
+    assert engine.machine.alarms() == [1000]
+
+
+def test_with_interrupts_a_program_that_polls_sleeps(road):
+    road.engine.call("device.attend")
+    assert road.engine.machine.alarms() == []
+
+
 def test_nobody_waits_longer_than_half_a_second_without_a_look(road):
     name = road.open(1234, 5000)
     engine = road.engine

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A machine with two vsock devices, as one host side to whoever boots it."""
 
+from pathlib import Path
+
 from mpfw.guest.vsockhost import VsockHost
 
 
@@ -14,20 +16,20 @@ class TwoDevices(VsockHost):
         self.shares_memory = first.shares_memory
 
     @property
-    def devices(self):
+    def devices(self) -> tuple[str, ...]:
         return tuple(device for side in self.both for device in side.devices)
 
     @property
-    def options(self):
+    def options(self) -> tuple[str, ...]:
         return tuple(option for side in self.both for option in side.options)
 
-    def start(self, directory):
+    def start(self, directory: Path) -> None:
         for side in self.both:
             side.start(directory)
 
-    def stop(self):
+    def stop(self) -> None:
         for side in self.both:
             side.stop()
 
-    def log(self):
+    def log(self) -> str:
         return "\n".join(side.log() for side in self.both)
