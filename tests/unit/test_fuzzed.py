@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""What `mpfw fuzz` has found in the firmware's modules, each made by hand once more."""
+
+from road import CID
+from road_model import SIZE, STREAM, w
+from test_vsock_device import OWNERLESS
+
+LONG = 1 << 40  # us
+
+
+def packet(op, payload=b"", port=1234, local=3000):
+    """What host.give takes: the words of a header, the payload, how much that is."""
+    header = [2, 0, CID, 0, port, local, len(payload), STREAM | op << w.OP_SHIFT, 0, SIZE, 0]
+    return [header, payload, w.HEADER_LEN + len(payload)]
+
+
+def comes_up(engine, given, **settings):
+    """Bring a device up that brings a packet at once and takes nothing for now."""
+    engine.power_on(settings)
+    engine.host.takes_after(LONG)
+    engine.meanwhile(1, [["host.refresh"], ["host.give", [[0, *given]]]])
+    engine.bring_up()
+    engine.host.work()
+    return engine.host.took()
+
+
+def test_the_first_packet_says_nothing_of_an_earlier_one(engine):
+    """It had the length and the ports of what the device had sent before it."""
+    took = comes_up(engine, packet(w.OP_RW, b"bytes"))
+    assert [each[1][w.TYPE_OP] >> w.OP_SHIFT for each in took] == [w.OP_RST, w.OP_RST]
+    assert took[1][1:3] == [OWNERLESS, b""]
+
+
+def test_a_full_transmit_queue_gets_no_first_packet(engine):
+    """With two entries there is one slot, and the answer to a packet had it: a write elsewhere."""
+    took = comes_up(engine, packet(w.OP_RW, b"bytes"), sizes=[128, 2, 128])
+    assert [each[1][w.SRC_PORT] for each in took] == [3000]
+    assert engine.device.reap() == 1
