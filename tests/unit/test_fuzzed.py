@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What `mpfw fuzz` has found in the firmware's modules, each made by hand once more."""
 
-from road import CID
+from errno import ECONNRESET, EINPROGRESS
+
+import pytest
+from road import CID, Road
 from road_model import SIZE, STREAM, w
 from test_vsock_device import OWNERLESS
 
@@ -36,3 +39,19 @@ def test_a_full_transmit_queue_gets_no_first_packet(engine):
     took = comes_up(engine, packet(w.OP_RW, b"bytes"), sizes=[128, 2, 128])
     assert [each[1][w.SRC_PORT] for each in took] == [3000]
     assert engine.device.reap() == 1
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_bytes_for_a_connect_that_nobody_looked_at_are_given_back(engine, size):
+    """It worked, bytes came, then the device lost it: the program hears of the end only."""
+    Road(engine)
+    memory = ["stack.store.promised"], ["stack.store.spare"]
+    before = engine.many(*memory)
+    assert engine.program.connect("~c", w.CID_HOST, 1234, 3000) == EINPROGRESS
+    head, other, *_ = engine.host.heads()
+    given = [head, *packet(w.OP_RESPONSE)], [other, *packet(w.OP_RW, bytes(size))]
+    engine.many(["host.give", list(given)], ["device.poll"])
+    assert engine.many(*memory) != before
+    engine.many(["host.event", w.EVENT_BYTES], ["device.poll_events"])
+    assert engine.call("~c.take_error") == ECONNRESET
+    assert engine.many(*memory) == before
