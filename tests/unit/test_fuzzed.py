@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What `mpfw fuzz` has found in the firmware's modules, each made by hand once more."""
 
-from errno import ECONNRESET, EINPROGRESS
+from errno import ECONNRESET, EINPROGRESS, EINVAL
 
 import pytest
+from engines import GuestError
 from road import CID, Road
 from road_model import SIZE, STREAM, w
 from test_vsock_device import OWNERLESS
@@ -55,3 +56,17 @@ def test_bytes_for_a_connect_that_nobody_looked_at_are_given_back(engine, size):
     engine.many(["host.event", w.EVENT_BYTES], ["device.poll_events"])
     assert engine.call("~c.take_error") == ECONNRESET
     assert engine.many(*memory) == before
+
+
+@pytest.mark.parametrize("how", ["splice", "forward"])
+def test_bytes_do_not_go_on_to_another_device_without_a_copy(engine, how):
+    """The segment of that number was another's: its bytes went out."""
+    road = Road(engine)
+    name = road.open(1234, 5000)
+    road.to(road.names[name], w.OP_RW, b"secret")
+    engine.second_device()
+    engine.call("second.settimeout", 0)
+    engine.call("second.connect_ex", [w.CID_HOST, 99])
+    with pytest.raises(GuestError, match="two devices") as caught:
+        engine.call(f"program.{how}", name, "second")
+    assert caught.value.errno == EINVAL
