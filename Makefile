@@ -12,7 +12,7 @@ IMAGE  := $(BUILD)/final_vsock.bin
 VENV   := $(BUILD)/venv/bin
 MPFW   := $(VENV)/mpfw
 PYTEST := $(VENV)/pytest
-C_FILES = $(shell find ci firmware port -name '*.[ch]')
+C_FILES = $(shell find ci firmware port tools -name '*.[ch]')
 
 # The source of MicroPython: the user's own, or what deps.toml names, fetched to build/.
 ifdef MICROPYTHON_DIR
