@@ -13,7 +13,7 @@ from . import numbers as num
 from .endpoint import Endpoint, timed_out, timeout
 from .file import SocketFile
 from .types import SOCK_STREAM
-from .view import View
+from .view import TWO_DEVICES, View
 
 _FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
 _LINE_CHUNK = const(256)  # bytes that readline() looks at
@@ -319,11 +319,14 @@ class socket(Endpoint):
 
         `to` may be the socket itself. Returns how many bytes; 0 if there was nothing or no room
         (wait for news on both); -1 once the peer's last byte is through or `to` takes no more.
+        EINVAL: `to` is a socket of another device.
         """
         conn = self.connection
         other = to.connection
         if conn is None or other is None:
             raise OSError(errnos.ENOTCONN)
+        if to._stack is not self._stack:
+            raise OSError(errnos.EINVAL, TWO_DEVICES)
         return conn.splice(other)
 
     # -- MicroPython's stream methods: asyncio, print(file=), json.dump --------------------------

@@ -330,6 +330,7 @@ class Endpoint(io.IOBase):
             self._state = num.IS_UNCONNECTED
         control.drop(conn.at, error)
         self._stack.remove(conn)
+        conn.forget()  # it may have worked and have ended since: bytes may have come
 
     def connect_ex(self, address):
         """connect, returning the errno; 0 if it worked."""

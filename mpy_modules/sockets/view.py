@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A view of received bytes where the device put them: for programs that want no copy at all."""
 
+import errnos
 from portable import micropython
 from uctypes import bytearray_at
+
+TWO_DEVICES = (
+    "these sockets are of two devices: receive the bytes from one, send them to the other"
+)
 
 
 class View:
@@ -43,9 +48,14 @@ class View:
         """Send the bytes on through a connected socket, without a copy; this gives them back.
 
         False, and nothing happens, if the peer or the device has no room for all of them now.
+        EINVAL: `sock` is one of another device.
         """
         conn = sock.connection
-        if conn is None or self._segment < 0 or conn.room() < self._length:
+        if conn is None or self._segment < 0:
+            return False
+        if conn.stack.store is not self._store:
+            raise OSError(errnos.EINVAL, TWO_DEVICES)
+        if conn.room() < self._length:
             return False
         if not conn.out.put_segment(conn.at, self._segment, self._length, 0, 1):
             return False  # the device broke

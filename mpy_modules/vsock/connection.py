@@ -357,11 +357,21 @@ class Connection:
         self.hear(None)
         if self.staged >= 0:
             self.unstage()
+        self._discard_all()
+        self.stack.after(self, control.close(self.at))
+        self.stack.linger(self)
+
+    @micropython.native
+    def forget(self):
+        """The connection is gone, and no program ever had it: nor will one read what came."""
+        self._discard_all()
+        self.stack.linger(self)
+
+    @micropython.native
+    def _discard_all(self):
         unread = credit.queued(self.at)
         if unread:
             self.discard(unread)
-        self.stack.after(self, control.close(self.at))
-        self.stack.linger(self)
 
     @micropython.native
     def hear(self, watch):

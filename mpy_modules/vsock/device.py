@@ -177,8 +177,9 @@ class Device:
 
     @micropython.native
     def _send_nothing(self):
-        if self.broken is None:
-            header = self.receiver.header
+        # Without a free slot there is something else for the device to take.
+        if self.broken is None and self.out.free():
+            header = array("I", bytes(4 * w.HEADER_WORDS))
             header[w.SRC_CID] = self.cid
             header[w.DST_CID] = w.CID_HOST
             header[w.TYPE_OP] = w.TYPE_STREAM | w.OP_RST << w.OP_SHIFT

@@ -99,7 +99,7 @@ class Expanded(Engine):
         self._process: subprocess.Popen | None = None
 
     def _start(self) -> subprocess.Popen:
-        micropython = _unix_port()
+        micropython = unix_port()
         if self._modules is None:
             self._modules = tempfile.TemporaryDirectory(prefix="mpfw-expanded-")
             texts = expanded_texts(vsock_bench.MODULES, vsock_bench.GUEST)
@@ -146,7 +146,7 @@ class Expanded(Engine):
             self._modules.cleanup()
 
 
-def _unix_port() -> Path:
+def unix_port() -> Path:
     """MicroPython's unix port, built by one process at a time."""
     paths.BUILD.mkdir(exist_ok=True)
     with open(paths.BUILD / "unix.lock", "w") as lock:

@@ -20,6 +20,7 @@ from pci_machine import MODULES
 
 __all__ = ("DMABuffer", "memory")
 GUEST = Path(__file__).with_name("guest")
+FOLDERS = [GUEST]  # of modules that run in either engine
 OURS = ("channel", "errnos", "inline", "pci", "portable", "sockets", "virtio", "vsock")
 M32 = 0xFFFFFFFF
 
@@ -47,14 +48,18 @@ class _Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
         parts = name.split(".")
-        place = (MODULES if parts[0] in OURS else GUEST).joinpath(*parts)
-        package = [str(place)] if place.is_dir() else None
-        place = place / "__init__.py" if package else place.with_suffix(".py")
-        if not place.exists():
-            return None
-        return importlib.util.spec_from_file_location(
-            name, place, loader=_Loader(name, str(place)), submodule_search_locations=package
-        )
+        for folder in [MODULES] if parts[0] in OURS else FOLDERS:
+            place = folder.joinpath(*parts)
+            package = [str(place)] if place.is_dir() else None
+            place = place / "__init__.py" if package else place.with_suffix(".py")
+            if place.exists():
+                return importlib.util.spec_from_file_location(
+                    name,
+                    place,
+                    loader=_Loader(name, str(place)),
+                    submodule_search_locations=package,
+                )
+        return None
 
 
 @contextlib.contextmanager

@@ -17,10 +17,16 @@ if bench_machine.NATIVE:
 
 import bench_queue  # noqa: F401
 import bench_world  # noqa: F401
-from bench_objects import find, objects
+from bench_objects import find, objects, offered
 
 objects["machine"] = bench_machine
 objects["clock"] = bench_clock
+
+
+@offered
+def load(name):
+    """Import a module that offers more."""
+    __import__(name)
 
 
 def call(path, *arguments):

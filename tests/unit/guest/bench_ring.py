@@ -98,6 +98,10 @@ class Ring:
     def set_no_notify(self, value):
         self._put16(self._used + 2 * w.USED_FLAGS, value)
 
+    def overwrite(self, head):
+        """Overwrite one descriptor."""
+        span(self._desc + w.DESC_BYTES * head, w.DESC_BYTES)[:] = b"\xff" * w.DESC_BYTES
+
     def scribble(self):
         """Overwrite every descriptor: the driver must not read them back."""
         span(self._desc, w.DESC_BYTES * self.size)[:] = b"\xff" * (w.DESC_BYTES * self.size)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""One batch, in either engine: from its bytes to its transcript, or to what went wrong."""
+
+import gc
+import sys
+
+import bench_machine
+import fuzz_guards
+import vsock
+from bench_objects import offered
+from fuzz_road import Road
+from fuzz_source import Source
+
+ROADS = ("packets", "rings", "events", "interrupts", "programs")
+fuzz_guards.install()
+
+
+def _power_off():
+    """Stop the devices of before and forget everything."""
+    bench_machine.at_fence = None
+    for function in bench_machine.at_reset:
+        function()
+    vsock._stacks.clear()
+    bench_machine.reset()
+    fuzz_guards.forget()
+
+
+@offered
+def fuzz(kind, data, count):
+    """A batch of about `count` inputs: [inputs, transcript, what went wrong or None, heap].
+
+    `heap` is how many bytes the batch has left behind, where that can be told.
+    """
+    world = None
+    failure = None
+    try:
+        _power_off()
+        world = Road(kind, Source(data))
+        while world.inputs < count:
+            world.step()
+        world.words()
+        world.settle()
+        fuzz_guards.check(True)
+    except Exception as error:
+        failure = _text(error)
+    inputs = 0 if world is None else world.inputs
+    lines = [] if world is None else world.lines
+    text = "\n".join(lines)
+    world = lines = None
+    return [inputs, text.encode(), failure, _left()]
+
+
+def _left():
+    if not bench_machine.NATIVE:
+        return 0
+    gc.collect()
+    return gc.mem_alloc()
+
+
+def _text(error):
+    if not bench_machine.NATIVE:
+        import traceback
+
+        return "".join(traceback.format_exception(error))
+    import io
+
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    return text.getvalue()

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""Programs that do anything with sockets: what each call gives goes into the transcript.
+
+A call may raise OSError, and what documents name for wrong arguments; a call that waits ends by
+what comes meanwhile, by its time-out, or by Ctrl-C (`Road.rest`).
+"""
+
+from binascii import hexlify
+
+import vsock
+from fuzz_peers import PATTERN
+from sockets import numbers as num
+from sockets import options as opt
+from sockets.data import socket
+from sockets.ready import Ready
+from vsock import words as w
+
+_MOST = 14  # sockets at a time
+_PORTS = (1234, 1235, 1236, 5000, 5001)
+_CIDS = (2, 2, 2, 3, 33, 1, 34, 0, 0xFFFFFFFF)
+_FLAGS = (0, 0, 0, 0, num.MSG_PEEK, num.MSG_WAITALL, num.MSG_TRUNC, num.MSG_DONTWAIT, num.MSG_OOB)
+_TIMES = (0, 0, 0, 0.01, 3.5, None)
+_LEVEL = num.AF_VSOCK
+_OPTIONS = (
+    (_LEVEL, opt.SO_VM_SOCKETS_BUFFER_SIZE),
+    (_LEVEL, opt.SO_VM_SOCKETS_BUFFER_SIZE),
+    (_LEVEL, opt.SO_VM_SOCKETS_BUFFER_MAX_SIZE),
+    (_LEVEL, opt.SO_VM_SOCKETS_BUFFER_MIN_SIZE),
+    (_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND),
+    (_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND_TIMEOUT),
+    (opt.SOL_SOCKET, opt.SO_RCVLOWAT),
+    (opt.SOL_SOCKET, opt.SO_ERROR),
+    (opt.SOL_SOCKET, opt.SO_LINGER),
+    (opt.SOL_SOCKET, 99),
+)
+_VALUES = (0, 1, 128, 3000, 4096, 65536, 262144, 1 << 20, 1 << 40, 0xFFFFFFFF, -1)
+_EXPECTED = (ValueError, OverflowError, TypeError)  # what wrong arguments are told
+_KINDS = (1, 1, 1, 5)
+
+
+class Programs:
+    """The guest's programs on some stacks."""
+
+    def __init__(self, source, say, stacks, waits):
+        """`waits`: there may be calls that wait."""
+        self._source = source
+        self._say = say
+        self._stacks = stacks
+        self._waits = waits
+        self.socks = []
+        self._views = []
+        self._ready = [Ready(each) for each in stacks]
+        self._noise = 0
+        calls = [(5, self._recv), (3, self._recv_into), (5, self._send), (2, self._accept)]
+        calls += [(2, self._connect), (1, self._listen), (1, self._shutdown), (2, self._close)]
+        calls += [(1, self._splice), (1, self._view), (1, self._set), (1, self._get)]
+        calls += [(2, self._poll), (2, self._next), (1, self._state), (1, self._names)]
+        calls += [(1, self._stream), (1, self._pass_on), (1, self._sendall)]
+        self._calls = [call for times, call in calls for _ in range(times)]
+
+    def step(self):
+        """One call."""
+        call = self._source.pick(self._calls)
+        if not self.socks:
+            call = self._connect if self._source.chance(128) else self._listen
+        self.attempt(call)
+
+    def attempt(self, call, expected=_EXPECTED):
+        """Call; what it gives, or raises, goes into the transcript.
+
+        OSError may come from anywhere, Ctrl-C from what waits; `expected` may come as well.
+        """
+        try:
+            result = call()
+        except OSError as error:
+            result = "errno %r" % error.args[0]
+        except KeyboardInterrupt:
+            result = "Ctrl-C"
+        except expected as error:
+            result = type(error).__name__
+        self._say("%s %s" % (call.__name__, result))
+
+    def _sock(self):
+        return self.socks[self._source.below(len(self.socks))]
+
+    def _add(self, sock):
+        source = self._source
+        sock.settimeout(source.pick(_TIMES) if self._waits else 0)
+        if len(self.socks) >= _MOST:
+            self.socks.pop(source.below(_MOST)).close()
+        self.socks.append(sock)
+        sock.fuzz_number = self._noise = self._noise + 1
+
+    def _watch(self, sock):
+        self._ready[self._stacks.index(sock._stack)].register(sock)
+
+    # -- beginnings and ends
+
+    def _listen(self):
+        source = self._source
+        sock = socket(type=source.pick(_KINDS), stack=source.pick(self._stacks))
+        self._add(sock)
+        sock.bind((source.pick((w.CID_ANY, w.CID_ANY, 33, 1)), source.pick(_PORTS)))
+        sock.listen(source.below(4))
+        if source.chance(200):
+            self._watch(sock)
+
+    def _connect(self):
+        source = self._source
+        sock = socket(type=source.pick(_KINDS), stack=source.pick(self._stacks))
+        self._add(sock)
+        if source.chance(100):
+            sock.bind((w.CID_ANY, 6000 + source.below(8)))
+        error = sock.connect_ex((source.pick(_CIDS), source.pick(_PORTS)))
+        if sock.endpoint is not None and source.chance(200):
+            self._watch(sock)
+        return error
+
+    def _accept(self):
+        for sock in self.socks:
+            if sock.is_listening() and (sock.endpoint.pending or self._source.chance(30)):
+                made, peer = sock.accept()
+                self._add(made)
+                if self._source.chance(200):
+                    self._watch(made)
+                return "%d %d" % peer
+        return None
+
+    def _shutdown(self):
+        self._sock().shutdown(self._source.below(4))
+
+    def _close(self):
+        if self._source.chance(128):
+            return None
+        sock = self.socks.pop(self._source.below(len(self.socks)))
+        sock.close()
+        return sock.fuzz_number
+
+    # -- bytes
+
+    def _recv(self):
+        sock = self._sock()
+        return _digest(sock.recv(self._source.size(), self._source.pick(_FLAGS)))
+
+    def _recv_into(self):
+        source = self._source
+        sock = self._sock()
+        buffer = bytearray(source.size())
+        n = sock.recv_into(buffer, source.pick((0, 0, 1, 100)), source.pick(_FLAGS))
+        return "%d %s" % (n, _digest(buffer))
+
+    def _data(self):
+        source = self._source
+        self._noise += 1
+        at = self._noise & 0xFF
+        n = source.size()
+        if source.chance(10):
+            return bytes(PATTERN) * 3
+        data = PATTERN[at : at + n]
+        return bytearray(data) if source.chance(80) else data
+
+    def _send(self):
+        sock = self._sock()
+        return sock.send(self._data(), self._source.pick(_FLAGS))
+
+    def _sendall(self):
+        return self._sock().sendall(self._data())
+
+    def _splice(self):
+        return self._sock().splice(self._sock())
+
+    def _view(self):
+        view = self._sock().recv_view()
+        if view is None:
+            return None
+        text = _digest(bytes(view.data))
+        if self._source.chance(128):
+            view.release()
+        else:
+            self._views.append(view)
+        return text
+
+    def _pass_on(self):
+        if not self._views:
+            return None
+        view = self._views.pop(0)
+        went = view.forward(self._sock())
+        view.release()
+        return went
+
+    def _stream(self):
+        source = self._source
+        sock = self._sock()
+        kind = source.below(4)
+        if kind == 0:
+            return _digest(sock.read(source.size()))
+        if kind == 1:
+            return _digest(sock.readline(source.size()))
+        if kind == 2:
+            return sock.write(self._data())
+        return sock.readinto(bytearray(source.size()))
+
+    # -- what else there is to ask
+
+    def _set(self):
+        level, name = self._source.pick(_OPTIONS)
+        self._sock().setsockopt(level, name, self._source.pick(_VALUES))
+
+    def _get(self):
+        level, name = self._source.pick(_OPTIONS)
+        return self._sock().getsockopt(level, name, self._source.pick((0, 0, 4, 8)))
+
+    def _poll(self):
+        return self._sock().ioctl(3, self._source.byte() | num.POLLRDHUP)
+
+    def _next(self):
+        found = []
+        for ready in self._ready:
+            sock = ready.next()
+            while sock is not None:
+                found.append(sock.fuzz_number)
+                sock = ready.next()
+        return sorted(found)  # listeners stand in a dictionary, which has no order
+
+    def _state(self):
+        sock = self._sock()
+        if not self._source.chance(128):
+            return "%s %s" % (sock.take_error(), sock.is_listening())
+        if sock.is_listening():
+            return None
+        return sock.connect_state()
+
+    def _names(self):
+        sock = self._sock()
+        return "%r %r" % (sock.getsockname(), sock.getpeername())
+
+    # -- the device
+
+    def reopen(self, index):
+        """vsock.reopen() or, at times, vsock.close()."""
+        if self._source.chance(40):
+            vsock.close(index)
+        else:
+            vsock.reopen(index)
+
+    def close_all(self):
+        """Every program ends."""
+        for view in self._views:
+            view.release()
+        self._views.clear()
+        for sock in self.socks:
+            sock.close()
+        self.socks.clear()
+
+
+def _digest(data):
+    """Some bytes of a buffer, as text."""
+    if data is None:
+        return "none"
+    n = len(data)
+    return "%d %s" % (n, str(hexlify(bytes(data[:12]) + bytes(data[max(0, n - 12) :])), "ascii"))
