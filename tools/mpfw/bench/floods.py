@@ -23,6 +23,7 @@ from mpfw.device.host import DeviceHost
 from mpfw.device.pci_hosts import VfioUserHost
 from mpfw.device.policy import Stream
 from mpfw.device.vsock import DeviceError
+from mpfw.guest.console import ConsoleError
 from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.errors import GuestError, RemoteError
 from mpfw.guest.machine import Machine
@@ -119,7 +120,7 @@ def flood(kind: str, memory: str, seconds: float, image: Path = paths.IMAGE) -> 
             _packets(machine, seconds, borne)
     except RemoteError as error:
         raise FloodError(f"{kind}, {memory}: {str(error).splitlines()[-1]}") from error
-    except (GuestError, DeviceError, ConnectionResetError) as error:
+    except (GuestError, ConsoleError, DeviceError, ConnectionResetError) as error:
         raise FloodError(f"{kind}, {memory}: {error}") from error
     return borne
 
