@@ -17,6 +17,7 @@ COMMANDS = {
     "count": "mpfw.bench.count:count",
     "doctor": "mpfw.guest.doctor:doctor",
     "expand": "mpfw.expand:expand",
+    "floods": "mpfw.bench.floods:floods",
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
     "fresh": "mpfw.build.fresh:fresh",
