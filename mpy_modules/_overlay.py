@@ -18,7 +18,11 @@ PLACE = "/overlay"
 
 def mount():
     """Mount it, and have import look there before it looks at what is frozen."""
-    contents = fw_cfg.read(FILE)
+    try:
+        contents = fw_cfg.read(FILE)
+    except (OSError, ValueError) as error:
+        print("%s: %s, so the frozen modules run" % (FILE, error))
+        return
     try:
         vfs.mount(vfs.VfsRom(contents), PLACE)
     except OSError:

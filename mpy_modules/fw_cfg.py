@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 """QEMU's fw_cfg device: named files that the host hands to the firmware (`-fw_cfg name=...`).
 
-The host chooses names, sizes and contents, so sizes are bounded by what the caller accepts.
+The host chooses names, sizes and contents, so sizes are bounded by what the caller accepts, and
+what was found in the directory at first stays so. A directory that cannot be read names no files.
 Specification: QEMU, docs/specs/fw_cfg. DMA where there is the interface for it, else byte by byte.
 """
 
 from array import array
 
+import errnos
 import micropython
-from machine import port8, port16, port32
+from machine import log, port8, port16, port32
 from micropython import const
 from uctypes import addressof
 
@@ -45,10 +47,18 @@ def present():
 
 
 def names():
-    """List the names of all files."""
+    """List the names of all files that can be asked for: those that are text, and have an end."""
     raw = _load_directory()
-    entries = [raw[at + _NAME : at + _ENTRY] for at in range(0, len(raw), _ENTRY)]
-    return [str(name[: name.find(b"\0")], "utf-8") for name in entries]
+    found = []
+    for at in range(0, len(raw), _ENTRY):
+        name = raw[at + _NAME : at + _ENTRY]
+        end = name.find(b"\0")
+        try:
+            if end >= 0:
+                found.append(str(name[:end], "utf-8"))
+        except UnicodeError:
+            pass
+    return found
 
 
 def size(name):
@@ -61,7 +71,8 @@ def size(name):
 def read(name, limit=_MAX_SIZE):
     """The contents of a file as a bytearray, or None if there is no such file.
 
-    A file of more than `limit` bytes raises ValueError and is not read.
+    A file of more than `limit` bytes raises ValueError and is not read; one that the memory does
+    not hold is ENOMEM, one that the device does not give EIO.
     """
     raw = _load_directory()
     at = _find(raw, len(raw), name.encode())
@@ -70,7 +81,10 @@ def read(name, limit=_MAX_SIZE):
     length = _big_endian(raw, at, 4)
     if length > limit:
         raise ValueError("fw_cfg file %s has %d bytes, more than %d" % (name, length, limit))
-    contents = bytearray(length)
+    try:
+        contents = bytearray(length)
+    except MemoryError:
+        raise OSError(errnos.ENOMEM, "no memory for the %d bytes of fw_cfg's %s" % (length, name))
     _read(contents, _big_endian(raw, at + 4, 2))
     return contents
 
@@ -78,15 +92,22 @@ def read(name, limit=_MAX_SIZE):
 def _load_directory():
     global _directory
     if _directory is None:
-        raw = bytearray()
-        if present():
-            count = bytearray(4)
-            _read(count, _KEY_DIRECTORY)
-            entries = _big_endian(count, 0, 4)
-            raw = bytearray(_ENTRY * (entries if entries < _MAX_ENTRIES else _MAX_ENTRIES))
-            _read(raw)
-        _directory = raw
+        _directory = b""
+        try:
+            if present():
+                _directory = _read_directory()
+        except OSError as error:
+            log("fw_cfg", str(error), "WARNING")
     return _directory
+
+
+def _read_directory():
+    count = bytearray(4)
+    _read(count, _KEY_DIRECTORY)
+    entries = _big_endian(count, 0, 4)
+    raw = bytearray(_ENTRY * (entries if entries < _MAX_ENTRIES else _MAX_ENTRIES))
+    _read(raw)
+    return raw
 
 
 def _read(into, key=None):
@@ -110,7 +131,7 @@ def _transfer(control, length, address):
     port32[_DMA_HIGH] = _swap(at >> 32)
     port32[_DMA_LOW] = _swap(at)
     if access[0]:
-        raise OSError(5, "fw_cfg: DMA transfer failed (control 0x%x)" % _swap(access[0]))
+        raise OSError(errnos.EIO, "fw_cfg: DMA transfer failed (control 0x%x)" % _swap(access[0]))
 
 
 @micropython.viper

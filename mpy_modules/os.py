@@ -5,6 +5,7 @@ fw_cfg has it as NAME=VALUE words, each ended by a NUL. A program may change its
 """
 
 import fw_cfg
+import machine
 from uos import (  # noqa: F401  the module in C, which this one stands before
     VfsFat,
     chdir,
@@ -28,13 +29,17 @@ from uos import (  # noqa: F401  the module in C, which this one stands before
 )
 
 _FILE = "opt/micropython/env"
+_LIMIT = 1 << 20  # bytes
 
 environ = {}
-for _word in str(fw_cfg.read(_FILE) or b"", "utf-8").split("\0"):
-    _name, _equals, _value = _word.partition("=")
-    if _equals:
-        environ[_name] = _value
-del fw_cfg
+try:
+    for _word in str(fw_cfg.read(_FILE, _LIMIT) or b"", "utf-8").split("\0"):
+        _name, _equals, _value = _word.partition("=")
+        if _equals:
+            environ[_name] = _value
+except (OSError, ValueError) as _error:
+    machine.log("os", "%s: %s" % (_FILE, _error), "WARNING")
+del fw_cfg, machine
 
 
 def getenv(name, default=None):

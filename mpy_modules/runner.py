@@ -31,12 +31,16 @@ _STARTED = const(3)  # from here on Ctrl-C on the console is the script's Keyboa
 _INPUT_WANTED = const(4)  # the script waits for standard input
 _PLACE = const(5)  # le64: so many bytes of standard output came before the errors that follow
 _EOF = const(1)  # from the host: le64, so many bytes are all of standard input
+_LONGEST = const(8)  # bytes of a frame from the host
+_PART = const(64)  # bytes taken at a time,
+_PARTS = const(16)  # and how often, at most
 
 IO_PORT = "mpfw.io"
 ERR_PORT = "mpfw.err"
 
 CRASHED = 123  # the interpreter was started anew after a CPU exception
 _INTERRUPTED = const(130)  # 128 + SIGINT, as shells have it
+_PATIENCE_US = const(2_000_000)  # that the host has to take the script's last words
 _OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script,
 _OUR_FRAMES = const(3)  # of so many steps
 
@@ -54,7 +58,7 @@ class Frames(io.IOBase):
         self._port = port
         self._out = out  # standard output's port
         self._place = 0  # what the host was told last
-        self._in = bytearray()
+        self._in = bytearray()  # None once the host has sent what is no frame
         self.all_of_stdin = None  # bytes, once the host has said so
 
     def write(self, data):
@@ -73,19 +77,33 @@ class Frames(io.IOBase):
         if len(data):
             self._port.write(data)
 
+    def flush(self):
+        """Wait until the device has all of it."""
+        self._port.flush()
+
     def ioctl(self, request, argument):
         return self._port.ioctl(request, argument)
 
     def look(self):
-        """Take what frames have come."""
-        part = bytearray(64)
-        while self._port.any():
-            self._in += part[: self._port.readinto(part)]
+        """Take what frames have come, a few at most; what is none is thrown away."""
+        part = bytearray(_PART)
+        for _ in range(_PARTS):
+            if not self._port.any():
+                break
+            n = self._port.readinto(part)
+            if self._in is not None:
+                self._in += part[:n]
+                self._take()
+
+    def _take(self):
         while len(self._in) >= _FRAME_BYTES:
             kind, length = struct.unpack_from(_FRAME, self._in)
+            if length > _LONGEST:
+                self._in = None  # this host speaks of something else
+                return
             end = _FRAME_BYTES + length
             if len(self._in) < end:
-                break
+                return
             if kind == _EOF and length == 8:
                 self.all_of_stdin = struct.unpack_from("<Q", self._in, _FRAME_BYTES)[0]
             self._in = self._in[end:]
@@ -149,45 +167,66 @@ def run(start, interactive):
 
 def _run(start, interactive):
     """The exit status, after the host has been told."""
-    global _out
-    out = frames = None
-    device = _channel()
-    if device is not None:
-        out = device.port(IO_PORT)
-        err = device.port(ERR_PORT)
-        if out is not None and err is not None:
-            frames = Frames(err, out)
-            _out = out
-            machine.stdio(Input(out, frames), out, frames)
-        elif out is not None:
-            machine.stdio(None, out, None)
-    if machine.reset_cause() == machine.CRASH_RESET:
-        status = CRASHED  # what the script did is on the console: it does not run again
-    elif frames is None:
-        status = call(start)
-    else:
-        frames.send(_STARTED)
-        console_input, builtins.input = builtins.input, _input
-        status = call(start)
-        builtins.input = console_input
-    micropython.kbd_intr(-1)  # it has ended: a late Ctrl-C is for nobody
+    console_input = builtins.input
+    out, frames = _streams()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        status = status or 1  # nobody reads any more
-    machine.stdio(None, None, None)
+        if machine.reset_cause() == machine.CRASH_RESET:
+            status = CRASHED  # what the script did is on the console: it does not run again
+        else:
+            status = call(start)
+        micropython.kbd_intr(-1)  # it has ended: a late Ctrl-C is for nobody
+        impatience = machine.Vector()
+        impatience.irq(_heed)
+        impatience.after(_PATIENCE_US)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:
+            status = status or 1  # nobody reads any more
+        except KeyboardInterrupt:
+            status, frames = status or _INTERRUPTED, None
+    finally:
+        builtins.input = console_input
+        machine.stdio(None, None, None)
     if not interactive:
         _tell(status)
     if frames is not None:
         try:
             out.flush()
             frames.send(_STATUS, struct.pack("<IQ", status, out.written))
-            err.flush()
-        except OSError:
+            frames.flush()
+        except (OSError, KeyboardInterrupt):
             pass  # the host has gone
+    impatience.close()
     micropython.kbd_intr(3)
     return status
+
+
+def _heed(vector):
+    """A host that takes nothing: Ctrl-C ends the wait for it, and gives the console back."""
+    micropython.kbd_intr(3)
+
+
+def _streams():
+    """Give the script the channel's streams; (standard output's port, Frames), None for those
+    that are not there, in whose place the console is."""
+    global _out
+    out, err = _ports()
+    frames = None
+    if out is None:
+        return None, None
+    if err is not None:
+        frames = Frames(err, out)
+        if machine.reset_cause() != machine.CRASH_RESET:
+            try:
+                frames.send(_STARTED)
+            except OSError as error:
+                machine.log("runner", str(error), "WARNING")
+                return None, None
+            builtins.input = _input
+        _out = out
+    machine.stdio(Input(out, frames) if frames else None, out, frames)
+    return out, frames
 
 
 def _tell(status):
@@ -242,7 +281,7 @@ def _report(failure):
         if _out is not None and not _out.connected and failure.args[:1] == (errnos.EPIPE,):
             return  # standard output is closed: the end is quiet
         print(_traceback(failure), end="", file=sys.stderr)
-    except OSError:
+    except (OSError, KeyboardInterrupt):
         pass
 
 
@@ -257,11 +296,15 @@ def _traceback(failure):
     return "".join(lines[:1] + lines[at:])
 
 
-def _channel():
-    """The machine's channel, or None."""
+def _ports():
+    """The two ports of the machine's channel, None for each that is not there."""
     for transport in channel.find():
+        device = None
         try:
-            return channel.Channel(transport)
+            device = channel.Channel(transport)
+            return device.port(IO_PORT), device.port(ERR_PORT)
         except OSError as error:
             machine.log("runner", str(error), "WARNING")
-    return None
+            if device is not None:
+                device.close()
+    return None, None

@@ -47,7 +47,11 @@ def _try(name, start, *arguments):
 
 def _number(name):
     """The port in a file of fw_cfg, None if there is none; what is no port is said."""
-    text = fw_cfg.read(name, _LIMIT)
+    try:
+        text = fw_cfg.read(name, _LIMIT)
+    except (OSError, ValueError) as error:
+        print("%s: %s" % (name, error))
+        return None
     if text is None:
         return None
     try:

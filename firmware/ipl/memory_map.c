@@ -15,6 +15,7 @@
 #define GIB         0x40000000ull
 #define LEGACY_HOLE 0xA0000ull
 #define E820_RAM    1
+#define E820_MAX    256 // entries; more than QEMU can hold
 
 #define CMOS_INDEX           0x70
 #define CMOS_DATA            0x71
@@ -31,8 +32,11 @@ struct e820_entry {
 
 // Inserts a page-aligned range, keeping the map sorted; ranges that touch become one.
 static void insert(struct memory_map *map, uint64_t start, uint64_t end) {
-    start = (start + PAGE - 1) & -PAGE;
     end &= -PAGE;
+    if (start >= end) {
+        return; // nor does what follows wrap around
+    }
+    start = (start + PAGE - 1) & -PAGE;
     if (start >= end || map->count == RAM_RANGES_MAX) {
         return;
     }
@@ -63,8 +67,8 @@ static void add_ram(struct memory_map *map, uint64_t start, uint64_t end) {
 }
 
 static bool read_e820(struct memory_map *map) {
-    int64_t size = fw_cfg_open("etc/e820");
-    for (; size >= (int64_t)sizeof(struct e820_entry); size -= sizeof(struct e820_entry)) {
+    int64_t count = fw_cfg_open("etc/e820") / (int64_t)sizeof(struct e820_entry);
+    for (int64_t i = 0; i < count && i < E820_MAX; ++i) {
         struct e820_entry entry;
         fw_cfg_read(&entry, sizeof(entry));
         if (entry.type == E820_RAM && entry.base + entry.length > entry.base) {

@@ -58,7 +58,11 @@ class Scan:
 
     def _walk_extra_roots(self):
         """QEMU's pxb and pxb-pcie: root buses at numbers that only probing tells."""
-        count = fw_cfg.read("etc/extra-pci-roots", 8)
+        try:
+            count = fw_cfg.read("etc/extra-pci-roots", 8)
+        except (OSError, ValueError) as error:
+            machine.log("pci", str(error), "WARNING")
+            count = None
         left = count[0] if count else 0
         bus = self._last + 1
         while left and bus <= _LAST_BUS:

@@ -145,12 +145,12 @@ class VirtioDevice:
         Raises DeviceBroken if the device says that it needs a reset (2.1.2).
         """
         vector = self.config_vector
-        if vector is not None:
-            if vector.count == self._config_seen:
-                return False
-            self._config_seen = vector.count
+        count = self._config_seen if vector is None else vector.count
+        if vector is not None and count == self._config_seen:
+            return False
         if self.status & _NEEDS_RESET:
-            raise DeviceBroken("%r needs a reset" % self.transport)
+            raise DeviceBroken("%r needs a reset" % self.transport)  # and again at the next call
+        self._config_seen = count
         return True
 
     def config(self, offset, length):

@@ -41,6 +41,28 @@ def test_a_file_beyond_the_limit_is_refused(boot):
         guest.console.exec("import fw_cfg; fw_cfg.read('opt/test/large', 999)")
 
 
+def test_a_file_beyond_the_memory_is_enomem(boot):
+    guest = boot(fw_cfg={"opt/test/large": bytes(60 << 20)}, memory="32M")
+    guest.console.wait_prompt()
+    with pytest.raises(RemoteError, match="ENOMEM: no memory for the 62914560 bytes"):
+        guest.console.exec("import fw_cfg; fw_cfg.read('opt/test/large')")
+
+
+def test_an_environment_that_is_no_text_is_none(boot):
+    guest = boot(fw_cfg={"opt/micropython/env": b"\xff=\xff\0"})
+    guest.console.wait_prompt()
+    assert guest.console.eval("__import__('os').environ") == {}
+    assert "opt/micropython/env: " in guest.debugcon()
+
+
+def test_an_overlay_beyond_all_limits_is_a_sentence(boot):
+    guest = boot(fw_cfg={"opt/micropython/overlay": bytes((64 << 20) + 1)}, memory="256M")
+    guest.console.wait_prompt()
+    text = bytes(guest.console.transcript).decode()
+    assert "bytes, more than 67108864, so the frozen modules run" in text
+    assert "Traceback" not in text
+
+
 def test_without_dma_it_reads_byte_by_byte(boot):
     content = random.Random(2).randbytes(5000)
     guest = boot(

@@ -84,6 +84,41 @@ def test_an_entry_that_wraps_around_is_ignored(ipl):
     assert ranges == [LOW, (MIB, 64 * MIB)]
 
 
+def test_an_entry_at_the_very_end_of_all_addresses_is_no_ram(ipl):
+    ranges = map_of(ipl, ((1 << 64) - 0x800, 0x7FF, RAM), (0, 64 * MIB, RAM))
+    assert ranges == [LOW, (MIB, 64 * MIB)]
+
+
+class Endless(Machine):
+    """A table that says to have 4 GiB; `reads` counts the bytes that it gave."""
+
+    def __init__(self, count=1, size=0xFFFFFFFF):
+        super().__init__({})
+        entry = struct.pack(">IHH56s", size, 0x20, 0, b"etc/e820")
+        nothing = struct.pack(">IHH56s", 1, 0x21, 0, b"x" * 56)
+        self.items[0x19] = struct.pack(">I", count) + (entry if count == 1 else nothing * 300)
+        self.items[0x20] = e820((0, 64 * MIB, RAM)) * 1000
+        self.reads = 0
+
+    def in8(self, port):
+        self.reads += 1
+        return super().in8(port)
+
+
+def test_a_table_without_an_end_is_read_up_to_what_qemu_can_have(ipl):
+    machine = Endless()
+    assert ipl.memory_map(machine) == ("fw_cfg", [LOW, (MIB, 64 * MIB)])
+    assert machine.reads < 10000
+
+
+@pytest.mark.parametrize("count", [300, 0xFFFFFFFF])
+def test_a_directory_without_an_end_has_an_end(ipl, count):
+    machine = Endless(count)
+    machine.cmos = {0x35: 0x03}
+    assert ipl.memory_map(machine) == ("cmos", [LOW, (MIB, 64 * MIB)])
+    assert machine.reads < 30000
+
+
 @pytest.mark.parametrize(
     "machine",
     [
