@@ -45,10 +45,16 @@ def present():
 
 
 def names():
-    """List the names of all files."""
+    """List the names of all files but those that are no text."""
     raw = _load_directory()
-    entries = [raw[at + _NAME : at + _ENTRY] for at in range(0, len(raw), _ENTRY)]
-    return [str(name[: name.find(b"\0")], "utf-8") for name in entries]
+    found = []
+    for at in range(0, len(raw), _ENTRY):
+        name = bytes(raw[at + _NAME : at + _ENTRY]).split(b"\0")[0]
+        try:
+            found.append(str(name, "utf-8"))
+        except UnicodeError:
+            pass  # nobody can ask for it
+    return found
 
 
 def size(name):

@@ -45,3 +45,11 @@ def test_a_machine_without_the_device_has_no_files():
         assert not fw_cfg.present()
         assert fw_cfg.names() == []
         assert fw_cfg.read("opt/a") is None
+
+
+def test_a_name_that_is_no_text_is_left_out():
+    machine = FwCfg({"opt/a": b"1", "opt/b": b"2"})
+    machine.items[0x19] = machine.items[0x19].replace(b"opt/a", b"\xffpt/a")
+    with imported(machine, "fw_cfg") as fw_cfg:
+        assert fw_cfg.names() == ["opt/b"]
+        assert fw_cfg.read("opt/b") == b"2"
