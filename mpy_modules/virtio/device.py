@@ -192,7 +192,7 @@ class VirtioDevice:
         try:
             return route(*arguments)
         except NotSupported as error:
-            self._fail(str(error))
+            self._fail(error.args[-1])
 
     def _fail(self, why):
         self.transport.set_status(self.transport.status() | _FAILED)

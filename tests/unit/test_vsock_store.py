@@ -442,7 +442,8 @@ def test_all_memory_is_given_back_at_the_end():
 def test_a_segment_that_is_filled_has_no_border_of_the_message_before(store):
     block = control_block(SEQPACKET, 1 << 20)
     seg = store.take_large()
-    assert store.keep_bytes(block, seg, store.address(seg), 65536, EOM | EOR) not in (w.NO_MEMORY, seg)
+    kept = store.keep_bytes(block, seg, store.address(seg), 65536, EOM | EOR)
+    assert kept not in (w.NO_MEMORY, seg)
     assert word(store, seg, "SEG_KIND") != w.IS_LARGE
     assert read(store, block, 65536)
     store.fill(seg, source(NOISE[:5000]).addr, 5000)
