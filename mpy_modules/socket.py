@@ -70,6 +70,7 @@ getdefaulttimeout = data.getdefaulttimeout
 setdefaulttimeout = data.setdefaulttimeout
 error = OSError
 builtins.TimeoutError = timeout  # the name that CPython has for it; MicroPython has none
+vsock.set_aside()
 
 SocketType = socket
 

@@ -147,6 +147,15 @@ static mp_obj_t machine_dma_used(void) {
 }
 MP_DEFINE_CONST_FUN_OBJ_0(machine_dma_used_obj, machine_dma_used);
 
+// machine.dma_reserve(n): the heap grows no further than that there are n bytes for DMABuffers, those
+// in use among them; for who will want them later. 0: whoever comes first has them.
+static mp_obj_t machine_dma_reserve(mp_obj_t n) {
+    mp_int_t size = mp_obj_get_int(n);
+    memory_reserve_dma(MAX(size, 0));
+    return mp_const_none;
+}
+MP_DEFINE_CONST_FUN_OBJ_1(machine_dma_reserve_obj, machine_dma_reserve);
+
 // Arguments of copy() are small ints almost always, which need no call.
 static inline mp_int_t copy_number(mp_obj_t obj) {
     return mp_obj_is_small_int(obj) ? MP_OBJ_SMALL_INT_VALUE(obj) : mp_obj_get_int(obj);

@@ -81,6 +81,7 @@ static void __attribute__((noreturn)) interpreter(void) {
         mp_deinit();
         nativecode_deinit();
         memory_free_kind(MEMORY_DMA);
+        memory_reserve_dma(0);
         memory_free_kind(MEMORY_HEAP);
     }
 }

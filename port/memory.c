@@ -163,15 +163,19 @@ bool memory_is_ram(uint64_t address) {
     return false;
 }
 
-#define MAX_RECEIVED ((size_t)64 << 20)
+static size_t dma_reserve; // bytes of DMA memory, in use or not, that the heap leaves room for
+
+void memory_reserve_dma(size_t size) {
+    dma_reserve = size;
+}
 
 void *memory_alloc_heap(size_t size) {
     return memory_alloc(size, PAGE_SIZE, MEMORY_HEAP);
 }
 
-// How far the GC heap may grow in one piece. A sixteenth of the RAM stays for native code and
-// rings, and a quarter for what vsock keeps of received bytes (mpy_modules/vsock/__init__.py), so
-// that a program which fills its heap can still open a socket.
+// How far the GC heap may grow in one piece. A sixteenth of the RAM stays for DMA and native code,
+// and what is to become DMA memory soon: the heap doubles, so that it would take that too, whether it
+// needs it or not.
 size_t gc_get_max_new_split(void) {
     size_t largest = 0, free = 0;
     for (size_t i = 0; i < n_extents; ++i) {
@@ -180,8 +184,7 @@ size_t gc_get_max_new_split(void) {
             largest = MAX(largest, extents[i].size);
         }
     }
-    size_t received = MIN(ram_total / 4, MAX_RECEIVED);
-    size_t keep = ram_total / 16 + received - MIN(received, memory_used(MEMORY_DMA));
+    size_t keep = ram_total / 16 + dma_reserve - MIN(dma_reserve, memory_used(MEMORY_DMA));
     return free <= keep ? 0 : MIN(largest, free - keep);
 }
 

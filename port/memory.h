@@ -24,6 +24,7 @@ void *memory_alloc(size_t size, size_t align, memory_kind_t kind); // NULL if th
 void memory_free(void *base);
 void memory_free_kind(memory_kind_t kind);
 size_t memory_used(memory_kind_t kind); // bytes
+void memory_reserve_dma(size_t size); // bytes that the GC heap leaves room for, those in use among them
 size_t memory_total(void); // bytes of RAM above the first MiB, allocated or not
 bool memory_is_ram(uint64_t address);
 

@@ -289,6 +289,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_nbytes), MP_ROM_PTR(&machine_nbytes_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_dma_used), MP_ROM_PTR(&machine_dma_used_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_dma_reserve), MP_ROM_PTR(&machine_dma_reserve_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_mem64), MP_ROM_PTR(&machine_mem64_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_port8), MP_ROM_PTR(&machine_port8_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_port16), MP_ROM_PTR(&machine_port16_obj) }, \

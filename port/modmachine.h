@@ -17,6 +17,7 @@ extern const mp_obj_type_t machine_ramdisk_type;
 extern const mp_obj_type_t machine_rtc_type;
 extern const mp_obj_type_t machine_vector_type;
 MP_DECLARE_CONST_FUN_OBJ_0(machine_dma_used_obj);
+MP_DECLARE_CONST_FUN_OBJ_1(machine_dma_reserve_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(machine_copy_obj);
 MP_DECLARE_CONST_FUN_OBJ_VAR_BETWEEN(machine_nbytes_obj);
 

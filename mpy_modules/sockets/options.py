@@ -64,11 +64,13 @@ class Options:
     late = 0
     patience = 60  # seconds
     own_sizes = False  # size, least, most or fixed have been set
+    plain = True  # nothing has been set: a new connection's words have it all already
 
     def inherit(self, parent):
         """Take a listener's buffer sizes."""
         if parent.own_sizes:
             self.own_sizes = True
+            self.plain = False
             self.size = parent.size
             self.least = parent.least
             self.most = parent.most
@@ -77,12 +79,15 @@ class Options:
     @micropython.native
     def apply(self, end):
         """Give a new connection its options."""
-        # Of a window that had to begin small no more can be waited for.
-        end.block[w.LOWAT] = min(self.lowat, end.block[w.BUF_ALLOC])
-        bits = w.OPT_FIXED_WINDOW if self.fixed else 0
-        if self.late:
-            bits |= w.OPT_LATE_SEND
-            end.patience = 1000 * self.patience
+        bits = 0
+        if not self.plain:
+            # Of a window that had to begin small no more can be waited for.
+            end.block[w.LOWAT] = min(self.lowat, end.block[w.BUF_ALLOC])
+            if self.fixed:
+                bits = w.OPT_FIXED_WINDOW
+            if self.late:
+                bits |= w.OPT_LATE_SEND
+                end.patience = 1000 * self.patience
         device = end.stack.device
         if device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
@@ -133,6 +138,7 @@ def _timeval(seconds):
 def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
     options = sock.options
+    options.plain = False
     end = sock.connection
     if level == num.AF_VSOCK:
         _set_vm_option(options, name, value, end)

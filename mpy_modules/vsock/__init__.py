@@ -9,8 +9,9 @@ _before = []  # called with a Stack that has its device, before that works
 # Receive buffers: 16 in the ring, the others hold what programs have not read.
 _BUFFERS = 40
 _BUFFERS_LEAST = 20  # in a machine of 16 MiB
+_BUFFERS_FEWEST = 5  # where a program's heap has the memory already
 _BLOCKS = 64 << 20  # bytes of smaller ones: a quarter of the RAM, and no more than this
-_REST = 1 << 20  # bytes that this leaves for the device's rings
+_REST = 1 << 20  # bytes that this leaves for the device's rings: a 32nd of the RAM, no more
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
 
@@ -19,6 +20,15 @@ def devices():
     import virtio
 
     return virtio.find(virtio.SOCKET)
+
+
+def set_aside():
+    """There will be sockets: from now on the heap leaves them their memory. A program that makes
+    none has all of it."""
+    from machine import dma_reserve, ram
+
+    if not _stacks:
+        dma_reserve(min(_BLOCKS, ram() >> 2))
 
 
 def before_start(function):
@@ -80,11 +90,27 @@ def bring_up(transport):
     """
     import os
 
-    from machine import PWRON_RESET, DMABuffer, ram, reset_cause
-
     from .stack import Stack
-    from .store import Store
     from .wait import Waiter
+
+    store = _store(transport is not None)
+    seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
+    try:
+        stack = Stack(store, _WINDOW, seed)
+        stack.waiter = Waiter(stack)
+        if transport is not None:
+            _start(stack, transport)
+    except BaseException:
+        store.close()
+        raise
+    return stack
+
+
+def _store(device):
+    """The memory for received bytes; with large buffers if there is a device."""
+    from machine import PWRON_RESET, DMABuffer, dma_reserve, ram, reset_cause
+
+    from .store import Store
 
     # A device that says that it wrote more than it did makes a program read what was there before:
     # bytes of earlier packets or, at power-on, what the host has put into its RAM. Later there may
@@ -92,27 +118,24 @@ def bring_up(transport):
     stale = reset_cause() != PWRON_RESET
     memory = ram()
     buffers = 1
-    if transport is not None:
+    if device:
         buffers = max(_BUFFERS_LEAST, min(_BUFFERS, memory // (_BUFFERS << 15)))
-    rest = DMABuffer(_REST, clear=False)
+    rest = DMABuffer(min(_REST, memory >> 5), clear=False)
     try:
-        store = Store(
-            lambda size, clear=stale: DMABuffer(size, clear=clear),
-            buffers,
-            min(_BLOCKS, memory >> 2),
-        )
+        while True:
+            try:
+                return Store(
+                    lambda size, clear=stale: DMABuffer(size, clear=clear),
+                    buffers,
+                    min(_BLOCKS, memory >> 2),
+                )
+            except MemoryError:
+                if buffers <= _BUFFERS_FEWEST:
+                    raise
+            buffers >>= 1
     finally:
         rest.free()
-    seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
-    stack = Stack(store, _WINDOW, seed)
-    stack.waiter = Waiter(stack)
-    if transport is not None:
-        try:
-            _start(stack, transport)
-        except BaseException:
-            store.close()
-            raise
-    return stack
+        dma_reserve(0)
 
 
 def _start(stack, transport):

@@ -24,6 +24,7 @@ class Budget:
 
     def __init__(self, store):
         self._store = store
+        self._words = store.at
         total = store.total
         self.connections = total // 3  # in the table
         self.pending = max(1, self.connections >> 1)  # that one listener has not accepted
@@ -40,15 +41,14 @@ class Budget:
         0: there is no memory even for the least.
         """
         c = ptr32(at)
-        store = self._store
-        s = ptr32(store.at)
-        if int(_promise(store, s, LEAST)) == 0:
+        s = ptr32(self._words)
+        if int(_promise(self, s, LEAST)) == 0:
             return 0
         s[w.STORE_RESERVED] = s[w.STORE_RESERVED] - LEAST
         c[w.PLEDGE] = LEAST
         wanted = c[w.BUF_ALLOC]
         if wanted > w.BLOCK:
-            window = w.BLOCK + int(self._more(at, wanted - w.BLOCK, 0))
+            window = w.BLOCK + int(_more(self, s, c, wanted - w.BLOCK, 0))
             if window < wanted:
                 c[w.BUF_ALLOC] = window
                 c[w.BASE] = window
@@ -62,7 +62,7 @@ class Budget:
         What earlier growth holds back comes first.
         """
         if int(credit.release_reserve(at)) == 0 and ptr32(at)[w.BUF_ALLOC] + w.STEP <= limit:
-            step = int(self._more(at, w.STEP, int(self._half) >> 2))
+            step = int(self.more(at, w.STEP, int(self._half) >> 2))
             if step != 0:
                 credit.grow(at, step)
 
@@ -77,7 +77,7 @@ class Budget:
         if step <= 0:
             step = w.STEP
             leave = int(self._half)
-        step = int(self._more(at, step, leave))
+        step = int(self.more(at, step, leave))
         if step != 0:
             credit.widen(at, step)
 
@@ -85,7 +85,7 @@ class Budget:
         """The window that a program gets which wants `size`: that, or a smaller one."""
         more = size - self._window(conn.block)
         if more > 0:
-            self._more(conn.at, more, 0)
+            self.more(conn.at, more, 0)
         return min(size, self._window(conn.block))
 
     @staticmethod
@@ -97,34 +97,9 @@ class Budget:
         return max(1, n - 1) << w.BLOCK_SHIFT
 
     @micropython.viper
-    def _more(self, at: int, step: int, leave: int) -> int:
+    def more(self, at: int, step: int, leave: int) -> int:
         """Promise up to `step` bytes more, if more than `leave` blocks are left over; how many."""
-        c = ptr32(at)
-        store = self._store
-        s = ptr32(store.at)
-        left = s[w.STORE_TOTAL] - s[w.STORE_PROMISED] - s[w.STORE_RESERVED]
-        most = left >> _SHARE
-        borders = c[w.BORDERS]
-        if borders != 0:
-            most >>= 1
-        n = (step + w.BLOCK - 1) >> w.BLOCK_SHIFT
-        if n > most:
-            n = most
-        if n <= 0 or left <= leave:
-            return 0
-        # Wherever in a block they begin, so many bytes fill one block more, and the least window
-        # is packed into one. Messages share no blocks: they count as 2 KiB each.
-        need = n
-        if c[w.PLEDGE] == LEAST:
-            need += 1
-        if borders != 0:
-            need += n + (need - n) * 2
-        if int(_promise(store, s, need)) == 0:
-            return 0
-        c[w.PLEDGE] = c[w.PLEDGE] + need
-        if n << w.BLOCK_SHIFT < step:
-            step = n << w.BLOCK_SHIFT
-        return step
+        return int(_more(self, ptr32(self._words), ptr32(at), step, leave))
 
     @micropython.viper
     def left_table(self, at: int):
@@ -136,27 +111,60 @@ class Budget:
             keep = (queued >> w.BLOCK_SHIFT) + 2
             if c[w.BORDERS] != 0:
                 keep = c[w.PLEDGE]
-        self.closed(at, keep)
-        s = ptr32(self._store.at)
+        s = ptr32(self._words)
+        _closed(s, c, keep)
         s[w.STORE_RESERVED] = s[w.STORE_RESERVED] + LEAST
 
     @micropython.viper
     def closed(self, at: int, keep: int):
         """Of what a connection was promised it needs `keep` blocks from now on, at most."""
-        c = ptr32(at)
-        n = c[w.PLEDGE]
-        if n > keep:
-            s = ptr32(self._store.at)
-            s[w.STORE_PROMISED] = s[w.STORE_PROMISED] - (n - keep)
-            c[w.PLEDGE] = keep
+        _closed(ptr32(self._words), ptr32(at), keep)
 
 
 @inline
 @micropython.viper
-def _promise(store, s: ptr32, blocks: int) -> int:
+def _promise(budget, s: ptr32, blocks: int) -> int:
     """Store.promise without a call where that is easy."""
     need = s[w.STORE_PROMISED] + blocks
     if need > s[w.STORE_MADE]:
-        return int(store.promise(blocks))
+        return int(budget._store.promise(blocks))
     s[w.STORE_PROMISED] = need
     return 1
+
+
+@inline
+@micropython.viper
+def _closed(s: ptr32, c: ptr32, keep: int):
+    n = c[w.PLEDGE]
+    if n > keep:
+        s[w.STORE_PROMISED] = s[w.STORE_PROMISED] - (n - keep)
+        c[w.PLEDGE] = keep
+
+
+@inline
+@micropython.viper
+def _more(budget, s: ptr32, c: ptr32, step: int, leave: int) -> int:
+    """Budget.more without a call: of the connection at `c`."""
+    left = s[w.STORE_TOTAL] - s[w.STORE_PROMISED] - s[w.STORE_RESERVED]
+    most = left >> _SHARE
+    borders = c[w.BORDERS]
+    if borders != 0:
+        most >>= 1
+    n = (step + w.BLOCK - 1) >> w.BLOCK_SHIFT
+    if n > most:
+        n = most
+    if n <= 0 or left <= leave:
+        return 0
+    # Wherever in a block they begin, so many bytes fill one block more, and the least window
+    # is packed into one. Messages share no blocks: they count as 2 KiB each.
+    need = n
+    if c[w.PLEDGE] == LEAST:
+        need += 1
+    if borders != 0:
+        need += n + (need - n) * 2
+    if int(_promise(budget, s, need)) == 0:
+        return 0
+    c[w.PLEDGE] = c[w.PLEDGE] + need
+    if n << w.BLOCK_SHIFT < step:
+        step = n << w.BLOCK_SHIFT
+    return step

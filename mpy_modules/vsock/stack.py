@@ -203,7 +203,7 @@ class Stack:
         if conn.deadline is not None:
             self.lingering.remove(conn)
             conn.deadline = None
-        if conn.looked is not None:
+        if self.late and conn.looked is not None:
             self._forget(conn)
         if conn.holder is not None:
             self.unbind(*conn.holder)
@@ -344,7 +344,7 @@ class Stack:
                 alloc = header[w.BUF_ALLOC]
                 fwd = header[w.FWD_CNT]
                 self.after(conn, control.on_control(conn.at, op, header[w.FLAGS], alloc, fwd))
-                if op == w.OP_SHUTDOWN:
+                if op == w.OP_SHUTDOWN and conn.block[w.OPTIONS] & w.OPT_LATE_SEND:
                     self.mind(conn)
                 return
             # A new connection from a port whose last one has ended on that side.

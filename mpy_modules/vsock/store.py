@@ -60,7 +60,10 @@ class Store:
         return memory.addr
 
     def _reserve(self, large, chunks):
-        """Allocate the table and so many chunks, or half as many, until it works; how many."""
+        """Allocate the table and so many chunks, or half as many, until it works; how many.
+
+        Not without any: raises MemoryError.
+        """
         kept = len(self._buffers)
         while True:
             size = (large + chunks * w.CHUNK_BLOCKS) * 4 * w.SEG_WORDS
@@ -70,7 +73,7 @@ class Store:
                     self._next = self._take(chunks * _CHUNK, clear=False)
                 return chunks
             except MemoryError:
-                if not chunks:
+                if chunks < 2:
                     raise
             while len(self._buffers) > kept:
                 self._buffers.pop().free()

@@ -25,8 +25,7 @@ class Table:
         buckets = _FEWEST
         while 2 * buckets < most:
             buckets *= 2
-        self.most = most
-        self.count = 0
+        self._most = self._left = most
         self._buckets = [None] * buckets  # the first Connection of each; `twin` has the next
         self._mask = buckets - 1
         self._nobody = None  # viper compares objects with objects, not with None
@@ -56,15 +55,20 @@ class Table:
 
     @property
     def full(self):
-        return self.count >= self.most
+        return self._left == 0
+
+    @property
+    def count(self):
+        """Connections that are in."""
+        return self._most - self._left
 
     @micropython.viper
     def add(self, conn) -> bool:
         """Take a Connection in; False: there is no room. A MemoryError changes nothing."""
         c = ptr32(conn.at)
         nobody = self._nobody
-        count = int(self.count)
-        if count >= int(self.most):
+        left = int(self._left)
+        if left == 0:
             return False
         key = int(_spread(c[w.SRC_PORT], c[w.DST_PORT], c[w.DST_CID])) & int(self._mask)
         buckets = self._buckets
@@ -79,7 +83,7 @@ class Table:
             conn.twin = buckets[key]
         conn.key = key
         buckets[key] = conn
-        self.count = count + 1
+        self._left = left - 1
         return True
 
     @micropython.native
@@ -87,16 +91,18 @@ class Table:
         """Take out a Connection that is in."""
         key = conn.key
         conn.key = None
-        first = self._buckets[key]
+        twin = conn.twin
+        buckets = self._buckets
+        first = buckets[key]
         if first is conn:
-            self._buckets[key] = conn.twin
+            buckets[key] = twin
         else:
             while first.twin is not conn:
                 first = first.twin
-            first.twin = conn.twin
-        if conn.twin is not None:
+            first.twin = twin
+        if twin is not None:
             conn.twin = None
-        self.count -= 1
+        self._left += 1
 
     @micropython.native
     def each(self, function, argument):

@@ -98,3 +98,24 @@ def test_reset_boots_again_and_says_why(repl):
     repl.console.expect(rb"MicroPython v")
     repl.console.wait_prompt()
     assert repl.console.eval("__import__('machine').reset_cause()") == 2  # HARD_RESET
+
+
+FILL = """
+kept = []
+try:
+    while True:
+        kept.append(bytearray(65536))
+except MemoryError:
+    del kept[:16]
+import socket, vsock
+print(vsock.get().store.total)
+"""
+
+
+@pytest.mark.parametrize("first, least, most", [("", 64, 640), ("import socket\n", 992, 1984)])
+def test_sockets_find_memory_even_if_the_heap_is_full(boot, first, least, most):
+    """None is set aside before a program imports socket; a quarter of the RAM is 1984 blocks."""
+    guest = boot(memory="32M")
+    guest.console.wait_prompt(30)
+    blocks = int(guest.console.exec(first + FILL, 60))
+    assert least <= blocks <= most

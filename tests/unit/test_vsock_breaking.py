@@ -13,6 +13,8 @@ from road import CID, POSTED, Road, numbers
 from road_model import SIZE, STREAM, w
 
 RX, TX, EVENT, CONFIG = range(4)
+# Large buffers, blocks, and a row of the table for each.
+STORE = 40 * w.LARGE_STRIDE + (63 << 18) + (40 + 63 * 64) * 4 * w.SEG_WORDS
 FREE = 40 - POSTED  # receive buffers that no queue has
 
 
@@ -34,7 +36,7 @@ def broke(engine, why):
     assert engine.machine.logged()[-1] == ["ERROR", "vsock", engine.host.broken()]
     assert engine.device.out.free() == 0
     assert engine.transport.closed() == 1
-    assert engine.machine.dma_used() == 40 * w.LARGE_STRIDE + (63 << 18)
+    assert engine.machine.dma_used() == STORE
     assert engine.stack.store.spare() == 40
     assert engine.machine.timers() == 0
     assert engine.program.connections() == 0

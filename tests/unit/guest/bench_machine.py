@@ -184,6 +184,14 @@ def ram():
     return 63 << 20
 
 
+reserved = [0]
+
+
+def dma_reserve(n):
+    """machine.dma_reserve; remembered for tests."""
+    reserved[0] = n
+
+
 PWRON_RESET, SOFT_RESET = 1, 2
 cause = [PWRON_RESET]
 
