@@ -37,7 +37,7 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run check static unit coverage mutate format test test-long test-fresh test-matrix lab bench \
+.PHONY: help image run check static unit coverage mutate fuzz format test test-long test-fresh test-matrix lab bench \
         dist smoke soak boot-time upstream lock clean distclean
 
 help: ## This list
@@ -75,6 +75,11 @@ coverage: unit ## The unit tests, and which lines of the protocol and its driver
 
 mutate: image ## Small faults in the protocol and its driver: do the unit tests notice? (SEED=1)
 	@nice $(MPFW) mutate --jobs $(JOBS) $(addprefix --seed=,$(SEED)) $(MUTATE_ARGS)
+
+fuzz: image ## Inputs that nobody would write (FUZZ_N=, SEED=, MINUTES=, LEVEL=real, CLASSES=)
+	@$(MPFW) upstream build >/dev/null
+	@nice $(MPFW) fuzz $(addprefix --count=,$(FUZZ_N)) $(addprefix --seed=,$(SEED)) \
+	    $(addprefix --minutes=,$(MINUTES)) $(addprefix --level=,$(LEVEL)) $(CLASSES)
 
 format: ## Style of Python and C, mended where a program can
 	@$(PYTHON) tools/bootstrap.py image

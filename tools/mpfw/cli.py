@@ -20,6 +20,7 @@ COMMANDS = {
     "forward": "mpfw.guest.forward:forward",
     "frozen-names": "mpfw.image.frozen:frozen_names",
     "fresh": "mpfw.build.fresh:fresh",
+    "fuzz": "mpfw.fuzz.cli:fuzz",
     "image": "mpfw.image.cli:image",
     "lab": "mpfw.lab.shell:lab",
     "mutate": "mpfw.mutate.cli:mutate",
