@@ -38,7 +38,7 @@ SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
 .PHONY: help image run check static unit coverage mutate fuzz format test test-long test-fresh test-matrix lab bench \
-        dist smoke boot-time upstream lock clean distclean
+        dist smoke soak boot-time upstream lock clean distclean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,7 @@ test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or
 
 test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests
+	@for MEMORY in 64 512; do $(MPFW) soak --memory $$MEMORY || exit; done
 	@for SUITE in bookworm trixie sid; do $(MAKE) --no-print-directory test-fresh SUITE=$$SUITE || exit; done
 
 lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), the image at hand
@@ -116,6 +117,10 @@ test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid
 bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
 	@$(PYTHON) tools/bootstrap.py bench
 	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+soak: image ## Half an hour of clients that talk, some of which die (MINUTES=30, SOAK_ARGS)
+	@$(PYTHON) tools/bootstrap.py run
+	@$(MPFW) soak $(addprefix --minutes=,$(MINUTES)) $(SOAK_ARGS)
 
 smoke: image ## Boot the image and have one connection echoed
 	@$(PYTHON) tools/bootstrap.py run

@@ -23,6 +23,9 @@ RETRY_MS = 1000
 PATIENCE = 0.25  # seconds without news after which a call to the host is looked at
 BURST = 256  # as many news without a look at it: looking costs more than an echo
 STALL_MS = 2000  # without a byte taken or sent: a connection that may end when room is wanted
+# Percent of the memory for windows that is left over.
+WATCHFUL = 75  # below, look who does not move
+ENOUGH = 25  # once a window could not grow, those end that stand still, until so much is left
 FIRST_PAUSE = 1  # seconds until a device that broke is opened again,
 LAST_PAUSE = 64  # which doubles up to this; one that worked longer begins anew
 
@@ -42,8 +45,9 @@ class Echo:
         self._unsaid = b""  # of the greeting
         self._next_call = time.ticks_ms()
         self._stack = vsock.get()
-        self._refused = self._stack.refused
-        self._stalled_at = None  # ticks_ms when those end that have not moved; None: nobody does
+        self._refused = self._seen = self._stack.refused
+        self._look_at = None  # ticks_ms of the next look who has not moved; None: nobody looks
+        self._looks = 0  # in how many of those in a row somebody has not
         self._reopen_at = None  # ticks_ms, while the device is broken
         self._opened_at = time.ticks_ms()
         self._pause = FIRST_PAUSE
@@ -62,7 +66,7 @@ class Echo:
             self._see_to_call()
         if self._dial and not self._greeted:
             patience = PATIENCE
-        elif self._reopen_at is None and self._stalled_at is None:
+        elif self._reopen_at is None and self._look_at is None:
             patience = None
         else:
             patience = PATIENCE
@@ -89,16 +93,30 @@ class Echo:
             self._end(sock)  # it had ended before we came to it
 
     def _see_to_room(self):
-        """Somebody was refused for lack of room: who does not move from now on is given up."""
+        """When memory gets short, or somebody was refused: who has not moved is given up."""
         stack = self._stack
-        if self._stalled_at is not None:
-            if time.ticks_diff(self._stalled_at, time.ticks_ms()) <= 0:
-                stack.end_stalled()
-                self._stalled_at = None
-                self._refused = stack.refused
-        elif stack.refused != self._refused:
-            stack.end_stalled()
-            self._stalled_at = time.ticks_add(time.ticks_ms(), STALL_MS)
+        budget = stack.budget
+        now = time.ticks_ms()
+        if self._look_at is None or time.ticks_diff(self._look_at, now) <= 0:
+            self._look_at = None
+            if stack.refused != self._refused or budget.below(WATCHFUL):
+                self._look(time.ticks_add(now, STALL_MS))
+        if budget.short and self._looks:
+            stack.end_stalled(self._looks)  # their memory is back when their sockets are closed
+            self._looks -= 1
+        if budget.short and not budget.below(ENOUGH):
+            budget.short = False
+
+    def _look(self, next_time):
+        """Look who has not moved since the last look."""
+        stack = self._stack
+        self._look_at = next_time
+        self._looks = stack.look_for_stalled()
+        if stack.refused != self._refused:
+            stack.end_stalled(1)
+            self._looks = 0
+            self._refused = self._seen  # two looks see to a refusal
+        self._seen = stack.refused
 
     def _see_to_device(self):
         """Open the device again, when it is time."""

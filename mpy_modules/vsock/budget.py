@@ -25,6 +25,7 @@ class Budget:
     def __init__(self, store):
         self._store = store
         self._words = store.at
+        self.short = False  # a stuck peer got no larger window; cleared by who sees to that
         total = store.total
         self.connections = total // 3  # in the table
         self.pending = max(1, self.connections >> 1)  # that one listener has not accepted
@@ -33,6 +34,13 @@ class Budget:
         # Windows of those that only read a lot leave half of the pool to peers that are stuck, and
         # these leave an eighth of it to those that come.
         self._half = (total - store.promised - self.connections * LEAST) >> 1
+
+    @micropython.viper
+    def below(self, percent: int) -> bool:
+        """Whether less than so much of the pool is left over."""
+        s = ptr32(self._store.at)
+        left = s[w.STORE_TOTAL] - s[w.STORE_PROMISED] - s[w.STORE_RESERVED]
+        return left * 50 < int(self._half) * percent
 
     @micropython.viper
     def begin(self, at: int) -> int:
@@ -65,6 +73,8 @@ class Budget:
             step = int(self.more(at, w.STEP, int(self._half) >> 2))
             if step != 0:
                 credit.grow(at, step)
+            else:
+                self.short = True
 
     @micropython.viper
     def widen(self, at: int):

@@ -23,7 +23,9 @@ class Connection:
     socket = None  # what Ready hands out
     deadline = None  # ticks_ms when the stack gives the peer up (CLOSING)
     patience = 60000  # ms; a late sender's, see Stack.mind
-    moved = None  # `progress` when the Stack last looked
+    moved = None  # `progress` when the Stack last looked at a late sender
+    stalled = None  # the same, and bytes received, at the last `look_for_stalled`
+    looks = 0  # so many of those in a row have found it where it was
     looked = None  # ticks_ms when it looks again at a late sender; None: not at all
     staged = -1  # the segment that holds what send() got and the peer had no room for
 

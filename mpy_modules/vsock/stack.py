@@ -77,6 +77,7 @@ class Stack:
         self.lingering = []  # closed connections whose peers have not ended them yet
         self.refused = 0  # requests for which there was no room
         self._soonest = 0  # the earliest deadline of all those, or one that is past
+        self._stalled = 0  # looks: see `look_for_stalled`
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._fed = []  # the list that takes its place: packets come where none can be made
         self._reset = array("I", bytes(4 * w.HEADER_WORDS))
@@ -216,6 +217,7 @@ class Stack:
         block[w.EVENTS] = 0
         if events & w.EV_GROW:
             self.budget.grow(conn.at, self.window_limit)
+            conn.stalled = None  # it asks: its peer is there
         if block[w.OWED]:
             conn.out.settle_debts(conn)
             conn.out.publish()
@@ -304,22 +306,36 @@ class Stack:
             conn.moved = moved
             conn.looked = ticks_add(now, conn.patience)
 
-    def end_stalled(self):
-        """End the connections that hold unread bytes and have not moved since the last call.
+    def look_for_stalled(self):
+        """Note which connections hold unread bytes and have not moved since the last look.
 
-        For a program that serves strangers and is `refused` memory for new ones.
+        For a program that serves strangers, some of whom may be gone: see `end_stalled`. A peer
+        that asks for room counts as one that moves. Returns in how many looks in a row the most
+        stalled connection has not.
         """
-        self.table.each(self._end_stalled, None)
+        self._stalled = 0
+        self.table.each(self._look_for_stalled, None)
+        return self._stalled
 
-    def _end_stalled(self, conn, _):
+    def _look_for_stalled(self, conn, _):
         block = conn.block
-        if block[w.RX_CNT] != block[w.READ_CNT]:
-            moved = conn.progress() + block[w.RX_CNT]
-            if conn.looked is None and moved == conn.moved:
-                control.fail(conn.at, errnos.ENOBUFS)
-                self.after(conn, w.EV_CLOSED)
-            elif conn.looked is None:
-                conn.moved = moved
+        moved = conn.progress() + block[w.RX_CNT]
+        if block[w.RX_CNT] == block[w.READ_CNT] or moved != conn.stalled:
+            conn.stalled = moved
+            conn.looks = 0
+        else:
+            conn.looks += 1
+            self._stalled = max(self._stalled, conn.looks)
+
+    def end_stalled(self, looks):
+        """End the connections that have not moved in so many looks, and have not since."""
+        self.table.each(self._end_stalled, looks)
+
+    def _end_stalled(self, conn, looks):
+        block = conn.block
+        if conn.looks >= looks and conn.progress() + block[w.RX_CNT] == conn.stalled:
+            control.fail(conn.at, errnos.ENOBUFS)
+            self.after(conn, w.EV_CLOSED)
 
     @micropython.native
     def next_expiry(self):

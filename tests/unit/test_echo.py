@@ -62,6 +62,8 @@ def echo_module(monkeypatch):
 class Chat:
     """An echo, and the host that it talks to."""
 
+    step_us = 10_000  # that a turn takes
+
     def __init__(self, engine, module):
         self.engine = engine
         engine.power_on({})
@@ -75,7 +77,7 @@ class Chat:
     def turn(self, *calls):
         """Let it look after everything once; what it sent: (op, port there, payload)."""
         self.engine.many(*calls)
-        self.engine.clock.advance(10_000)
+        self.engine.clock.advance(self.step_us)
         self.echo.turn()
         sent = self.engine.host.collect(True)
         return [(h[w.TYPE_OP] >> w.OP_SHIFT, h[w.SRC_PORT], data) for _, h, data, _ in sent]
@@ -191,26 +193,48 @@ def test_who_holds_data_and_does_not_move_gives_way_to_who_comes(chat):
     chat.give(answer(w.OP_RESPONSE, port))
     most = chat.engine.stack.budget.connections() - chat.engine.program.connections()
     peers = range(5000, 5000 + most)
+    chat.step_us = 500
     for i in range(0, most, 8):
         part = peers[i : i + 8]
         chat.give(*[(w.OP_REQUEST, PORT, peer, 0, b"") for peer in part])
         chat.give(*[(w.OP_RW, PORT, peer, 0, b"held") for peer in part if peer != 5001])
     news = (w.OP_REQUEST, PORT, 99, SIZE, b"")
     assert (w.OP_RST, PORT, b"") in chat.give(news)
-    chat.engine.clock.advance(1_000_000)
+    chat.engine.clock.advance(900_000)
     sent = chat.give((w.OP_CREDIT_UPDATE, PORT, 5000, SIZE, b"")) + chat.turn()
     assert sent == [(w.OP_RW, PORT, b"held")]
     chat.engine.clock.advance(900_000)
     assert chat.turn() == []
     assert (w.OP_RST, PORT, b"") in chat.give(news)
-    chat.engine.clock.advance(200_000)
-    for _ in range(most):
-        if not chat.turn():
-            break
+    for _ in range(2):  # looks
+        chat.engine.clock.advance(2_000_000)
+        for _ in range(100):
+            chat.turn()
     assert chat.engine.program.connections() == 3  # the one that moved, 5001, and the call
     chat.echoes(99)
     assert chat.give((w.OP_RW, PORT, 5000, SIZE, b"!"), (w.OP_RW, PORT, 5001, SIZE, b"?"))
     assert chat.engine.program.connections() == 4
+
+
+def test_who_does_not_move_gives_way_when_a_window_could_not_grow(chat):
+    """Before anybody is refused: a peer that is stuck may stop a daemon for good."""
+    budget = chat.echo._stack.budget
+    peer = 5000
+    while not budget.below(11):
+        chat.give((w.OP_REQUEST, PORT, peer, 0, b""))
+        chat.give((w.OP_RW, PORT, peer, 0, b"held"))
+        peer += 1
+    for _ in range(3):
+        chat.engine.clock.advance(2_000_000)
+        chat.turn()
+    there = chat.engine.program.connections()
+    assert there >= peer - 5000  # nobody has to give way yet
+    budget.short = True
+    for _ in range(20):
+        chat.turn()
+    assert not budget.short and not budget.below(25)
+    assert 0 < chat.engine.program.connections() < there
+    chat.echoes(peer)
 
 
 def opened(chat):

@@ -382,9 +382,11 @@ def test_who_shut_both_ways_and_holds_bytes_of_ours_is_reset_after_half_a_second
     assert host.answers() == rst(1234, 5000)
 
 
-def late_sender(host, taken=0):
+def late_sender(host, taken=0, unread=0):
     """A connection whose peer has shut both directions; 1000 bytes are in flight."""
     conn = host.connected()
+    if unread:
+        host.data(1234, 5000, bytes(unread))
     conn.block[w.OPTIONS] |= w.OPT_LATE_SEND
     host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=1000)
     data = bytes(1000)
@@ -461,15 +463,57 @@ def test_stalled_connections_that_hold_data_can_be_given_up(host):
     idle, stalled, reads, gets = host.stack.listeners[1234][0].pending
     for conn in stalled, reads, gets:
         fill(host, conn, 100)
-    host.stack.end_stalled()
+    assert host.stack.look_for_stalled() == 0
     read_all(reads, 10)
     fill(host, gets, 10)
-    host.stack.end_stalled()
+    assert host.stack.look_for_stalled() == 1
+    host.stack.end_stalled(1)
     states = [conn.block[w.STATE] for conn in (idle, stalled, reads, gets)]
     assert states == [w.ESTABLISHED, w.CLOSED, w.ESTABLISHED, w.ESTABLISHED]
     assert stalled.block[w.ERROR] == 105
-    host.stack.end_stalled()
-    assert [conn.key is None for conn in (idle, reads, gets)] == [False, True, True]
+    assert host.stack.look_for_stalled() == 1
+    read_all(reads, 10)  # it moves before it is ended
+    host.stack.end_stalled(1)
+    assert [conn.key is None for conn in (idle, reads, gets)] == [False, False, True]
+
+
+def test_who_has_stood_still_for_the_longest_time_is_given_up_first(host):
+    host.listen(1234, backlog=9)
+    conns = []
+    for peer in range(5000, 5003):
+        request(host, peer)
+        conns = host.stack.listeners[1234][0].pending
+        fill(host, conns[-1], 100)
+        host.stack.look_for_stalled()
+    assert [conn.looks for conn in conns] == [2, 1, 0]
+    host.stack.end_stalled(2)
+    assert [conn.block[w.STATE] == w.CLOSED for conn in conns] == [True, False, False]
+    host.stack.end_stalled(1)
+    assert [conn.block[w.STATE] == w.CLOSED for conn in conns] == [True, True, False]
+
+
+def test_a_late_sender_that_stands_still_is_given_up_before_its_patience_ends(host):
+    conn = late_sender(host, unread=10)
+    assert host.stack.look_for_stalled() == 0
+    assert host.stack.look_for_stalled() == 1
+    host.stack.end_stalled(1)
+    assert conn.key is None and not host.stack.late
+
+
+def test_a_peer_that_asks_for_room_does_not_stand_still(host):
+    """vhost-device-vsock does so as long as its client is there, and forwards nothing then."""
+    conn = host.connected()
+    while credit.peer_knows(conn.at):
+        host.data(1234, 5000, bytes(min(65536, credit.peer_knows(conn.at))))
+    host.stack.store.set_aside(host.stack.store.total)  # there is no room to grow
+    assert not host.stack.budget.short
+    for _ in range(3):
+        assert host.stack.look_for_stalled() == 0
+        for _ in range(2):
+            host.packet(w.OP_CREDIT_REQUEST, 1234, 5000)
+    assert host.stack.budget.short
+    host.stack.look_for_stalled()
+    assert host.stack.look_for_stalled() == 1
 
 
 def test_data_leaves_room_in_the_loopback_for_what_is_owed(host):

@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "mpfw.run.command:run",
     "run-time": "mpfw.run.runtime:run_time",
     "smoke": "mpfw.guest.smoke:smoke",
+    "soak": "mpfw.soak.cli:soak_command",
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "upstream": "mpfw.guest.upstream:upstream",
 }

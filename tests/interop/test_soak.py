@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw soak` for a moment: clients that are killed harm neither those beside them nor memory."""
+
+import pytest
+
+from mpfw.soak.cli import soak
+from mpfw.soak.clients import Broken, Transfer
+from mpfw.soak.watch import PORT, SCRIPT, Watch
+
+SECONDS = 20
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("memory", ["64M", "512M"])
+def test_healthy_clients_beside_killed_ones(boot, memory):
+    guest = boot(vsock=True, memory=memory, fw_cfg=SCRIPT)
+    verdict = soak(guest, SECONDS, SECONDS / 2, 6, 0.25)
+    assert verdict.failures == []
+    assert verdict.missing == []
+    assert min(verdict.rates) > 0.1
+
+
+def test_a_transfer_that_the_guest_ends_is_a_failure(boot):
+    """So is memory that is not back: the soak itself can fail."""
+    guest = boot(vsock=True, fw_cfg=SCRIPT)
+    watch = Watch(guest)
+    before = watch.figures()
+    with guest.vsock.dial(PORT) as connection:
+        transfer = Transfer(connection, memoryview(bytes(100)))
+        assert transfer.run()
+        assert watch.figures().missing(before)
+        watch.reopen()
+        with pytest.raises((Broken, OSError)):
+            Transfer(connection, memoryview(bytes(1 << 20))).run()
+    assert watch.settled(before, 10) == []
