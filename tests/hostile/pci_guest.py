@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Guests whose vsock device is a PCI function of ours, in the QEMU that can serve it.
 
-`proxied`: x-pci-proxy-dev of bookworm's QEMU, where every register is ours and nothing interrupts.
-`with_msi`: vfio-user-pci of sid's, with MSI-X. Both QEMUs are fetched once (`mpfw qemu`).
+`proxied`: x-pci-proxy-dev (QEMU 7.2), where every register is ours and nothing interrupts.
+`with_msi`: vfio-user-pci (10.1 on), with MSI-X. Where the machine's own QEMU does not do, one is
+fetched once (`mpfw qemu`), bookworm's and sid's.
 """
 
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ BANNER = "MicroPython v"
 @contextmanager
 def proxied(image, function, **machine):
     """A guest with the function and without interrupts; `machine` is Machine's."""
-    made = Machine(**{"image": image, "qemu": str(qemus.provide("bookworm"))} | machine)
+    made = Machine(
+        **{"image": image, "qemu": qemus.with_device("x-pci-proxy-dev", "bookworm")} | machine
+    )
     with DrivenGuest(made, ProxyHost(function)) as guest:
         yield guest
 
@@ -27,7 +30,7 @@ def proxied(image, function, **machine):
 @contextmanager
 def with_msi(image, function, **machine):
     """A guest with the function and its MSI-X."""
-    made = Machine(**{"image": image, "qemu": str(qemus.provide("sid"))} | machine)
+    made = Machine(**{"image": image, "qemu": qemus.with_device("vfio-user-pci", "sid")} | machine)
     with DrivenGuest(made, VfioUserHost(function, function.vectors)) as guest:
         yield guest
 

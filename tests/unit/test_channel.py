@@ -136,6 +136,48 @@ def test_a_device_that_gives_up_ends_who_waits(vectors):
     assert caught.value.errno == EIO and "needs a reset" in caught.value.args[1]
 
 
+@pytest.mark.parametrize("vectors", [0, 99])
+def test_nobody_waits_for_a_device_that_gave_up_however_often_it_was_said(vectors):
+    """Once the second one waited for ever: such as what a script's end has still to print."""
+    transport, channel = opened(vectors=vectors)
+    transport.tell(0, ADD)
+    transport.tell(0, OPEN)
+    channel.wait(timeout=0)
+    port = channel._ports[0]
+    port.write(b"what the device never takes")
+    transport.needs_reset()
+    if vectors:
+        transport.fire(6)
+    for use in (port.flush, port.flush, lambda: port.readinto(bytearray(1)), channel.wait):
+        with pytest.raises(OSError) as caught:
+            use()
+        assert caught.value.errno == EIO
+
+
+@pytest.mark.parametrize("most", [5, 0xFFFF, 0x80000000, 0xFFFFFFFF])
+def test_of_any_number_of_ports_four_are_used(most):
+    transport, channel = opened(sizes=[16] * 10, configuration=struct.pack("<HHI", 0, 0, most))
+    for number in (3, 4, 5, 0x7FFFFFFF, 0xFFFFFFFE):
+        transport.tell(number, ADD)
+        transport.tell(number, NAME, 1, b"name\0")
+        channel.wait(timeout=0)
+    assert channel.port("name") is channel._ports[3]
+    assert {number for number, event, _ in transport.messages if event == PORT_READY} == {3}
+    channel.close()
+    assert machine.dma_used() == 0
+
+
+@pytest.mark.parametrize("length", [*range(9), 127, 128])
+def test_control_messages_of_any_length(length):
+    transport, channel = opened()
+    transport.tell(0, ADD)
+    head, [[at, n, _]] = transport.rings[CONTROL_RX].take()
+    machine.span(at, n)[:] = b"\xff" * n
+    transport.rings[CONTROL_RX].put(head, length)
+    transport.tell(0, NAME, 1, b"n" * 120)
+    assert channel.port("n" * 120) is channel._ports[0]
+
+
 def test_control_messages_without_an_end_let_programs_run():
     transport, channel = opened()
     count = 0

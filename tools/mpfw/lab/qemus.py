@@ -2,9 +2,11 @@
 """`mpfw qemu SUITE`: the QEMU of another Debian release, unpacked beside ours, nothing installed.
 
 It runs by its own dynamic loader, with its own libraries, modules and data: newer QEMUs than the
-machine's can be tried on it, and by anybody.
+machine's can be tried on it, and by anybody. What needs a device that not every QEMU has asks for
+that (`with_device`): another one is fetched only if the machine's own has none.
 """
 
+import functools
 import shutil
 import subprocess
 import tempfile
@@ -14,11 +16,15 @@ import click
 
 from mpfw import paths
 from mpfw.build import debian, deps
-from mpfw.guest.machine import QEMU
+from mpfw.guest.guest import qemu_version
+from mpfw.guest.machine import QEMU, qemu_program
 from mpfw.lab import initramfs
 from mpfw.usage import examples
 
 SUITES = ("bookworm", "trixie", "sid")
+# device -> the first version that it works in, and the first in which it does no more: with
+# x-pci-proxy-dev QEMU 10.0 and 11.1 end in a segmentation fault.
+_WORKS = {"x-pci-proxy-dev": ((7, 2), (8,)), "vfio-user-pci": ((10, 1), (1000,))}
 # The script stands beside root/, which is the release's tree.
 SCRIPT = """\
 #!/bin/sh
@@ -32,15 +38,38 @@ QEMU_MODULE_DIR=$libraries/qemu exec "$libraries/ld-linux-x86-64.so.2" --argv0 "
 
 @click.command(epilog=examples("$(mpfw qemu sid) --version       the newest, fetched once"))
 @click.argument("suite", type=click.Choice(SUITES))
-def qemu(suite: str) -> None:
+@click.option(
+    "--device",
+    type=click.Choice(sorted(_WORKS)),
+    help="This machine's own, if that device works in it.",
+)
+def qemu(suite: str, device: str | None) -> None:
     """Fetch and unpack the QEMU of a Debian release; print the program's path.
 
     It lies under build/qemu. `mpfw run --qemu "$(mpfw qemu sid)"` runs it.
     """
     try:
-        click.echo(provide(suite))
+        click.echo(with_device(device, suite) if device else provide(suite))
     except deps.DependencyError as error:
         raise click.ClickException(str(error)) from error
+
+
+def with_device(device: str, suite: str, build: Path = paths.BUILD) -> str:
+    """A QEMU with that device: the one that guests run in, if it works there, else that of release
+    `suite`. Raises DependencyError."""
+    own = qemu_program()
+    first, end = _WORKS[device]
+    if shutil.which(own) and first <= qemu_version() < end and has_device(own, device):
+        return own
+    return str(provide(suite, build))
+
+
+@functools.cache
+def has_device(program: str, device: str) -> bool:
+    """Whether a QEMU has that device (`-device help` leaves some out)."""
+    command = [program, "-device", f"{device},help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return told.startswith(f"{device} options")  # the status is 0 in any case
 
 
 def provide(suite: str, build: Path = paths.BUILD) -> Path:
