@@ -11,6 +11,7 @@ from bench_objects import offered
 from fuzz_config import Config
 from fuzz_fw_cfg import FwCfg
 from fuzz_pci import Pci
+from fuzz_queue import Queue
 from fuzz_road import Road
 from fuzz_source import Source
 
@@ -40,7 +41,7 @@ def fuzz(kind, data, count):
     try:
         _power_off()
         source = Source(data)
-        world = _WORLDS.get(kind, Road)(kind, source)
+        world = _world(kind, source)
         while world.inputs < count and not source.over():
             world.step()
         world.words()
@@ -53,6 +54,12 @@ def fuzz(kind, data, count):
     text = "\n".join(lines)
     world = source = lines = None
     return [inputs, text.encode(), failure, _left()]
+
+
+def _world(kind, source):
+    if kind == "rings" and source.chance(64):
+        return Queue(kind, source)
+    return _WORLDS.get(kind, Road)(kind, source)
 
 
 def _left():

@@ -92,7 +92,7 @@ class Config:
         device.restless = source.below(256) if source.chance(40) else 0
         if source.chance(40):
             device.reset_reads = source.below(100)
-        elif source.chance(2) and self._stuck < _KEPT:
+        elif source.chance(8) and self._stuck < _KEPT:
             self._stuck += 1
             device.reset_reads = _STUCK
         self._device = device
