@@ -21,7 +21,18 @@ from pci_machine import MODULES
 __all__ = ("DMABuffer", "memory")
 GUEST = Path(__file__).with_name("guest")
 FOLDERS = [GUEST]  # of modules that run in either engine
-OURS = ("channel", "errnos", "inline", "pci", "portable", "sockets", "virtio", "vsock")
+OURS = (
+    "channel",
+    "errnos",
+    "fw_cfg",
+    "hob",
+    "inline",
+    "pci",
+    "portable",
+    "sockets",
+    "virtio",
+    "vsock",
+)
 M32 = 0xFFFFFFFF
 
 
@@ -36,6 +47,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def exec_module(self, module):
         module.OSError = MicroOSError
+        module.ptr8 = lambda buffer: buffer  # where viper only points to one
         super().exec_module(module)
 
 
@@ -68,7 +80,11 @@ def _as_in_the_guest():
     sys.modules["machine"] = bench_machine
     plain_io: Any = types.ModuleType("io")
     plain_io.IOBase = object  # CPython's closes what is collected
+    plain_python: Any = types.ModuleType("micropython")
+    plain_python.const = lambda value: value
+    plain_python.viper = plain_python.native = lambda function: function
     names = {"time": clock, "uctypes": bench_machine, "io": plain_io}
+    names["micropython"] = plain_python
     saved = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
     try:

@@ -130,6 +130,10 @@ class Vector:
     def after(self, micros):
         self.due = clock.now + micros
 
+    def msi(self):
+        """The message that fires it: address and data."""
+        return 0xFEE00000, 0x50
+
     def close(self):
         self.due = None
         clock.timers.remove(self)

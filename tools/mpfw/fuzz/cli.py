@@ -3,15 +3,15 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from mpfw import paths
-from mpfw.fuzz import cases, plan, report, session
+from mpfw.fuzz import cases, lines, plan, report, session
 from mpfw.fuzz.classes import LEVELS, FuzzClass, UnknownClass, choose
-from mpfw.fuzz.lines import share
 from mpfw.usage import examples
 
 USUAL = 200_000  # inputs
@@ -31,6 +31,7 @@ USUAL = 200_000  # inputs
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after that time.")
 @click.option("--jobs", type=click.IntRange(1), help="Batches at a time. [usual: processors]")
 @click.option("--repeat", type=click.Path(path_type=Path), help="Do what this file has once more.")
+@click.option("--missed", is_flag=True, help="Say at the end which lines no input has reached.")
 @click.option("--list", "listed", is_flag=True, help="Say which classes there are.")
 def fuzz(
     classes: tuple[str, ...],
@@ -40,6 +41,7 @@ def fuzz(
     minutes: float | None,
     jobs: int | None,
     repeat: Path | None,
+    missed: bool,
     listed: bool,
 ) -> None:
     """Try inputs that nobody would write: of CLASSES, or of all classes.
@@ -55,20 +57,34 @@ def fuzz(
             for each in chosen:
                 click.echo(f"{each.name:12} {each.what}")
             return
-        _run(chosen, seed, count, minutes, jobs or os.cpu_count() or 1)
+        if count is None and minutes is None:
+            count = USUAL
+        result = _run(chosen, plan.batches(chosen, seed, count), count, minutes, jobs)
+        _end(result, seed, missed)
     except (UnknownClass, cases.CaseError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def _run(
-    chosen: list[FuzzClass], seed: int, count: int | None, minutes: float | None, jobs: int
-) -> None:
-    if count is None and minutes is None:
-        count = USUAL
+    chosen: list[FuzzClass],
+    batches: Iterator[plan.Batch],
+    count: int | None,
+    minutes: float | None,
+    jobs: int | None,
+) -> session.Result:
+    """Run the batches and print the table."""
     until = None if minutes is None else time.monotonic() + 60 * minutes
     with report.progress(Console(stderr=True), count) as told:
-        result = session.run(chosen, plan.batches(chosen, seed, count), jobs, until, told)
-    click.echo("\n".join(report.table(result, share)))
+        result = session.run(chosen, batches, jobs or os.cpu_count() or 1, until, told)
+    click.echo("\n".join(report.table(result, lines.share)))
+    return result
+
+
+def _end(result: session.Result, seed: int, missed: bool) -> None:
+    """Say how it went; fail if it did not go well."""
+    if missed:
+        for path, numbers in lines.missed(result.covered()).items():
+            click.echo(f"{path}: {' '.join(map(str, numbers))}")
     if result.failure is not None:
         _fail(result.failure)
     click.echo(f"seed {seed}: nothing failed")

@@ -39,15 +39,12 @@ def table(result: Result, share: Callable[[Lines], float | None]) -> list[str]:
     `share` makes those percents of lines; None: that was not measured.
     """
     rows: list[tuple[str, ...]] = [("class", "inputs", "seconds", "a second", "lines")]
-    every: Lines = {}
     inputs, seconds = 0, 0.0
     for name, total in result.totals.items():
         rows.append(_row(name, total.inputs, total.seconds, share(total.covered)))
         inputs += total.inputs
         seconds += total.seconds
-        for path, lines in total.covered.items():
-            every.setdefault(path, set()).update(lines)
-    rows.append(_row("all", inputs, seconds, share(every)))
+    rows.append(_row("all", inputs, seconds, share(result.covered())))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows

@@ -39,6 +39,14 @@ class Result:
     totals: dict[str, Total]
     failure: Case | None = None
 
+    def covered(self) -> Lines:
+        """The lines that all classes together have reached."""
+        found: Lines = {}
+        for total in self.totals.values():
+            for path, lines in total.covered.items():
+                found.setdefault(path, set()).update(lines)
+        return found
+
 
 def run(
     classes: Sequence[FuzzClass],

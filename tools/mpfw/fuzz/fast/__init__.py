@@ -13,8 +13,8 @@ from mpfw.fuzz.classes import FuzzClass
 from mpfw.fuzz.fast.runner import FastRunner
 
 
-def _kind(name: str, what: str, share: int, batch: int) -> FuzzClass:
-    return FuzzClass(name, "fast", what, partial(FastRunner, name), share, batch)
+def _kind(name: str, what: str, share: int, batch: int, per_input: int = 24) -> FuzzClass:
+    return FuzzClass(name, "fast", what, partial(FastRunner, name, per_input), share, batch)
 
 
 CLASSES = [
@@ -23,4 +23,7 @@ CLASSES = [
     _kind("events", "events, new CIDs, NEEDS_RESET", 3, 1000),
     _kind("programs", "calls that wait or do not, while all that happens", 4, 1000),
     _kind("interrupts", "handlers between any two calls, with news and without", 3, 1000),
+    _kind("config", "bring-up: features, queues, CIDs, vectors, resets", 1, 200, 60),
+    _kind("pci", "configuration space, bridges, BARs, capabilities, MSI-X tables", 1, 100, 200),
+    _kind("fw_cfg", "directories, sizes, DMA that fails, contents that change", 1, 300, 60),
 ]

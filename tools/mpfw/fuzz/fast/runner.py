@@ -12,7 +12,6 @@ from mpfw.fuzz.classes import Lines, Outcome
 from mpfw.fuzz.fast.engines import Answer, Expanded, Source, TooLong, vsock_bench
 from mpfw.fuzz.lines import SUBJECTS
 
-BYTES = 24  # that an input takes, about; a batch whose bytes are over goes on with 255
 GROWTH = 512 << 10  # bytes of heap that batches may leave behind, all together
 _SHOWN = 12  # lines of a transcript before the first that differs
 _WARM = 3  # batches after which the heap should not grow any more
@@ -24,8 +23,10 @@ _users: list["FastRunner"] = []
 class FastRunner:
     """Batches of one class."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, per_input: int):
+        """`per_input`: bytes that an input takes, or somewhat more."""
         self._name = name
+        self._per_input = per_input
         self._source = Source()
         if not _users:
             _expanded.append(Expanded())
@@ -35,7 +36,7 @@ class FastRunner:
 
     def run(self, seed: int, count: int, measure: bool) -> Outcome:
         """A batch: its bytes follow from the seed."""
-        data = random.Random(seed).randbytes(BYTES * count)
+        data = random.Random(seed).randbytes(self._per_input * count)
         return self._run(data, seed, count, measure)
 
     def repeat(self, case: Case) -> Outcome:

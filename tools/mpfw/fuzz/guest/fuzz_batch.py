@@ -8,10 +8,14 @@ import bench_machine
 import fuzz_guards
 import vsock
 from bench_objects import offered
+from fuzz_config import Config
+from fuzz_fw_cfg import FwCfg
+from fuzz_pci import Pci
+from fuzz_queue import Queue
 from fuzz_road import Road
 from fuzz_source import Source
 
-ROADS = ("packets", "rings", "events", "interrupts", "programs")
+_WORLDS = {"config": Config, "fw_cfg": FwCfg, "pci": Pci}  # all others are Road's
 fuzz_guards.install()
 
 
@@ -27,16 +31,18 @@ def _power_off():
 
 @offered
 def fuzz(kind, data, count):
-    """A batch of about `count` inputs: [inputs, transcript, what went wrong or None, heap].
+    """A batch: `count` inputs or some more, or fewer when its bytes are over.
 
-    `heap` is how many bytes the batch has left behind, where that can be told.
+    Gives [inputs, transcript, what went wrong or None, heap]; `heap` is how many bytes the batch
+    has left behind, where that can be told.
     """
     world = None
     failure = None
     try:
         _power_off()
-        world = Road(kind, Source(data))
-        while world.inputs < count:
+        source = Source(data)
+        world = _world(kind, source)
+        while world.inputs < count and not source.over():
             world.step()
         world.words()
         world.settle()
@@ -46,8 +52,14 @@ def fuzz(kind, data, count):
     inputs = 0 if world is None else world.inputs
     lines = [] if world is None else world.lines
     text = "\n".join(lines)
-    world = lines = None
+    world = source = lines = None
     return [inputs, text.encode(), failure, _left()]
+
+
+def _world(kind, source):
+    if kind == "rings" and source.chance(64):
+        return Queue(kind, source)
+    return _WORLDS.get(kind, Road)(kind, source)
 
 
 def _left():

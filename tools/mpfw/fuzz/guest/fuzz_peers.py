@@ -10,6 +10,7 @@ import struct
 from vsock import words as w
 
 PORTS = (1234, 1235, 1236, 5000, 5001, 0, 0xFFFFFFFF)  # of ours; some have listeners
+_ASKED = (1234, 1234, 1234, 1235, 1235, 1236, 5000)
 PEERS = (2, 2, 2, 2, 3, 77)  # CIDs that may speak
 WRONG = (0, 1, 33, 34, 0xFFFFFFFF, 0x80000021)  # CIDs that may not, or are not ours
 _MOST = 24  # conversations
@@ -69,23 +70,33 @@ class Peers:
         """Any packet, likely one that means something."""
         source = self._source
         kind = source.byte()
-        if kind < 40 or not self.all:
+        if kind < 24 or not self.all:
             words, payload = self._request()
+        elif kind > 200 and not self.all[-1][OPEN]:
+            words, payload = self._talk(self.all[-1])
         else:
             words, payload = self._talk(self.all[source.below(len(self.all))])
         used = w.HEADER_LEN + len(payload)
         twist = source.byte()
-        if twist < 40:
-            if twist < 8:
+        if twist < 28:
+            if twist < 6:
                 words = [source.word() for _ in range(w.HEADER_WORDS)]
             else:
                 for _ in range(1 + source.below(3)):
                     self._twist(words)
-            if twist < 16:
+            if twist < 14:
                 used = source.pick((0, 1, 43, 44, 45, used, used - 1, used + 1, w.BUFFER_LEN))
                 used = max(0, min(used, w.BUFFER_LEN))
                 payload = self._bytes(max(0, used - w.HEADER_LEN))
         return struct.pack("<11I", *words), payload, used
+
+    def credit(self):
+        """A header: some peer has taken all and says so. None: there is nobody."""
+        if not self.all:
+            return None
+        each = self.all[self._source.below(len(self.all))]
+        each[ALLOC] = 262144
+        return struct.pack("<11I", *self.header(each, w.OP_CREDIT_UPDATE))
 
     def _twist(self, words):
         source = self._source
@@ -103,39 +114,39 @@ class Peers:
         source = self._source
         self._next += 1
         port = self._next if source.chance(230) else 40001 + source.below(8)
-        each = self._new(source.pick(PEERS), port, source.pick(PORTS[:5]))
+        each = self._new(source.pick(PEERS), port, source.pick(_ASKED))
         each[ALLOC] = source.pick(_ALLOCS)
         if each[LOCAL] == 1235:
             each[TYPE] = w.TYPE_SEQPACKET
         if source.chance(12):
             each[TYPE] = 3 - each[TYPE]
-        return self._header(each, w.OP_REQUEST), b""
+        return self.header(each, w.OP_REQUEST), b""
 
     def _talk(self, each):
         source = self._source
         kind = source.byte()
         if not each[OPEN] and kind < 128:
             each[OPEN] = 1
-            return self._header(each, w.OP_RESPONSE), b""
-        if kind < 110:
+            return self.header(each, w.OP_RESPONSE), b""
+        if kind < 130:
             return self._data(each)
-        if kind < 150:
+        if kind < 180:
             if source.chance(64):
                 each[ALLOC] = source.pick(_ALLOCS)
-            return self._header(each, w.OP_CREDIT_UPDATE), b""
-        if kind < 180:
-            return self._header(each, w.OP_CREDIT_REQUEST), b""
-        if kind < 205:
-            words = self._header(each, w.OP_SHUTDOWN)
+            return self.header(each, w.OP_CREDIT_UPDATE), b""
+        if kind < 215:
+            return self.header(each, w.OP_CREDIT_REQUEST), b""
+        if kind < 230:
+            words = self.header(each, w.OP_SHUTDOWN)
             words[w.FLAGS] = source.below(5)
             return words, b""
-        if kind < 220:
+        if kind < 236:
             self.all.remove(each)
-            return self._header(each, w.OP_RST), b""
-        if kind < 235:
-            return self._header(each, w.OP_REQUEST), b""
-        if kind < 245:
-            return self._header(each, w.OP_RESPONSE), b""
+            return self.header(each, w.OP_RST), b""
+        if kind < 243:
+            return self.header(each, w.OP_REQUEST), b""
+        if kind < 250:
+            return self.header(each, w.OP_RESPONSE), b""
         words, payload = self._data(each, beyond=True)
         return words, payload
 
@@ -146,7 +157,7 @@ class Peers:
         if not beyond:
             n = max(0, min(n, room))
         each[SENT] = (each[SENT] + n) & 0xFFFFFFFF
-        words = self._header(each, w.OP_RW)
+        words = self.header(each, w.OP_RW)
         words[w.LEN] = n
         if each[TYPE] == w.TYPE_SEQPACKET:
             words[w.FLAGS] = source.pick((0, 1, 1, 1, 3, 2))
@@ -156,6 +167,7 @@ class Peers:
         self._noise = (self._noise + 31) & 0xFF
         return PATTERN[self._noise : self._noise + n]
 
-    def _header(self, each, op):
+    def header(self, each, op):
+        """The words of a packet without data."""
         kind = each[TYPE] | op << w.OP_SHIFT
         return [each[0], 0, self.cid, 0, each[1], each[2], 0, kind, 0, each[ALLOC], each[FWD]]

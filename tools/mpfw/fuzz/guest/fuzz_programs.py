@@ -7,6 +7,7 @@ what comes meanwhile, by its time-out, or by Ctrl-C (`Road.rest`).
 
 from binascii import hexlify
 
+import errnos
 import vsock
 from fuzz_peers import PATTERN
 from sockets import numbers as num
@@ -17,7 +18,7 @@ from vsock import words as w
 
 _MOST = 14  # sockets at a time
 _PORTS = (1234, 1235, 1236, 5000, 5001)
-_CIDS = (2, 2, 2, 3, 33, 1, 34, 0, 0xFFFFFFFF)
+_CIDS = (2, 2, 2, 3, 33, 33, 1, 1, 34, 0, 0xFFFFFFFF)
 _FLAGS = (0, 0, 0, 0, num.MSG_PEEK, num.MSG_WAITALL, num.MSG_TRUNC, num.MSG_DONTWAIT, num.MSG_OOB)
 _TIMES = (0, 0, 0, 0.01, 3.5, None)
 _LEVEL = num.AF_VSOCK
@@ -36,6 +37,7 @@ _OPTIONS = (
 _VALUES = (0, 1, 128, 3000, 4096, 65536, 262144, 1 << 20, 1 << 40, 0xFFFFFFFF, -1)
 _EXPECTED = (ValueError, OverflowError, TypeError)  # what wrong arguments are told
 _KINDS = (1, 1, 1, 5)
+_ENDS = (errnos.EPIPE, errnos.ECONNRESET, errnos.ENOTCONN, errnos.EIO)  # then one closes, mostly
 
 
 class Programs:
@@ -51,19 +53,32 @@ class Programs:
         self._views = []
         self._ready = [Ready(each) for each in stacks]
         self._noise = 0
-        calls = [(5, self._recv), (3, self._recv_into), (5, self._send), (2, self._accept)]
+        self._last = None  # the socket of the last call
+        calls = [(5, self._recv), (3, self._recv_into), (6, self._send), (4, self._accept)]
         calls += [(2, self._connect), (1, self._listen), (1, self._shutdown), (2, self._close)]
         calls += [(1, self._splice), (1, self._view), (1, self._set), (1, self._get)]
         calls += [(2, self._poll), (2, self._next), (1, self._state), (1, self._names)]
         calls += [(1, self._stream), (1, self._pass_on), (1, self._sendall)]
+        calls += [(1, self._stalled)]
         self._calls = [call for times, call in calls for _ in range(times)]
+        for kind, port in ((1, 1234), (5, 1235)):
+            self._listen_at(kind, port, w.CID_ANY)
 
     def step(self):
         """One call."""
         call = self._source.pick(self._calls)
         if not self.socks:
             call = self._connect if self._source.chance(128) else self._listen
+        elif self._source.chance(80) and self._pending() is not None:
+            call = self._accept
         self.attempt(call)
+
+    def _pending(self):
+        """A listener with connections for accept, or None."""
+        for sock in self.socks:
+            if sock.is_listening() and sock.endpoint.pending:
+                return sock
+        return None
 
     def attempt(self, call, expected=_EXPECTED):
         """Call; what it gives, or raises, goes into the transcript.
@@ -74,6 +89,10 @@ class Programs:
             result = call()
         except OSError as error:
             result = "errno %r" % error.args[0]
+            if error.args[0] in _ENDS and self._last in self.socks:
+                if self._source.chance(140):
+                    self.socks.remove(self._last)
+                    self._last.close()
         except KeyboardInterrupt:
             result = "Ctrl-C"
         except expected as error:
@@ -81,13 +100,23 @@ class Programs:
         self._say("%s %s" % (call.__name__, result))
 
     def _sock(self):
-        return self.socks[self._source.below(len(self.socks))]
+        """Any socket, rather one that is connected."""
+        source = self._source
+        sock = self.socks[source.below(len(self.socks))]
+        if sock.connection is None and source.chance(220):
+            sock = self.socks[source.below(len(self.socks))]
+        self._last = sock
+        return sock
 
     def _add(self, sock):
         source = self._source
         sock.settimeout(source.pick(_TIMES) if self._waits else 0)
+        self.keep(sock)
+
+    def keep(self, sock):
+        """A program has this socket from now on, and maybe another one no more."""
         if len(self.socks) >= _MOST:
-            self.socks.pop(source.below(_MOST)).close()
+            self.socks.pop(self._source.below(_MOST)).close()
         self.socks.append(sock)
         sock.fuzz_number = self._noise = self._noise + 1
 
@@ -98,10 +127,17 @@ class Programs:
 
     def _listen(self):
         source = self._source
-        sock = socket(type=source.pick(_KINDS), stack=source.pick(self._stacks))
+        cid = source.pick((w.CID_ANY, w.CID_ANY, w.CID_ANY, 33, 1))
+        self._listen_at(source.pick(_KINDS), source.pick(_PORTS), cid)
+
+    def _listen_at(self, kind, port, cid):
+        source = self._source
+        sock = socket(type=kind, stack=source.pick(self._stacks))
         self._add(sock)
-        sock.bind((source.pick((w.CID_ANY, w.CID_ANY, 33, 1)), source.pick(_PORTS)))
-        sock.listen(source.below(4))
+        sock.bind((cid, port))
+        if source.chance(60):
+            sock.setsockopt(_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND, 1)
+        sock.listen(source.below(8))
         if source.chance(200):
             self._watch(sock)
 
@@ -111,20 +147,20 @@ class Programs:
         self._add(sock)
         if source.chance(100):
             sock.bind((w.CID_ANY, 6000 + source.below(8)))
-        error = sock.connect_ex((source.pick(_CIDS), source.pick(_PORTS)))
+        cid = source.pick(_CIDS)
+        ports = (1234, 1235) if cid in (1, 33) and source.chance(200) else _PORTS
+        error = sock.connect_ex((cid, source.pick(ports)))
         if sock.endpoint is not None and source.chance(200):
             self._watch(sock)
         return error
 
     def _accept(self):
-        for sock in self.socks:
-            if sock.is_listening() and (sock.endpoint.pending or self._source.chance(30)):
-                made, peer = sock.accept()
-                self._add(made)
-                if self._source.chance(200):
-                    self._watch(made)
-                return "%d %d" % peer
-        return None
+        sock = self._pending() or self._sock()
+        made, peer = sock.accept()
+        self._add(made)
+        if self._source.chance(200):
+            self._watch(made)
+        return "%d %d" % peer
 
     def _shutdown(self):
         self._sock().shutdown(self._source.below(4))
@@ -154,8 +190,8 @@ class Programs:
         self._noise += 1
         at = self._noise & 0xFF
         n = source.size()
-        if source.chance(10):
-            return bytes(PATTERN) * 3
+        if source.chance(24):
+            return bytearray(PATTERN * 3) if source.chance(128) else PATTERN * 3
         data = PATTERN[at : at + n]
         return bytearray(data) if source.chance(80) else data
 
@@ -184,9 +220,10 @@ class Programs:
         if not self._views:
             return None
         view = self._views.pop(0)
-        went = view.forward(self._sock())
-        view.release()
-        return went
+        try:
+            return view.forward(self._sock())
+        finally:
+            view.release()
 
     def _stream(self):
         source = self._source
@@ -229,6 +266,11 @@ class Programs:
         if sock.is_listening():
             return None
         return sock.connect_state()
+
+    def _stalled(self):
+        for stack in self._stacks:
+            stack.end_stalled()
+        return [stack.deaf() for stack in self._stacks]
 
     def _names(self):
         sock = self._sock()

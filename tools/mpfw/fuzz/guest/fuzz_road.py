@@ -19,6 +19,7 @@ from bench_transport import FakeTransport
 from fuzz_device import CONFIG, EVENT, RX, TX, Far
 from fuzz_peers import Peers
 from fuzz_programs import Programs
+from fuzz_storms import Storms
 from virtio.device import F_EVENT_IDX, F_VERSION_1
 from vsock import words as w
 
@@ -33,13 +34,13 @@ _WAITS = 6  # sleeps of a call that waits, then Ctrl-C
 _WORK = 4096  # packets that one step may bring at most
 
 # What happens, and how often in each class: packets, calls, lies in rings, events, interrupts,
-# time, give back, reopen.
+# time, give back, reopen, storms.
 _MIX = {
-    "packets": (150, 60, 0, 0, 4, 4, 8, 1),
-    "rings": (110, 60, 14, 2, 6, 4, 16, 6),
-    "events": (70, 50, 0, 60, 12, 4, 8, 4),
-    "interrupts": (70, 60, 0, 8, 60, 20, 20, 2),
-    "programs": (60, 150, 2, 4, 6, 8, 12, 2),
+    "packets": (150, 60, 0, 0, 4, 4, 8, 1, 6),
+    "rings": (110, 60, 14, 2, 6, 4, 16, 6, 4),
+    "events": (70, 50, 0, 60, 12, 4, 8, 4, 3),
+    "interrupts": (70, 60, 0, 8, 60, 20, 20, 2, 4),
+    "programs": (60, 150, 2, 4, 6, 8, 12, 2, 8),
 }
 
 
@@ -51,7 +52,7 @@ class Road:
         self.lines = []
         self.inputs = 0
         self._calls = [self._packets, self._program, self._lie, self._event]
-        self._calls += [self._interrupt, self._time, self._give_back, self._reopen]
+        self._calls += [self._interrupt, self._time, self._give_back, self._reopen, self._storm]
         self._ops = []
         for call, times in zip(self._calls, _MIX[kind]):
             self._ops += [call] * times
@@ -89,10 +90,13 @@ class Road:
         for number, stack in enumerate(self.stacks):
             stack._automatic = 20000 + 1000 * number
         self._begun = [self._possessions(stack) for stack in self.stacks]
-        self._peers = [Peers(self._source, _CID + number) for number in range(len(devices))]
+        self.peers = [Peers(self._source, _CID + number) for number in range(len(devices))]
         self._programs = Programs(source, self.lines.append, self.stacks, self._waits)
+        self._storms = Storms(self, source, self._programs)
         if self._busy:
             bench_machine.at_fence = self._fence
+        if self._waits:
+            bench_clock.at_look = self._at_look
 
     def _serve(self):
         """At looks at the clock, while the device comes up: it takes what is sent."""
@@ -104,9 +108,31 @@ class Road:
         self._slept += 1
         if self._slept > _WAITS:
             raise KeyboardInterrupt
-        if self._source.chance(150):
+        kind = self._source.byte()
+        if kind < 110:
             self._packets()
+        elif kind < 220:
+            self._credit()
         self._take()
+
+    def _credit(self):
+        """A peer takes what it was sent."""
+        which = self._source.below(len(self.fars))
+        header = self.peers[which].credit()
+        if header is not None:
+            self._write(which, header, b"", w.HEADER_LEN)
+
+    def _write(self, which, header, payload, used):
+        far = self.fars[which]
+        far.refresh()
+        if far.posted:
+            far.write(0, header, payload, used)
+            far.show()
+
+    def _at_look(self):
+        """A program looks at the clock, which it does when it waits: packets may come."""
+        if self._source.byte() < 12:
+            self._bring(self._source.below(len(self.fars)))
 
     def _fence(self):
         """The device works at the same time."""
@@ -137,14 +163,27 @@ class Road:
         for number, far in enumerate(self.fars):
             far.collect(self._source.byte() < 240)
             for header in far.heard:
-                self._peers[number].hear(header)
+                self.peers[number].hear(header)
             far.heard.clear()
             if self._source.byte() < 235:
                 far.kick()
                 far.collect()
                 for header in far.heard:
-                    self._peers[number].hear(header)
+                    self.peers[number].hear(header)
                 far.heard.clear()
+
+    def settle_some(self, which):
+        """A device takes everything, gives it back and interrupts."""
+        far = self.fars[which]
+        far.collect()
+        far.fire(RX)
+        far.collect()
+        for header in far.heard:
+            self.peers[which].hear(header)
+        far.heard.clear()
+
+    def _storm(self):
+        self._storms.step()
 
     def _bring(self, which):
         """Packets come from a device; unseen until it interrupts or somebody looks."""
@@ -152,7 +191,7 @@ class Road:
         far.refresh()
         n = min(1 + self._source.below(6), len(far.posted))
         for _ in range(n):
-            header, payload, used = self._peers[which].packet()
+            header, payload, used = self.peers[which].packet()
             far.write(self._source.below(len(far.posted)), header, payload, used)
         if n:
             far.show()
@@ -214,7 +253,7 @@ class Road:
         self._sane(index)
         bench_clock.at_look = self._serve
         self._programs.attempt(lambda: self._programs.reopen(index), ())
-        bench_clock.at_look = None
+        bench_clock.at_look = self._at_look if self._waits else None
         self.lines.append("dropped %s" % self._dropped(index))
 
     def _sane(self, index):
@@ -241,7 +280,7 @@ class Road:
 
     def settle(self):
         """Everybody goes; what is left over is an AssertionError."""
-        bench_machine.at_fence = None
+        bench_machine.at_fence = bench_clock.at_look = None
         self._programs.close_all()
         for index, far in enumerate(self.fars):
             self._sane(index)

@@ -60,3 +60,20 @@ class Source:
         if kind < 240:
             return SIZES[kind % len(SIZES)]
         return self.below(65536)
+
+
+class Noise:
+    """Numbers that follow from a first one, where a batch's bytes would not be enough."""
+
+    def __init__(self, first):
+        self._state = first & 0x7FFFFFFF
+
+    def chance(self, n):
+        """True, so many times in 256."""
+        self._state = (self._state * 1103515245 + 12345) & 0x7FFFFFFF
+        return self._state >> 16 & 0xFF < n
+
+    def word(self):
+        """32 bits."""
+        self._state = (self._state * 1103515245 + 12345) & 0x7FFFFFFF
+        return self._state << 1 | self._state >> 30

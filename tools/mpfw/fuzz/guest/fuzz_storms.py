@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Much of one kind at once, which chance alone hardly brings: it fills tables and windows."""
+
+import struct
+
+from fuzz_peers import LOCAL, OPEN, PATTERN, PORT, SENT, THEIR_ALLOC, THEIR_FWD, TYPE
+from sockets.data import socket
+from vsock import words as w
+
+_PORT = 7000  # where storms of requests go
+_MOST = 90  # packets of a storm
+_ROUNDS = 24  # of a pump
+
+
+class Storms:
+    """Storms over a road (fuzz_road.py)."""
+
+    def __init__(self, road, source, programs):
+        self._road = road
+        self._source = source
+        self._programs = programs
+        self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
+
+    def step(self):
+        """One storm, on one of the devices."""
+        which = self._source.below(len(self._road.fars))
+        self._source.pick(self._kinds)(which)
+
+    def _give(self, which, headers, n=0):
+        """Packets with those words, each with `n` bytes, as fast as buffers are there."""
+        far = self._road.fars[which]
+        given = 0
+        for words in headers:
+            far.refresh()
+            if not far.posted:
+                self._road.settle_some(which)
+                if not far.posted:
+                    break
+            far.write(0, struct.pack("<11I", *words), PATTERN[:n], w.HEADER_LEN + n)
+            far.show()
+            given += 1
+        self._road.inputs += given
+        self._road.settle_some(which)
+
+    def _open(self, which):
+        """A listener that takes all that there is room for."""
+        sock = socket(stack=self._road.stacks[which])
+        sock.settimeout(0)
+        self._programs.keep(sock)
+        sock.bind((w.CID_ANY, _PORT))
+        sock.listen(4096)
+
+    def _requests(self, which, ports=None):
+        try:
+            self._open(which)
+        except OSError:
+            pass  # it is there since an earlier storm
+        cid = self._road.stacks[which].cid
+        first = self._source.below(60000)
+        kind = w.TYPE_STREAM | w.OP_REQUEST << w.OP_SHIFT
+        ports = ports or range(first, first + _MOST)
+        self._give(which, [[2, 0, cid, 0, port, _PORT, 0, kind, 0, 65536, 0] for port in ports])
+
+    def _collisions(self, which):
+        """Requests that all belong into one bucket of the table."""
+        mask = self._road.stacks[which].table._mask
+        wanted = self._source.below(16)
+        ports = []
+        port = self._source.below(60000)
+        while len(ports) < 20:
+            if spread(_PORT, port, 2) & mask == wanted:
+                ports.append(port)
+            port += 1
+        self._requests(which, ports)
+
+    def _talks(self, which, kind):
+        """A conversation of that type with a socket that reads it, or None."""
+        for each in self._road.peers[which].all:
+            if each[OPEN] and each[TYPE] == kind:
+                for sock in self._programs.socks:
+                    conn = sock.connection
+                    if conn is not None and sock._stack is self._road.stacks[which]:
+                        block = conn.block
+                        if block[w.SRC_PORT] == each[LOCAL] and block[w.DST_PORT] == each[PORT]:
+                            return each, sock
+        return None
+
+    def _messages(self, which):
+        """Tiny messages that nobody reads."""
+        found = self._talks(which, w.TYPE_SEQPACKET)
+        if found is None:
+            return
+        each, _ = found
+        n = self._source.pick((1, 1, 10, 3000))
+        words = self._road.peers[which].header(each, w.OP_RW)
+        words[w.LEN] = n
+        words[w.FLAGS] = w.SEQ_EOM
+        each[SENT] = (each[SENT] + n * _MOST) & 0xFFFFFFFF
+        self._give(which, [words] * _MOST, n)
+
+    def _pump(self, which):
+        """A program reads, or echoes, all that its peer may send."""
+        kind = w.TYPE_SEQPACKET if self._source.chance(60) else w.TYPE_STREAM
+        found = self._talks(which, kind)
+        if found is None:
+            return
+        each, sock = found
+        echoes = self._source.chance(100)
+        peers = self._road.peers[which]
+        for _ in range(_ROUNDS):
+            used = (each[SENT] - each[THEIR_FWD]) & 0xFFFFFFFF
+            n = min(65536, each[THEIR_ALLOC] - used)
+            if n <= 0:
+                self._give(which, [peers.header(each, w.OP_CREDIT_REQUEST)] * 2)
+                n = 1
+            words = peers.header(each, w.OP_RW)
+            words[w.LEN] = n
+            words[w.FLAGS] = w.SEQ_EOM
+            each[SENT] = (each[SENT] + n) & 0xFFFFFFFF
+            self._give(which, [words], n)
+            if each not in peers.all or sock.connection is None:
+                return
+            if echoes:
+                self._programs.attempt(lambda: sock.splice(sock))
+                self._road.settle_some(which)
+            else:
+                self._programs.attempt(lambda: len(sock.recv(65536)))
+
+
+def spread(local_port, peer_port, peer_cid):
+    """vsock/table.py's hash: a host knows it, too."""
+    h = peer_port * 0x9E3779B1 + local_port * 0x85EBCA77 + peer_cid * 0xC2B2AE3D
+    h = (h ^ (h >> 15)) & 0x3FFFFFFF
+    return (h * 0x2C1B3C6D >> 17) & 0xFFFF
