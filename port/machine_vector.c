@@ -79,6 +79,7 @@ static void vector_interrupt(void *arg) {
 void machine_vector_raise_due(void) {
     put_off = handling;
     if (put_off) {
+        mp_hal_set_timer_at_us(0);
         return;
     }
     uint64_t now = clock_us(), next = 0;

@@ -59,10 +59,16 @@ static int64_t until_alarm(int64_t timeout_us) {
 
 static void timer_interrupt(void *arg);
 
+static uint64_t earlier(uint64_t at, uint64_t other) {
+    return other != 0 && other < at ? other : at;
+}
+
 // Have the timer interrupt at that time or earlier. One that is under way and ends in time is left
-// alone, and none is ever stopped: setting the timer costs more than being woken for nothing.
+// alone, and none is ever stopped: setting the timer costs more than being woken for nothing. One that
+// is late by our clock is not waited for: it starts anew, for all who wait for it. Interrupts are off.
 static void timer_start_until(uint64_t at) {
     uint64_t now = clock_us();
+    at = earlier(earlier(at, timer_at), linger_until);
     // One whose time has passed may have been lost: nested hypervisors do that.
     if (timer_end > now && timer_end <= at) {
         return;

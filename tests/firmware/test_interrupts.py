@@ -73,3 +73,22 @@ for i in range(50):
 vector.close()
 """
     )
+
+
+def test_a_timer_that_is_due_is_not_put_off_by_a_longer_wait(console):
+    """The wait begins when the timer's moment is past by the clock, but not by the timer."""
+    console.exec(
+        """
+vector = machine.Vector()
+for i in range(1000):
+    before = vector.count
+    vector.after(200)
+    begun = time.ticks_us()
+    while time.ticks_diff(time.ticks_us(), begun) < 190 + i % 20:
+        pass
+    while vector.count == before and time.ticks_diff(time.ticks_us(), begun) < 1000000:
+        machine.wait(2000000)
+    assert vector.count == before + 1, i
+vector.close()
+"""
+    )
