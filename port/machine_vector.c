@@ -322,6 +322,8 @@ void machine_vector_deinit_all(void) {
         vector_set_handler(VECTOR_FIRST + i, NULL, NULL);
         MP_STATE_PORT(machine_vectors)[i] = NULL;
     }
+    // What the scheduler still has are nodes of ours, in a heap that is about to go.
+    MP_STATE_VM(sched_head) = MP_STATE_VM(sched_tail) = NULL;
 }
 
 static const mp_rom_map_elem_t machine_vector_locals_dict_table[] = {

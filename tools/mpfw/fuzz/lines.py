@@ -31,7 +31,7 @@ def statements(path: str) -> frozenset[int]:
     """The lines of a module's functions that can run: the others do when it is imported."""
     parser = PythonParser(filename=str(MODULES / path), exclude=r"raise NotImplementedError")
     parser.parse_source()
-    inside = set()
+    inside: set[int] = set()
     for node in ast.walk(ast.parse((MODULES / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             inside.update(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
