@@ -23,7 +23,7 @@ class Entropy:
         self.device = VirtioDevice(transport)  # reset
         self.device.negotiate()  # no features of its own
         self.queue = self.device.queue(0)  # 5.4.2: requestq is the only one
-        self.memory = machine.DMABuffer(COUNT * LENGTH)
+        self.memory = self.device.borrow(COUNT * LENGTH)
         self.buffers = Buffers(self.queue, LENGTH)
         self.buffers.fill([(self.memory.addr + LENGTH * tag, tag) for tag in range(COUNT)])
         self.device.driver_ok()
@@ -45,9 +45,8 @@ class Entropy:
         return data
 
     def close(self):
-        """Take the device down; its memory is ours again if it did reset."""
-        if self.device.close():
-            self.memory.free()
+        """Take the device down; its memory is no more ours."""
+        self.device.close()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class Port(io.IOBase):
         self.written = 0  # bytes, since the beginning
         self._device = device
         self._queue = transmit
-        self._memory = machine.DMABuffer(_RX_BUFFERS * _RX_BYTES + _TX_BUFFERS * _TX_BYTES)
+        size = _RX_BUFFERS * _RX_BYTES + _TX_BUFFERS * _TX_BYTES
+        self._memory = device.borrow(size)
         base = self._memory.addr
         self._receive = Buffers(receive, _RX_BYTES)
         self._receive.fill([(base + i * _RX_BYTES, i) for i in range(_RX_BUFFERS)])
@@ -174,7 +175,6 @@ class Channel:
 
     def __init__(self, transport):
         """Bring it up and learn its ports. Raises NotSupported, DeviceBroken."""
-        self._control = None
         self._ports = {}
         self._virtio = VirtioDevice(transport)
         try:
@@ -191,7 +191,7 @@ class Channel:
         if not count:
             raise NotSupported("%r does not say how many ports it has" % device.transport)
         queues = [device.queue(i) for i in range(2 * min(count, 4) + 2)]
-        self._control = machine.DMABuffer(_RX_BUFFERS * _CONTROL_ROOM + _CONTROL_BYTES)
+        self._control = device.borrow(_RX_BUFFERS * _CONTROL_ROOM + _CONTROL_BYTES)
         self._messages = Buffers(queues[_CONTROL_RX], _CONTROL_ROOM)
         base = self._control.addr
         self._messages.fill([(base + i * _CONTROL_ROOM, i) for i in range(_RX_BUFFERS)])
@@ -295,13 +295,13 @@ class Channel:
             if time.ticks_diff(time.ticks_ms(), start) > _TOLD_MS:
                 raise DeviceBroken("%r takes no control messages" % self._virtio.transport)
 
+    def borrow(self, size):
+        """Memory that the device is to reach, until it is taken down."""
+        return self._virtio.borrow(size)
+
     def close(self):
         """Take the device down."""
-        if self._virtio.close():
-            if self._control is not None:
-                self._control.free()
-            for port in self._ports.values():
-                port._memory.free()
+        self._virtio.close()
 
 
 def find():

@@ -55,12 +55,14 @@ class VirtioDevice:
         self.queues = []
         self.config_vector = None
         self._config_seen = 0
+        self._borrowed = []
         transport.open()
         try:
             self.reset()
         except BaseException:
             transport.close()
             raise
+        transport.memory.unpin()
         _live.append(self)
 
     def __repr__(self):
@@ -125,6 +127,7 @@ class VirtioDevice:
             bool(self.features & F_EVENT_IDX),
             bool(self.features & F_INDIRECT_DESC),
             transport.notify_bytes,
+            transport.memory.borrow,
         )
         self.queues.append(queue)
         transport.set_queue(
@@ -133,6 +136,15 @@ class VirtioDevice:
         queue.vector = self._routed(transport.route_queue, index)
         transport.enable_queue(index)
         return queue
+
+    def borrow(self, size):
+        """`size` bytes for the device to reach, all 0, a DMABuffer; `close` sees to its end.
+
+        Raises MemoryError.
+        """
+        buffer = self.transport.memory.borrow(size)
+        self._borrowed.append(buffer)
+        return buffer
 
     def driver_ok(self):
         """Start the device: from here on it may use its queues."""
@@ -170,21 +182,28 @@ class VirtioDevice:
         raise DeviceBroken("%r: configuration changes all the time" % transport)
 
     def close(self):
-        """Reset the device, free its queues and its vectors, and switch it off.
+        """Reset the device, free its queues, what was borrowed and its vectors; switch it off.
 
         Raises nothing: it is what error paths call. True if memory that the device was given is
-        the driver's again. The queues of one that does not reset stay allocated, since it may
-        still write to them; False then, and when called a second time.
+        the driver's again. Queues and what was borrowed of one that does not reset are for its
+        next driver, since it may still write to them; False then, and when called a second time.
         """
         if self not in _live:
             return False  # its registers are switched off already
         _live.remove(self)
+        borrowed = self._borrowed
         try:
             self.reset()
             done = True
+            for buffer in borrowed:
+                buffer.free()
         except OSError as error:
             machine.log("virtio", str(error), "WARNING")
             done = False
+            memory = self.transport.memory
+            memory.keep(borrowed)
+            for queue in self.queues:
+                memory.keep(queue.abandon())
         self.transport.close()
         return done
 

@@ -11,6 +11,7 @@ from pci.function import CAP_END, CAP_VENDOR
 from portable import const
 
 from .errors import NotSupported
+from .memory import Memory
 from .transport import Transport
 
 _VENDOR = const(0x1AF4)  # 4.1.2: devices 0x1000 to 0x107F
@@ -52,6 +53,8 @@ _COMMON_SIZE = const(56)  # through queue_device
 
 _LAST_ENTRY = const(0xFFFF)
 
+_memories = {}  # by a function's address; rescan() makes others of the same
+
 
 def device_type(function):
     """The virtio device type of a pci.Function, or 0 if it is not a virtio device (4.1.2)."""
@@ -74,6 +77,7 @@ class PCITransport(Transport):
 
     def __init__(self, function):
         self.function = function
+        self._memory = _memories.setdefault(function.address, Memory())
 
     def __repr__(self):
         return repr(self.function)

@@ -43,13 +43,21 @@ class Virtqueue:
     A queue belongs to one caller: add, publish and pop must not run concurrently. Buffers belong
     to the device from `publish()` until `pop()` returns their head. `size` is a power of two,
     `notify_address` the MMIO address that takes `index` as a notification of `notify_bytes`.
+    `allocate(n)` gives `n` bytes that the device can reach, all 0, as a DMABuffer.
 
     Most of it is functions of this module that take `state`, the address of the private words, so
     that the build can put them where they are called.
     """
 
     def __init__(
-        self, index, size, notify_address, event_idx=False, indirect=False, notify_bytes=2
+        self,
+        index,
+        size,
+        notify_address,
+        event_idx=False,
+        indirect=False,
+        notify_bytes=2,
+        allocate=DMABuffer,
     ):
         if not 1 <= size <= _MAX_SIZE or size & (size - 1):
             raise ValueError("queue size must be a power of two, at most 32768")
@@ -59,13 +67,14 @@ class Virtqueue:
         # 2.7: descriptors (align 16), avail (2), used (4; here it gets a cache line of its own)
         avail = w.DESC_BYTES * size
         used = (avail + w.AVAIL_BYTES + 2 * size + _CACHE_LINE - 1) & -_CACHE_LINE
-        self._rings = DMABuffer(used + w.USED_BYTES + w.USED_ENTRY_BYTES * size)
+        words = array("I", bytes(4 * (w.Q_SHADOW + w.SHADOW_WORDS * size)))
+        self._allocate = allocate
+        self._rings = allocate(used + w.USED_BYTES + w.USED_ENTRY_BYTES * size)
         self._indirect = indirect
         self._tables = None  # indirect tables, one for each descriptor, made when first needed
         self.desc_address = self._rings.addr
         self.avail_address = self.desc_address + avail
         self.used_address = self.desc_address + used
-        words = array("I", bytes(4 * (w.Q_SHADOW + w.SHADOW_WORDS * size)))
         for at, address in (
             (w.Q_DESC, self.desc_address),
             (w.Q_AVAIL, self.avail_address),
@@ -110,12 +119,15 @@ class Virtqueue:
 
     def close(self):
         """Free the rings. Reset the device before: until then they are its to write."""
+        for memory in self.abandon():
+            memory.free()
+
+    def abandon(self):
+        """Use the rings no more; their memory, which is the device's until it resets."""
         words = self._words
         words[w.Q_BROKEN] = _CLOSED
         words[w.Q_PUBLISHED] = words[w.Q_AVAIL_IDX]
-        self._rings.free()
-        if self._tables is not None:
-            self._tables.free()
+        return [each for each in (self._rings, self._tables) if each is not None]
 
     def add1(self, address, length, device_writes):
         """The function `add1` on this queue."""
@@ -174,7 +186,7 @@ class Virtqueue:
 
     def _fill_table(self, head, readable, writable):
         if self._tables is None:
-            self._tables = DMABuffer(w.DESC_BYTES * _INDIRECT_LIMIT * self.size)
+            self._tables = self._allocate(w.DESC_BYTES * _INDIRECT_LIMIT * self.size)
         table = self._tables.addr + w.DESC_BYTES * _INDIRECT_LIMIT * head
         left = len(readable) + len(writable)
         at = table

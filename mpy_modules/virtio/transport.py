@@ -6,6 +6,8 @@ handshake (device.py) and the drivers know nothing else. A transport carries val
 it needs to reach the registers; what the values mean is not its business.
 """
 
+from .memory import Memory
+
 
 class Transport:
     """One device. Values that it reads are the device's word, unchecked.
@@ -16,6 +18,14 @@ class Transport:
 
     config_size = 0  # bytes of device configuration; known once it is open
     notify_bytes = 2  # width of the write that notifies a queue: 2 or 4
+    _memory = None  # made when first asked for
+
+    @property
+    def memory(self):
+        """The Memory of this device; a bus on which devices are found anew has one for each."""
+        if self._memory is None:
+            self._memory = Memory()
+        return self._memory
 
     def open(self):
         """Find the registers and let the device reach memory. Raises NotSupported."""

@@ -5,6 +5,7 @@ Nothing touches the hardware before the first call of `get()`. docs/architecture
 """
 
 _stacks = {}
+_kept = {}  # Stores that a device may still write to, since it did not reset: by its Memory
 _before = []  # called with a Stack that has its device, before that works
 # Receive buffers: 16 in the ring, the others hold what programs have not read.
 _BUFFERS = 40
@@ -93,7 +94,8 @@ def bring_up(transport):
     from .stack import Stack
     from .wait import Waiter
 
-    store = _store(transport is not None)
+    memory = None if transport is None else transport.memory
+    store = _kept.pop(memory, None) or _store(transport is not None)
     seed = 1024 + (int.from_bytes(os.urandom(4), "little") & 0x0FFFFFFF)
     try:
         stack = Stack(store, _WINDOW, seed)
@@ -101,7 +103,10 @@ def bring_up(transport):
         if transport is not None:
             _start(stack, transport)
     except BaseException:
-        store.close()
+        if store.abandoned:
+            _kept[memory] = store  # for the next try
+        else:
+            store.close()
         raise
     return stack
 

@@ -37,8 +37,6 @@ _LATER_US = const(2000)  # that programs have before a device with ever more eve
 # A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
 _BURST = const(64)  # packets taken at a time
 
-_pinned = []  # Transmitters of devices that did not reset, and that may still read what they lent
-
 
 class Device:
     """A vsock device at work for one Stack.
@@ -157,7 +155,7 @@ class Device:
                 out.return_segments()
                 memory.append(out.memory)
                 if out.lends():
-                    _pinned.append(out)
+                    self._virtio.transport.memory.pin(out)
             self._store.abandon(tags, memory)
 
     def _await_work(self):

@@ -120,6 +120,12 @@ class Store:
                 return seg
         return self.take_large()
 
+    @property
+    def abandoned(self):
+        """Bytes that wait for the next device."""
+        kept = self._abandoned
+        return sum([w.LARGE_STRIDE if isinstance(one, int) else len(one) for one in kept])
+
     def borrow(self, size):
         """`size` bytes for a device's other needs: abandoned ones, or new ones.
 

@@ -228,12 +228,64 @@ def test_the_queues_of_a_device_that_does_not_reset_stay_its_own(engine):
     used = engine.machine.dma_used()
     engine.transport.set("reset_reads", 10**9)
     assert engine.virtio.close() is False
-    assert engine.q.broken() is None
+    assert engine.q.broken() == "closed"  # its rings are the next driver's
     assert engine.machine.dma_used() == used - 64  # the bells
+    assert engine.transport.memory.kept() == used - 64
     level, where, what = engine.machine.logged()[-1]
     assert (level, where) == ("WARNING", "virtio")
     assert what.endswith("the bench's device does not reset")
     assert engine.transport.closed() == 1
+
+
+BELLS = 64
+
+
+def test_what_a_device_had_that_does_not_reset_is_for_its_next_driver(engine):
+    engine.power_on({"stubborn": True, "offered": ACCEPTED | INDIRECT})
+    used: int = 0
+    places: set[int] = set()
+    for _ in range(50):
+        engine.open_device()
+        engine.virtio.negotiate()
+        for name, index in ("q", 0), ("q2", 1):
+            engine.keep(name, "virtio.queue", index)
+            assert engine.ring(index, "avail_idx") == 0 and engine.call(f"{name}.pop") == -1
+            engine.call(f"{name}.add", [[1, 2]] * 3)
+            engine.call(f"{name}.publish")
+        engine.keep("b", "virtio.borrow", 1000)
+        engine.virtio.driver_ok()
+        engine.ring(0, "put", 0, 0)
+        engine.ring(1, "set_used_idx", 9)
+        here = {engine.q.desc_address(), engine.q2.desc_address(), engine.b.addr()}
+        places, used = places or here, used or engine.machine.dma_used()
+        assert engine.machine.dma_used() == used and here == places
+        assert engine.transport.memory.kept() == 0
+        assert engine.virtio.close() is False
+        assert engine.transport.memory.kept() == engine.machine.dma_used() == used - BELLS
+    engine.power_on({})
+    assert engine.transport.memory.kept() == 0
+
+
+def test_kept_memory_is_for_who_asks_for_as_much(engine):
+    engine.power_on({"stubborn": True})
+    for size in 64, 128, 256, 128, 64, 256, 32:
+        opened_anew(engine, size)
+    kept = engine.transport.memory.kept()
+    for size in 64, 128, 256, 32:
+        opened_anew(engine, size)
+    assert engine.transport.memory.kept() == kept
+    engine.transport.set("stubborn", False)
+    opened_anew(engine, 64, True)
+    assert 0 < engine.transport.memory.kept() < kept
+    assert engine.machine.dma_used() == engine.transport.memory.kept()
+
+
+def opened_anew(engine, size, resets=False):
+    engine.transport.set("sizes", [size])
+    engine.open_device()
+    engine.virtio.negotiate()
+    engine.keep("q", "virtio.queue", 0)
+    assert engine.virtio.close() is resets
 
 
 def test_a_reset_forgets_queues_and_features(engine):

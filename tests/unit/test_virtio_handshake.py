@@ -23,7 +23,7 @@ class Queue:
 
     desc_address, avail_address, used_address = 0x10000, 0x20000, 1 << 40 | 0x30000
 
-    def __init__(self, index, size, notify_address, event_idx, indirect, notify_bytes):
+    def __init__(self, index, size, notify_address, event_idx, indirect, notify_bytes, allocate):
         self.index = index
         self.size = size
         self.notify_address = notify_address
@@ -34,6 +34,9 @@ class Queue:
 
     def close(self):
         self.closed = True
+
+    def abandon(self):
+        return []
 
 
 class Time(types.ModuleType):

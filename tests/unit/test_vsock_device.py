@@ -642,6 +642,75 @@ def test_what_a_device_that_does_not_reset_was_given_is_for_the_next_one(road):
     assert engine.stack.store.spare() == 40
 
 
+def test_a_device_that_never_resets_when_it_is_closed_costs_no_more_and_more(engine):
+    brought_up(engine, stubborn=True)
+    used = engine.machine.dma_used()
+    held = spare = None
+    for _ in range(50):
+        engine.clock.looks_take(1000)
+        engine.vsock.close()
+        held = held or engine.machine.dma_used()
+        spare = spare or engine.stack.store.spare()
+        assert engine.machine.dma_used() == held == used - 64
+        assert engine.stack.store.spare() == spare == 40 - POSTED
+        kept = engine.transport.memory.kept()
+        assert 3 * 128 * 26 < kept < 12_000  # the rings of three queues
+        assert engine.stack.store.abandoned() > POSTED * w.LARGE_STRIDE
+        engine.reopen()
+        assert engine.machine.dma_used() == used and engine.transport.memory.kept() == 0
+        assert engine.stack.store.abandoned() == 0
+    engine.transport.set("stubborn", False)
+    engine.vsock.close()
+    assert engine.stack.store.spare() == 40
+    assert engine.transport.memory.kept() == 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dead_route": 0},
+        {"dead_route": 3},
+        {"configuration": bytes(4)},
+        {"sizes": [128, 1, 128]},
+        {"sizes": [128, 128, 0]},
+    ],
+    ids=str,
+)
+def test_tries_that_fail_with_a_device_that_does_not_reset_hold_no_more_and_more(engine, settings):
+    engine.power_on(settings | {"stubborn": True})
+    held = []
+    for _ in range(5):
+        with pytest.raises(GuestError):
+            engine.bring_up()
+        held.append(engine.machine.dma_used())
+    assert held == held[:1] * 5
+    for name in settings:
+        value = {"dead_route": -1, "configuration": CID.to_bytes(8, "little")}
+        engine.transport.set(name, value.get(name, [128] * 3))
+    engine.transport.set("stubborn", False)
+    engine.bring_up()
+    assert engine.stack.store.abandoned() == 0
+    assert engine.transport.memory.kept() < 100  # a ring of one entry
+
+
+def test_a_programs_buffers_are_kept_until_the_device_has_reset_after_all(engine):
+    """It may read them so long; there are never those of two devices."""
+    brought_up(engine, stubborn=True)
+    engine.program.listen("~l", 1234)
+    for port in range(5000, 5005):
+        request = [2, 0, CID, 0, port, 1234, 0, STREAM | w.OP_REQUEST << 16, 0, SIZE, 0]
+        head = engine.host.heads()[0]
+        engine.many(["host.give", [[head, request, b"", w.HEADER_LEN]]], ["device.poll"])
+        engine.program.accept("~l", "~c")
+        assert engine.call("~c.send", bytes(100_000)) > w.INLINE
+        assert engine.device.out.lends()
+        engine.clock.looks_take(1000)
+        engine.vsock.close()
+        assert engine.transport.memory.pinned() == 1
+        engine.reopen()
+        assert engine.transport.memory.pinned() == 0
+
+
 def test_what_an_earlier_round_left_in_memory_is_not_to_be_read(engine):
     """After a soft reset a device that lies about lengths has a program read zeros."""
     engine.power_on({})

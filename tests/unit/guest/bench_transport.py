@@ -26,6 +26,7 @@ class FakeTransport(Transport):
         self.vectors = 99  # how many interrupt vectors it has; 0: none, it must be polled
         self.refuses_features = False
         self.reset_reads = 0  # so many looks at the status until a reset is done
+        self.stubborn = False  # it resets when it is opened, and not when it is closed
         self.restless = 0  # so many times the configuration changes while it is read
         self.missing = ""  # what `open` complains of
         self.dead_route = -1  # the queue that takes no vector; 3: the configuration
@@ -65,6 +66,8 @@ class FakeTransport(Transport):
         if self.missing:
             raise NotSupported(self.missing)
         self.opened += 1
+        if self.stubborn:
+            self._status = self._resetting = 0
         self._bells = bench_machine.DMABuffer(64)
         self.rung()
 
@@ -86,9 +89,10 @@ class FakeTransport(Transport):
         self.statuses.append(status)
         if status == 0:
             wires = self.wires
+            looks = 1 << 30 if self.stubborn and self._status else self.reset_reads
             self._clear()
             self.wires = wires
-            self._resetting = self.reset_reads
+            self._resetting = looks
         self._status = status & ~_FEATURES_OK if self.refuses_features else status
 
     def features(self):

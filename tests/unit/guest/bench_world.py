@@ -363,11 +363,13 @@ def _power_off():
     """Stop the devices of before, which would keep their memory, and forget everything."""
     if "transport" in objects:
         objects["transport"].reset_reads = 0
+        objects["transport"].stubborn = False
     try:
         soft_reset()
     except Exception:
         pass  # what a failing test left behind
     vsock._stacks.clear()
+    vsock._kept.clear()
     bench_machine.reset()
 
 
