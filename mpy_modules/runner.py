@@ -280,9 +280,14 @@ def _report(failure):
     try:
         if _out is not None and not _out.connected and failure.args[:1] == (errnos.EPIPE,):
             return  # standard output is closed: the end is quiet
-        print(_traceback(failure), end="", file=sys.stderr)
-    except (OSError, KeyboardInterrupt):
+        text = _traceback(failure)
+        print(text, end="", file=sys.stderr)
+    except KeyboardInterrupt:
         pass
+    except OSError as error:
+        if error.errno == errnos.EIO:  # the channel broke: the console is what is left
+            machine.stdio(None, None, None)
+            print(text, end="")
 
 
 def _traceback(failure):

@@ -75,6 +75,19 @@ def test_without_dma_it_reads_byte_by_byte(boot):
     assert read == content
 
 
+def test_ctrl_c_ends_what_is_read_byte_by_byte(boot):
+    guest = boot(
+        fw_cfg={"opt/test/file": bytes(48 << 20)},
+        memory="128M",
+        extra=("-global", "fw_cfg_io.dma_enabled=off", "-machine", "acpi=off"),
+    )
+    guest.console.wait_prompt()
+    guest.console.start("import fw_cfg\nprint('begun')\nfw_cfg.read('opt/test/file')")
+    guest.console.expect("begun")
+    guest.console.interrupt()
+    assert guest.console.eval("6 * 7") == 42
+
+
 @pytest.mark.parametrize("memory, size", (("64M", 64 << 20), ("8G", 8 << 30)))
 def test_hobs_tell_the_memory(boot, memory, size):
     guest = boot(memory=memory)

@@ -54,11 +54,12 @@ def seat(image, request):
     guests, vectors = WAYS[request.param]
     left = []
 
-    def seat(script, kind=ConsoleFunction, **settings):
+    def seat(script, kind=ConsoleFunction, mode="interactive", **settings):
         function = kind(vectors=vectors, **settings)
         function.record.keep = False
-        entries = {"opt/micropython/main.py": script, "opt/micropython/run": "interactive"}
-        guest = guests(image, function, fw_cfg=entries)
+        entries = {"opt/micropython/main.py": script, "opt/micropython/run": mode}
+        ending = ("isa-debug-exit,iobase=0xf4,iosize=4",) if mode == "exit" else ()
+        guest = guests(image, function, fw_cfg=entries, devices=ending)
         left.append(guest)
         return guest.__enter__(), function
 
@@ -105,6 +106,23 @@ def test_a_device_that_needs_a_reset_is_eio_for_the_script(seat, script):
         function.takes.clear()  # whoever prints waits for it
     function.needs_reset()
     assert ended(guest) == ["errno 5"]
+
+
+@pytest.mark.parametrize("mode", ["exit", "interactive"])
+def test_why_a_script_ended_is_said_on_the_console_when_the_channel_has_broken(seat, mode):
+    guest, function = seat("while True:\n    print('begun')\n", mode=mode)
+    function.await_written(OUT, b"begun")
+    with function.lock:
+        for queue in TX:
+            liars.wrong_id(function.running(queue))
+            function.takes.discard(queue)
+    guest.console.expect(
+        r'File "main.py", line 2, in <module>[^>]+QueueBroken: [^>]* queue 1: used id'
+    )
+    if mode == "interactive":
+        computes(guest)
+    else:
+        assert guest.wait(20) == 3  # status 1, by isa-debug-exit
 
 
 @pytest.mark.parametrize("script", USES, ids=NAMES.get)
