@@ -52,12 +52,14 @@ class Pci:
         self._source = source
         self.lines = []
         self.inputs = 0
+        pci.print = lambda text: self.lines.append("%s" % text)
         fuzz_registers.memory = fuzz_registers.ports = self
         fw_cfg._directory = bytearray()
         hob.resources = self._resources
         bench_clock.looks_take(1000)
         self._chipset = {}
-        self._driven = None
+        self._driven = None  # the Space of the function that is driven now,
+        self._function = None  # and that function
         self._spaces = []
         self._accesses = 0
         self._selected = 0
@@ -100,6 +102,7 @@ class Pci:
         if source.chance(10):
             self.lines.append("%r %d" % (pci.devices(), len(pci.find(0x1AF4))))
             virtio.find(19)
+            pci.lspci()
         if self._accesses > _MOST:
             raise AssertionError("%d accesses" % self._accesses)
         self._check_bars()
@@ -118,7 +121,8 @@ class Pci:
         if function.address == (0, 0, 0):
             return
         self._driven = self._at(function.address)
-        self.lines.append(repr(function))
+        self._function = function
+        self.lines.append("%r %d" % (function, virtio.pci.device_type(function)))
         self._tell("capabilities", function.capabilities)
         if source.chance(60):
             self._tell("extended", function.extended_capabilities)
@@ -233,11 +237,13 @@ class Pci:
             self._bar(at, width).register_write(at, value, width)
 
     def _bar(self, at, width):
+        """Who answers there: the function that is driven, within what was given to its BARs."""
         space = self._driven
-        for start, end in _MMIO:
-            if start <= at and at + width <= start + end and space is not None:
-                if self._several() or space.decodes(at, width):
-                    return space
+        if space is not None:
+            for bar in self._function.bars:
+                if bar is not None and not bar.io and bar.address is not None:
+                    if bar.address <= at and at + width <= bar.address + bar.size:
+                        return space
         raise AssertionError("an access to 0x%x, which is nobody's" % at)
 
     def _check_bars(self):

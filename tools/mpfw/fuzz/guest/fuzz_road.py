@@ -52,7 +52,7 @@ class Road:
         self.lines = []
         self.inputs = 0
         self._calls = [self._packets, self._program, self._lie, self._event]
-        self._calls += [self._interrupt, self._time, self._give_back, self._reopen, self._storm]
+        self._calls += [self._interrupt, self.time, self._give_back, self._reopen, self._storm]
         self._handled = (self._packets, self._event, self._interrupt)
         self._ops = []
         for call, times in zip(self._calls, _MIX[kind]):
@@ -93,7 +93,7 @@ class Road:
         self._begun = [self._possessions(stack) for stack in self.stacks]
         self.peers = [Peers(self._source, _CID + number) for number in range(len(devices))]
         self._programs = Programs(source, self.lines.append, self.stacks, self._waits)
-        self._storms = Storms(self, source, self._programs)
+        self._storms = Storms(self, source, self._programs, self._waits)
         self._flood = None  # the device that completes all that it sees, as soon as it does
         bench_machine.at_fence = self._fence
         if self._waits:
@@ -261,7 +261,8 @@ class Road:
             if stack.device is not None:
                 self.lines.append("attend %s" % stack.device.attend())
 
-    def _time(self):
+    def time(self):
+        """Time passes, and what is over ends."""
         bench_clock.advance(self._source.pick((1, 100, 2100, 600000, 2500000, 9000000, 70000000)))
         for stack in self.stacks:
             stack.waiter.tend()
@@ -300,6 +301,12 @@ class Road:
             stack.table.each(self._words_of, None)
 
     def _words_of(self, conn, _):
+        block = conn.block
+        left = (block[w.EDGE] - block[w.RX_CNT]) & 0xFFFFFFFF
+        if left >> 31:
+            raise AssertionError(
+                "%r got %d bytes more than its credit" % (conn, -left & 0xFFFFFFFF)
+            )
         words = memoryview(conn.block)[: w.BLOCK_WORDS]
         self.lines.append("words %s" % str(hexlify(words), "ascii"))
 
