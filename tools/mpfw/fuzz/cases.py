@@ -2,13 +2,14 @@
 """An input that failed, as a file: `mpfw fuzz --repeat FILE` does the same once more."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mpfw import paths
 
-FOLDER = paths.BUILD / "fuzz"
+FOLDER = Path(os.environ.get("FUZZ_CASES") or paths.BUILD / "fuzz")
 
 
 class CaseError(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpfw.fuzz.classes import FuzzClass
 
-MEASURED = 8  # of so many batches one is measured: that costs the half of its speed
+MEASURED = 4  # of so many batches one is measured: that costs the half of its speed
 
 
 @dataclass(frozen=True)

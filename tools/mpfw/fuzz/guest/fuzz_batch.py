@@ -57,7 +57,7 @@ def fuzz(kind, data, count):
 
 
 def _world(kind, source):
-    if kind == "rings" and source.chance(64):
+    if kind == "rings" and source.chance(80):
         return Queue(kind, source)
     return _WORLDS.get(kind, Road)(kind, source)
 

@@ -22,6 +22,7 @@ from vsock import words as w
 _SIZES = (128, 128, 128, 0, 1, 2, 3, 4, 7, 8, 127, 256, 1024, 4096, 32768, 65535)
 _CIDS = (33, 33, 33, 33, 0, 1, 2, 0xFFFFFFFF, 1 << 32 | 33, 0xFFFFFFFFFFFFFFFF, 77)
 _LENGTHS = (8, 8, 8, 8, 8, 12, 7, 4, 0)
+_RESERVED = (0, 2, 0xFFFFFFFF)
 _STUCK = 1 << 30  # looks at the status until a reset is done: never
 _KEPT = 2  # devices of a batch that do not reset: what they had stays theirs
 
@@ -34,6 +35,7 @@ class Config:
         self.lines = []
         self.inputs = 0
         self._stuck = 0
+        self._deaf = False  # the device takes nothing
         self._device = None
         bench_machine.ram = lambda: 3 << 20
         bench_machine.cause[:] = [bench_machine.SOFT_RESET]
@@ -47,7 +49,7 @@ class Config:
         self._before = self._memory()
 
     def _serve(self):
-        if self._source.chance(200):
+        if not self._deaf and self._source.chance(200):
             self._far.collect()
 
     def _memory(self):
@@ -57,17 +59,25 @@ class Config:
         """One device."""
         self.inputs += 1
         self._new_device()
-        bare = self._source.chance(40)
+        way = self._source.byte()
         try:
-            if bare:
+            if way < 40:
                 self._bring_up()
+            elif way < 50:
+                self._bring_up_anew()
             else:
                 vsock.reopen()
             self.lines.append("works: cid %d" % self._stack.cid)
-            if not bare:
+            if self._stack.cid in _RESERVED:
+                raise AssertionError("CID %d works" % self._stack.cid)
+            if way >= 50:
                 self._use()
         except OSError as error:
             self.lines.append("OSError %s: %s" % (error.errno, error.args[-1]))
+        self._stack.deaf()
+        if self._stack.device is not None and self._stuck < _KEPT and self._source.chance(8):
+            self._stuck += 1
+            self._device.reset_reads = _STUCK
         vsock.close()
         self._check()
         fuzz_guards.check()
@@ -86,14 +96,14 @@ class Config:
         device.configuration = cid[: source.pick(_LENGTHS)]
         device.vectors = source.pick((4, 4, 4, 3, 2, 1, 0))
         device.notify_bytes = source.pick((2, 2, 4))
+        self._deaf = source.chance(10)
         device.refuses_features = source.chance(10)
         device.missing = "a structure is missing" if source.chance(6) else ""
         device.dead_route = source.below(4) if source.chance(20) else -1
         device.restless = source.below(256) if source.chance(40) else 0
         if source.chance(40):
             device.reset_reads = source.below(100)
-        elif source.chance(8) and self._stuck < _KEPT:
-            self._stuck += 1
+        elif source.chance(4):
             device.reset_reads = _STUCK
         self._device = device
         self._far = Far(device, self.lines.append)
@@ -115,6 +125,24 @@ class Config:
             self.lines.append("configuration %r" % device.config(0, min(size, 8)))
         finally:
             device.close()
+
+    def _bring_up_anew(self):
+        """As the first use of a machine's second device, or of one that is not there."""
+        source = self._source
+        device = self._device
+        virtio.find = lambda wanted: [device] * source.below(3)
+        vsock.before_start(lambda stack: None)
+        try:
+            vsock.reopen(1 + source.below(2))
+            vsock.close(1)
+        except IndexError as error:
+            self.lines.append(error.args[0])
+        finally:
+            virtio.find = lambda wanted: [self._far.transport]
+            made = vsock._stacks.pop(1, None)
+            if made is not None:
+                made.store.close()
+            vsock._before.clear()
 
     def _use(self):
         """Some packets, some events."""
@@ -138,8 +166,9 @@ class Config:
             raise AssertionError("%d times open, %d times closed" % (device.opened, device.closed))
         if device.reset_reads == _STUCK:
             self._before = self._memory()
-        if self._memory() != self._before:
+        if self._memory() > self._before:
             raise AssertionError("%d bytes, %d before" % (self._memory(), self._before))
+        self._before = self._memory()  # less if this device has what an earlier one kept
         if bench_machine.timers():
             raise AssertionError("%d vectors are left" % bench_machine.timers())
 

@@ -9,6 +9,7 @@ from vsock import words as w
 
 RX, TX, EVENT, CONFIG = 0, 1, 2, 3
 _SHOWN = 16  # bytes of a payload's beginning and of its end that go into the transcript
+_NOBODY = (0, 1, 0xFFFFFFFF)  # CIDs that no packet to a device is for
 _HELD = 24  # packets that it keeps at most before it gives some back
 
 
@@ -104,6 +105,8 @@ class Far:
         header = struct.unpack_from("<11I", data, 0)
         if header[w.LEN] != n:
             raise AssertionError("a packet says %d bytes and has %d" % (header[w.LEN], n))
+        if header[w.DST_CID] in _NOBODY:
+            raise AssertionError("a packet to CID %d" % header[w.DST_CID])
         self.heard.append(header)
         text = "> %s" % str(hexlify(data[: w.HEADER_LEN + _SHOWN]), "ascii")
         if n > _SHOWN:

@@ -20,6 +20,7 @@ import pci.msix
 import pci.names
 import pci.placement
 import pci.scan
+import virtio
 import virtio.pci
 from fuzz_space import Space
 from virtio.device import F_VERSION_1, VirtioDevice
@@ -29,6 +30,7 @@ _ECAM = 0xB0000000
 _GIB = 1 << 30
 _MMIO = ((0xC0000000, 0x2C000000), (4 * _GIB, 32 * _GIB))
 _MOST = 400000  # accesses of one machine: 256 buses of 32 devices, and what bridges cost
+_read = fw_cfg.read
 
 
 def _largest_first(blocks):
@@ -50,15 +52,19 @@ class Pci:
         self._source = source
         self.lines = []
         self.inputs = 0
+        pci.print = lambda text: self.lines.append("%s" % text)
         fuzz_registers.memory = fuzz_registers.ports = self
         fw_cfg._directory = bytearray()
         hob.resources = self._resources
         bench_clock.looks_take(1000)
         self._chipset = {}
-        self._driven = None
+        self._driven = None  # the Space of the function that is driven now,
+        self._function = None  # and that function
         self._spaces = []
         self._accesses = 0
         self._selected = 0
+        self._many = False  # its functions answer under all eight numbers
+        self._extra = -1  # the number of another root bus
         self._kept = False  # a device that did not reset has memory still
 
     def _resources(self):
@@ -75,6 +81,13 @@ class Pci:
         self.inputs += 1
         self._accesses = self._selected = 0
         self._ecam = source.chance(128)
+        self._many = source.chance(6)
+        self._extra = 9 if source.chance(10) else -1
+        fw_cfg._directory = bytearray()
+        if self._extra > 0:
+            fw_cfg.read = lambda name, limit=0: bytearray([1 + source.below(2)] + [0] * 7)
+        else:
+            fw_cfg.read = lambda name, limit=0: None
         self._chipset = {0: _Q35 if self._ecam else 0x12378086, 0x60: 0, 0x64: 0}
         self._driven = None
         self._spaces = [Space(source, 2 + i) for i in range(1 + source.below(3))]
@@ -86,6 +99,10 @@ class Pci:
         self._tell("rescan", pci.rescan)
         for function in pci._devices or ():
             self._look(function)
+        if source.chance(10):
+            self.lines.append("%r %d" % (pci.devices(), len(pci.find(0x1AF4))))
+            virtio.find(19)
+            pci.lspci()
         if self._accesses > _MOST:
             raise AssertionError("%d accesses" % self._accesses)
         self._check_bars()
@@ -104,7 +121,8 @@ class Pci:
         if function.address == (0, 0, 0):
             return
         self._driven = self._at(function.address)
-        self.lines.append(repr(function))
+        self._function = function
+        self.lines.append("%r %d" % (function, virtio.pci.device_type(function)))
         self._tell("capabilities", function.capabilities)
         if source.chance(60):
             self._tell("extended", function.extended_capabilities)
@@ -124,7 +142,11 @@ class Pci:
 
     def _gone(self, function):
         space = self._at(function.address)
-        return space is None or space.gone or space.stubborn
+        return space is None or space.gone or space.stubborn or self._several()
+
+    def _several(self):
+        """Functions share registers: placing one moves another, and decodes it."""
+        return self._many or self._extra > 0
 
     def _route(self, function):
         msix = function.msix
@@ -152,7 +174,9 @@ class Pci:
 
     def _at(self, address):
         bus, device, number = address
-        if number:
+        if bus == self._extra:
+            bus = 0  # a second root, with the same devices once more
+        if number and not self._many:
             return None
         if bus == 0:
             for each in self._spaces:
@@ -213,11 +237,13 @@ class Pci:
             self._bar(at, width).register_write(at, value, width)
 
     def _bar(self, at, width):
+        """Who answers there: the function that is driven, within what was given to its BARs."""
         space = self._driven
-        for start, end in _MMIO:
-            if start <= at and at + width <= start + end and space is not None:
-                if space.decodes(at, width):
-                    return space
+        if space is not None:
+            for bar in self._function.bars:
+                if bar is not None and not bar.io and bar.address is not None:
+                    if bar.address <= at and at + width <= bar.address + bar.size:
+                        return space
         raise AssertionError("an access to 0x%x, which is nobody's" % at)
 
     def _check_bars(self):
@@ -238,5 +264,6 @@ class Pci:
     def settle(self):
         """Nothing is kept."""
         pci._devices = None
+        fw_cfg.read = _read
         if bench_machine.dma_used() and not self._kept:
             raise AssertionError("DMA memory is left")

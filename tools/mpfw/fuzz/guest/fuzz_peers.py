@@ -60,7 +60,8 @@ class Peers:
     def _new(self, cid, port, local):
         if len(self.all) >= _MOST:
             self.all.pop(0)
-        made = [cid, port, local, w.TYPE_STREAM, 262144, 0, 0, 0, 0, 0]
+        alloc = self._source.pick(_ALLOCS)
+        made = [cid, port, local, w.TYPE_STREAM, alloc, 0, 0, 0, 0, 0]
         self.all.append(made)
         return made
 
@@ -115,7 +116,6 @@ class Peers:
         self._next += 1
         port = self._next if source.chance(230) else 40001 + source.below(8)
         each = self._new(source.pick(PEERS), port, source.pick(_ASKED))
-        each[ALLOC] = source.pick(_ALLOCS)
         if each[LOCAL] == 1235:
             each[TYPE] = w.TYPE_SEQPACKET
         if source.chance(12):

@@ -61,8 +61,9 @@ class Programs:
         calls += [(1, self._stream), (1, self._pass_on), (1, self._sendall)]
         calls += [(1, self._stalled)]
         self._calls = [call for times, call in calls for _ in range(times)]
-        for kind, port in ((1, 1234), (5, 1235)):
+        for kind, port in ((1, 1234), (5, 1235), (1, 1236)):
             self._listen_at(kind, port, w.CID_ANY)
+        self._last.setsockopt(_LEVEL, opt.SO_VM_SOCKETS_BUFFER_SIZE, 4096)
 
     def step(self):
         """One call."""
@@ -137,6 +138,7 @@ class Programs:
         sock.bind((cid, port))
         if source.chance(60):
             sock.setsockopt(_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND, 1)
+        self._last = sock
         sock.listen(source.below(8))
         if source.chance(200):
             self._watch(sock)

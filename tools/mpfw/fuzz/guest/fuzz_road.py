@@ -52,7 +52,8 @@ class Road:
         self.lines = []
         self.inputs = 0
         self._calls = [self._packets, self._program, self._lie, self._event]
-        self._calls += [self._interrupt, self._time, self._give_back, self._reopen, self._storm]
+        self._calls += [self._interrupt, self.time, self._give_back, self._reopen, self._storm]
+        self._handled = (self._packets, self._event, self._interrupt)
         self._ops = []
         for call, times in zip(self._calls, _MIX[kind]):
             self._ops += [call] * times
@@ -92,9 +93,9 @@ class Road:
         self._begun = [self._possessions(stack) for stack in self.stacks]
         self.peers = [Peers(self._source, _CID + number) for number in range(len(devices))]
         self._programs = Programs(source, self.lines.append, self.stacks, self._waits)
-        self._storms = Storms(self, source, self._programs)
-        if self._busy:
-            bench_machine.at_fence = self._fence
+        self._storms = Storms(self, source, self._programs, self._waits)
+        self._flood = None  # the device that completes all that it sees, as soon as it does
+        bench_machine.at_fence = self._fence
         if self._waits:
             bench_clock.at_look = self._at_look
 
@@ -136,7 +137,11 @@ class Road:
 
     def _fence(self):
         """The device works at the same time."""
-        if self._in_fence or self._source.byte() >= 10:
+        if self._in_fence:
+            return
+        if self._flood is not None:
+            self._flood_on()
+        if not self._busy or self._source.byte() >= 10:
             return
         self._in_fence = True
         which = self._source.below(len(self.fars))
@@ -146,13 +151,33 @@ class Road:
             self.fars[which].collect()
         self._in_fence = False
 
+    def _flood_on(self):
+        far = self._flood
+        self._in_fence = True
+        while far.event(0, w.EVENT_BYTES):
+            self._given += 1
+        far.refresh()
+        while far.posted:
+            far.write(0, bytes(w.HEADER_LEN), b"", w.HEADER_LEN)
+            self._given += 1
+        if far.ring(RX) is not None:
+            far.show()
+        self._in_fence = False
+        if self._given > _WORK:
+            raise AssertionError("one call takes packets or events without an end")
+
     # -- a step
 
     def step(self):
         """One thing that happens, and what follows."""
         self._slept = self._given = 0
         self.inputs += 1
-        self._source.pick(self._ops)()
+        call = self._source.pick(self._ops)
+        # Who waits does so in bytecode, where Ctrl-C is seen, and need not come to an end.
+        if call in self._handled and self._source.chance(8):
+            self._flood = self.fars[self._source.below(len(self.fars))]
+        call()
+        self._flood = None
         self._take()
         if self._given > _WORK:
             raise AssertionError("one call took %d packets" % self._given)
@@ -236,7 +261,8 @@ class Road:
             if stack.device is not None:
                 self.lines.append("attend %s" % stack.device.attend())
 
-    def _time(self):
+    def time(self):
+        """Time passes, and what is over ends."""
         bench_clock.advance(self._source.pick((1, 100, 2100, 600000, 2500000, 9000000, 70000000)))
         for stack in self.stacks:
             stack.waiter.tend()
@@ -275,6 +301,12 @@ class Road:
             stack.table.each(self._words_of, None)
 
     def _words_of(self, conn, _):
+        block = conn.block
+        left = (block[w.EDGE] - block[w.RX_CNT]) & 0xFFFFFFFF
+        if left >> 31:
+            raise AssertionError(
+                "%r got %d bytes more than its credit" % (conn, -left & 0xFFFFFFFF)
+            )
         words = memoryview(conn.block)[: w.BLOCK_WORDS]
         self.lines.append("words %s" % str(hexlify(words), "ascii"))
 

@@ -158,26 +158,6 @@ class Space:
 
     # -- registers behind BARs
 
-    def decodes(self, at, width):
-        """Whether a BAR of it has those bytes."""
-        index = 0
-        while index < 6:
-            word = self._word(index)
-            mask = struct.unpack_from("<I", self._mask, 0x10 + 4 * index)[0] & 0xFFFFFFF0
-            wide = word & 7 == 4 and index < 5
-            base = word & 0xFFFFFFF0
-            if wide:
-                base |= self._word(index + 1) << 32
-                mask |= struct.unpack_from("<I", self._mask, 0x14 + 4 * index)[0] << 32
-            if not word & 1 and mask and base:
-                if base <= at and at + width <= base + (mask & -mask):
-                    return True
-            index += 2 if wide else 1
-        return False
-
-    def _word(self, index):
-        return struct.unpack_from("<I", self.config, 0x10 + 4 * index)[0]
-
     def register_read(self, at, width, features):
         """A register: what was written, or, of virtio's, what a device would say."""
         if self.gone:

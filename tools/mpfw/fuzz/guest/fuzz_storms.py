@@ -3,8 +3,10 @@
 
 import struct
 
-from fuzz_peers import LOCAL, OPEN, PATTERN, PORT, SENT, THEIR_ALLOC, THEIR_FWD, TYPE
+from fuzz_peers import ALLOC, LOCAL, OPEN, PATTERN, PORT, SENT, THEIR_ALLOC, THEIR_FWD, TYPE
 from sockets.data import socket
+from sockets.numbers import AF_VSOCK
+from sockets.options import SO_VM_SOCKETS_LATE_SEND, SO_VM_SOCKETS_LATE_SEND_TIMEOUT
 from vsock import words as w
 
 _PORT = 7000  # where storms of requests go
@@ -15,11 +17,13 @@ _ROUNDS = 24  # of a pump
 class Storms:
     """Storms over a road (fuzz_road.py)."""
 
-    def __init__(self, road, source, programs):
+    def __init__(self, road, source, programs, waits):
         self._road = road
         self._source = source
         self._programs = programs
+        self._waits = waits
         self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
+        self._kinds += (self._late, self._large)
 
     def step(self):
         """One storm, on one of the devices."""
@@ -106,6 +110,7 @@ class Storms:
             return
         each, sock = found
         echoes = self._source.chance(100)
+        greedy = self._source.chance(128)
         peers = self._road.peers[which]
         for _ in range(_ROUNDS):
             used = (each[SENT] - each[THEIR_FWD]) & 0xFFFFFFFF
@@ -124,7 +129,44 @@ class Storms:
                 self._programs.attempt(lambda: sock.splice(sock))
                 self._road.settle_some(which)
             else:
-                self._programs.attempt(lambda: len(sock.recv(65536)))
+                n = 65536 if greedy else self._source.size()
+                self._programs.attempt(lambda n=n: len(sock.recv(n)))
+
+    def _late(self, which):
+        """A program goes on sending to a peer that has shut both directions, and takes nothing."""
+        found = self._talks(which, w.TYPE_STREAM)
+        if found is None:
+            return
+        each, sock = found
+        patience = self._source.pick((0, 1, 60))
+        self._set(sock, SO_VM_SOCKETS_LATE_SEND, 1)
+        self._set(sock, SO_VM_SOCKETS_LATE_SEND_TIMEOUT, patience)
+        peers = self._road.peers[which]
+        words = peers.header(each, w.OP_SHUTDOWN)
+        words[w.FLAGS] = w.SHUTDOWN_BOTH
+        self._give(which, [words])
+        for _ in range(self._source.below(5)):
+            self._programs.attempt(lambda: sock.send(bytes(3000)))
+            self._road.settle_some(which)
+            if self._source.chance(100):
+                self._give(which, [peers.header(each, w.OP_CREDIT_UPDATE)])
+            self._road.time()
+
+    def _set(self, sock, name, value):
+        self._programs.attempt(lambda: sock.setsockopt(AF_VSOCK, name, value))
+
+    def _large(self, which):
+        """A program sends more than its peer has room for."""
+        found = self._talks(which, w.TYPE_STREAM)
+        if found is None:
+            return
+        each, sock = found
+        each[ALLOC] = self._source.pick((1, 4096, 5000, 65536))
+        self._give(which, [self._road.peers[which].header(each, w.OP_CREDIT_UPDATE)])
+        sock.settimeout(self._source.pick((None, 0.01, 3.5)) if self._waits else 0)
+        data = (PATTERN * 2)[: self._source.pick((5000, 20000, 65000, 120000))]
+        self._programs.attempt(lambda: sock.send(bytearray(data)))
+        self._programs.attempt(lambda: sock.sendall(data))
 
 
 def spread(local_port, peer_port, peer_cid):
