@@ -169,6 +169,7 @@ class Stack:
 
     # -- connections ------------------------------------------------------------------------------
 
+    @micropython.native
     def is_local(self, cid):
         """True if that CID is this guest itself."""
         return cid == w.CID_LOCAL or (cid == self.cid and self.device is not None)
