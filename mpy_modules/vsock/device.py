@@ -253,6 +253,8 @@ class Device:
                     break
                 # Whatever the event says, TRANSPORT_RESET is the only one there is.
                 self._read_cid()
+                if self.broken is not None:
+                    return  # that was bytecode: a handler came, and found something else broken
                 self.receiver.serve(self.cid, self.cid)
                 self._stack.rename(self.cid)
                 self._stack.lose(errnos.ECONNRESET)
