@@ -91,6 +91,7 @@ class Device:
         put_address(words, w.DEV_BASE, self._store.large_base)
         put_address(words, w.DEV_ATTENTION, self._attention.at)
         put_address(words, w.DEV_RING, self._rx.state)
+        words[w.DEV_SEGMENT] = w.DEV_NONE
         words[w.DEV_FEW] = min(_FEW_SLOTS, self._tx.size // 2)
         self._at = addressof(words)
 
@@ -228,9 +229,11 @@ class Device:
         try:
             return self._receive(micros)
         except OSError as error:
-            if self.broken is not None:
+            segment = self._words[w.DEV_SEGMENT]
+            if self.broken is not None and segment != w.DEV_NONE:
                 # It broke while this packet was answered: its buffer is in no queue.
-                self._store.release(self._words[w.DEV_SEGMENT])
+                self._words[w.DEV_SEGMENT] = w.DEV_NONE
+                self._store.release(segment)
             self.stop(error)
             return 1
 
@@ -248,6 +251,8 @@ class Device:
                 events += 1
                 # Whatever the event says, TRANSPORT_RESET is the only one there is.
                 self._read_cid()
+                if self.broken is not None:
+                    return  # that was bytecode: a handler came, and found something else broken
                 self.receiver.serve(self.cid, self.cid)
                 self._stack.rename(self.cid)
                 self._stack.lose(errnos.ECONNRESET)
@@ -289,6 +294,7 @@ class Device:
         out = ptr32(d[w.DEV_OUT] | (d[w.DEV_OUT + 1] << 32))
         road = d[w.DEV_RX] | (d[w.DEV_RX + 1] << 32)
         few = d[w.DEV_FEW]
+        none = w.DEV_NONE
         receiver = self.receiver
         taken = 0
         if micros != 0:
@@ -312,6 +318,7 @@ class Device:
             ptr32(place)[w.TYPE_OP] = w.OP_INVALID
             d[w.DEV_SEGMENT] = seg
             buffers.post(pool, place, seg)
+            d[w.DEV_SEGMENT] = none
         if micros != 0:
             watch = d[w.DEV_ATTENTION] | (d[w.DEV_ATTENTION + 1] << 32)
             if int(attention.polled(watch, taken)) != 0:

@@ -3,6 +3,7 @@
 
 import re
 import time
+from functools import partial
 
 import blocked
 import pytest
@@ -145,3 +146,55 @@ def test_an_interrupt_without_news_again_and_again_leaves_the_prompt(prompt):
             guest.device.ring(RX).ring()
             guest.device.ring(TX).ring()
     guest.answers(20)
+
+
+CALLS = """
+import socket, vsock
+def calls():
+    while True:
+        with socket.socket() as sock:
+            sock.settimeout(0.01)
+            try:
+                sock.connect((2, 5002))
+            except OSError:
+                pass
+        try:
+            if vsock.get().device is None or vsock.get().device.broken:
+                vsock.reopen()
+        except OSError:
+            pass
+vsock.get()
+print("now")
+calls()
+"""
+
+
+def runs_again(device, broken):
+    return device.starts > broken and RX in device.rings
+
+
+def break_among_interrupts(guest):
+    """The ring that runs, whose buffers must all be others."""
+    with guest.device.lock:
+        ring = guest.device.ring(RX)
+        heads = ring.heads()
+        posted = [ring.first(head)[0] for head in heads]
+        assert len(posted) == len(set(posted))
+        ring.put_all(heads[:3], w.HEADER_LEN)
+        for _ in range(3):
+            ring.ring()
+        liars.wrong_id(ring)
+
+
+def test_a_ring_that_breaks_while_a_program_polls_gives_no_buffer_back_twice(prompt):
+    """Its handler came in the middle; two buffers of the next ring were the same memory."""
+    guest = prompt(blocked.Quiet())
+    device = guest.device
+    guest.console.start(CALLS)
+    guest.console.expect("now")
+    for broken in range(150):
+        device.wait(partial(runs_again, device, broken), "it is not opened")
+        time.sleep(0.005)
+        break_among_interrupts(guest)
+    guest.console.interrupt()
+    guest.answers()

@@ -118,8 +118,14 @@ class DMABuffer:
     """machine.DMABuffer; what need not be cleared has noise in it."""
 
     def __init__(self, size, align=4096, clear=True):
-        self.addr = memory.allocate(size, b"\0" if clear else b"\xa5")
+        self._at = memory.allocate(size, b"\0" if clear else b"\xa5")
         self._size = size
+
+    @property
+    def addr(self):
+        if self._at is None:
+            raise ValueError("buffer is freed")
+        return self._at
 
     def __len__(self):
         return self._size
@@ -135,4 +141,6 @@ class DMABuffer:
         return memory.find(self.addr + start, stop - start)
 
     def free(self):
-        memory.free(self.addr)
+        if self._at is not None:  # the second time it does nothing
+            memory.free(self._at)
+            self._at = None

@@ -8,6 +8,7 @@ memory is back.
 from errno import EAGAIN, EINPROGRESS, EIO
 
 import pytest
+import vsock_bench
 from engines import GuestError
 from road import CID, POSTED, Road, numbers
 from road_model import SIZE, STREAM, w
@@ -240,3 +241,21 @@ def test_an_event_from_before_there_were_interrupts_is_seen(engine):
     engine.power_on({})
     engine.meanwhile(2, [["host.have_cid", 44], ["host.event", 4]])
     assert engine.bring_up() == 44
+
+
+def test_a_device_that_breaks_while_an_event_is_looked_at(engines):
+    """A handler may come where the CID is read: what it has closed is not touched any more."""
+    engine = engines["source"]
+    Road(engine)
+    device = vsock_bench.module("vsock").get().device
+    read_cid = device._read_cid
+
+    def interrupted():
+        read_cid()
+        engine.ring(TX, "put", 127, 0)
+        device.reap()
+
+    device._read_cid = interrupted
+    engine.host.event(4)
+    assert engine.device.poll_events() is None
+    broke(engine, "queue 1")

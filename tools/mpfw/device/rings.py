@@ -137,6 +137,12 @@ class Ring:
         """Write used.idx: what was put, or any number."""
         self._used[w.USED_IDX] = self.done if index is None else index & _MASK
 
+    def first(self, head: int) -> tuple[int, int]:
+        """Where the first buffer of a chain lies in the guest, and its bytes, unchecked."""
+        row = head * w.DESC_BYTES // 4
+        low, high, length, _ = self._desc[row : row + 4]
+        return low | high << 32, length
+
     def ring(self) -> None:
         """Interrupt the driver, whether or not it wants that."""
         if self.call >= 0 and not self.quiet:
