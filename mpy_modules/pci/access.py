@@ -6,6 +6,7 @@ ECAM adds to its base (PCI Express 6.0, 7.2.2), and what CF8's address is derive
 3.2.2.3.2). Trusts the chipset; knows nothing of what the registers mean.
 """
 
+import micropython
 from machine import mem8, mem16, mem32, port8, port16, port32
 from micropython import const
 
@@ -48,6 +49,7 @@ class PortAccess:
     name = "CF8/CFC"
     space = 256
 
+    @micropython.native
     def _select(self, where):
         if where & 0xF00:
             raise ValueError("register beyond 255 needs ECAM")

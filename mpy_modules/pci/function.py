@@ -7,6 +7,7 @@ anyone uses it. Knows the header (PCI 3.0, chapter 6), not what the device is fo
 
 from errno import EINVAL, ENOSPC
 
+import micropython
 from micropython import const
 
 COMMAND = const(0x04)
@@ -177,6 +178,7 @@ class Function:
         self.enabled |= command
         self.write16(COMMAND, self.enabled | _COMMAND_NO_INTX)
 
+    @micropython.native
     def disable(self):
         """Stop it from decoding and from mastering the bus; the bridges above stay open."""
         self.enabled = 0

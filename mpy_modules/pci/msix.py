@@ -8,6 +8,7 @@ against its BAR before anything is written.
 from errno import EINVAL
 
 import machine
+import micropython
 from machine import mem32
 from micropython import const
 
@@ -63,6 +64,7 @@ class Msix:
         self.vectors[entry] = vector
         return vector
 
+    @micropython.native
     def disable(self):
         """Switch MSI-X off and give the vectors back."""
         self._function.write16(self._at + _CONTROL, _MASK_ALL)

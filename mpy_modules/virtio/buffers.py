@@ -53,6 +53,7 @@ class Buffers:
         self._words[w.POOL_HIDDEN] = 0
         self.queue.publish()
 
+    @micropython.native
     def tags(self):
         """The tags of the buffers that the device has, for who takes them back after a reset."""
         return [self._tags[head] for head in range(self.queue.size) if self.queue.holds(head)]

@@ -9,7 +9,7 @@ import time
 
 import errnos
 import machine
-from portable import const
+from portable import const, micropython
 
 from .errors import DeviceBroken, NotSupported
 from .queue import Virtqueue
@@ -55,6 +55,7 @@ class VirtioDevice:
         self.queues = []
         self.config_vector = None
         self._config_seen = 0
+        self._memory = transport.memory
         self._borrowed = []
         transport.open()
         try:
@@ -62,7 +63,7 @@ class VirtioDevice:
         except BaseException:
             transport.close()
             raise
-        transport.memory.unpin()
+        self._memory.unpin()
         _live.append(self)
 
     def __repr__(self):
@@ -73,8 +74,12 @@ class VirtioDevice:
         """The device status byte (2.1)."""
         return self.transport.status()
 
+    @micropython.native
     def reset(self):
-        """Reset the device and wait until it says so; queues from before are closed."""
+        """Reset the device and wait until it says so; queues from before are closed.
+
+        Native, so that neither Ctrl-C nor a handler finds it half done: a second at most.
+        """
         transport = self.transport
         transport.set_status(0)
         start = time.ticks_ms()
@@ -127,7 +132,7 @@ class VirtioDevice:
             bool(self.features & F_EVENT_IDX),
             bool(self.features & F_INDIRECT_DESC),
             transport.notify_bytes,
-            transport.memory.borrow,
+            self._memory.borrow,
         )
         self.queues.append(queue)
         transport.set_queue(
@@ -142,15 +147,23 @@ class VirtioDevice:
 
         Raises MemoryError.
         """
-        buffer = self.transport.memory.borrow(size)
+        buffer = self._memory.borrow(size)
         self._borrowed.append(buffer)
         return buffer
+
+    def pin(self, owner):
+        """`owner` has programs' buffers that the device, which did not reset, may read.
+
+        They are kept alive until a reset has worked, that of the next driver at the latest.
+        """
+        self._memory.pin(owner)
 
     def driver_ok(self):
         """Start the device: from here on it may use its queues."""
         self.config_vector = self._routed(self.transport.route_config)
         self.transport.set_status(_ACKNOWLEDGE | _DRIVER | _FEATURES_OK | _DRIVER_OK)
 
+    @micropython.native
     def check(self):
         """True if the configuration may have changed since the last call; cheap when not.
 
@@ -165,6 +178,7 @@ class VirtioDevice:
         self._config_seen = count
         return True
 
+    @micropython.native
     def config(self, offset, length):
         """Read `length` bytes of device configuration at `offset`, all of one generation (2.5.1).
 
@@ -181,6 +195,7 @@ class VirtioDevice:
                 return b"".join([word.to_bytes(4, "little") for word in words])
         raise DeviceBroken("%r: configuration changes all the time" % transport)
 
+    @micropython.native
     def close(self):
         """Reset the device, free its queues, what was borrowed and its vectors; switch it off.
 
@@ -200,10 +215,9 @@ class VirtioDevice:
         except OSError as error:
             machine.log("virtio", str(error), "WARNING")
             done = False
-            memory = self.transport.memory
-            memory.keep(borrowed)
+            self._memory.keep(borrowed)
             for queue in self.queues:
-                memory.keep(queue.abandon())
+                self._memory.keep(queue.abandon())
         self.transport.close()
         return done
 

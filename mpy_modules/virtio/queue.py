@@ -104,6 +104,7 @@ class Virtqueue:
         return (words[w.Q_AVAIL_IDX] - words[w.Q_LAST_USED]) & 0xFFFF
 
     @property
+    @micropython.native
     def broken(self):
         """The reason why this queue has stopped, or None."""
         why = self._words[w.Q_BROKEN]
@@ -117,11 +118,13 @@ class Virtqueue:
         """True if a chain with that head was added and not popped."""
         return self._words[_row(head) + w.SHADOW_TAG] != 0
 
+    @micropython.native
     def close(self):
         """Free the rings. Reset the device before: until then they are its to write."""
         for memory in self.abandon():
             memory.free()
 
+    @micropython.native
     def abandon(self):
         """Use the rings no more; their memory, which is the device's until it resets."""
         words = self._words
@@ -438,6 +441,7 @@ def _word(state: int, index: int) -> int:
     return ptr32(state)[index]
 
 
+@micropython.native
 def refuse(state):
     """Say why nothing can be added or taken. Raises QueueBroken, QueueFull."""
     index = _word(state, w.Q_INDEX)

@@ -55,6 +55,7 @@ class Attention:
             self._timer = machine.Vector()
             self._timer.irq(self._look)
 
+    @micropython.native
     def close(self):
         """The queue is no more."""
         self._words[w.ATT_STATE] = w.ATT_CLOSED

@@ -124,6 +124,7 @@ class Device:
         self.out.reap()
         return self._tx.in_flight > 0
 
+    @micropython.native
     def close(self):
         """Take the device down: its queues are gone, receive buffers are the Store's again.
 
@@ -133,6 +134,7 @@ class Device:
             self.broken = OSError(errnos.ENODEV, "closed")
         self._let_go()
 
+    @micropython.native
     def _let_go(self):
         if self._attention is not None:
             self._attention.close()
@@ -156,7 +158,7 @@ class Device:
                 out.return_segments()
                 memory.append(out.memory)
                 if out.lends():
-                    self._virtio.transport.memory.pin(out)
+                    self._virtio.pin(out)
             self._store.abandon(tags, memory)
 
     def _await_work(self):
@@ -185,6 +187,7 @@ class Device:
             self.out.copy(addressof(header), 0, 0)
             self.out.publish()
 
+    @micropython.native
     def _read_cid(self):
         """Learn the guest's CID; its upper 32 bits are reserved (5.10.4), and so are some CIDs."""
         if self._virtio.transport.config_size < _CID_BYTES:

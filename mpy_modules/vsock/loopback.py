@@ -68,6 +68,7 @@ class Loopback:
         """As Transmitter.small."""
         return self._add(at, data, n, flags, 1)
 
+    @micropython.native
     def put(self, conn, data, n, buffer, flags, changes, last):
         """As Transmitter.put; the program's buffer is copied, always."""
         return n if self._add(conn.at, data, n, flags, last) else 0

@@ -291,6 +291,7 @@ class Stack:
                 soonest = conn.looked
         self._soonest = soonest
 
+    @micropython.native
     def _look(self, conn, now):
         """See whether a late sender came on since the last time; if it could not, end it."""
         block = conn.block
@@ -317,6 +318,7 @@ class Stack:
         self.table.each(self._look_for_stalled, None)
         return self._stalled
 
+    @micropython.native
     def _look_for_stalled(self, conn, _):
         block = conn.block
         moved = conn.progress() + block[w.RX_CNT]
@@ -331,6 +333,7 @@ class Stack:
         """End the connections that have not moved in so many looks, and have not since."""
         self.table.each(self._end_stalled, looks)
 
+    @micropython.native
     def _end_stalled(self, conn, looks):
         block = conn.block
         if conn.looks >= looks and conn.progress() + block[w.RX_CNT] == conn.stalled:

@@ -60,6 +60,7 @@ class Transmitter:
         self._retried = []  # the list that takes its place: packets come where none can be made
         self._retrying = False
 
+    @micropython.native
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
         self.return_segments()
@@ -67,6 +68,7 @@ class Transmitter:
         self._lent = self._owner = None
         self._waiting = []
 
+    @micropython.native
     def return_segments(self):
         """Have the Store take back the segments that the device was sent: nobody but it reads or
         writes what is in them."""
@@ -77,6 +79,7 @@ class Transmitter:
             if mark >= w.OUT_SEGMENT and self._queue.holds(head):
                 self._store.returned((mark - w.OUT_SEGMENT) >> w.OUT_MARK_SHIFT)
 
+    @micropython.native
     def lends(self):
         """True if the device reads buffers of programs."""
         return self._lent is not None and any(self._lent)

@@ -283,7 +283,7 @@ def _modules():
     machine.atreset = lambda function: current.at_reset.append(function)
     micropython: Any = types.ModuleType("micropython")
     micropython.const = lambda value: value
-    micropython.viper = lambda function: function
+    micropython.viper = micropython.native = lambda function: function
     uctypes: Any = types.ModuleType("uctypes")
     uctypes.addressof = lambda buffer: HOBS
     return {"machine": machine, "micropython": micropython, "uctypes": uctypes}
