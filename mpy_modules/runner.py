@@ -168,6 +168,8 @@ def run(start, interactive):
 def _run(start, interactive):
     """The exit status, after the host has been told."""
     console_input = builtins.input
+    impatience = machine.Vector()  # now: a script may take all that there are
+    impatience.irq(_heed)
     out, frames = _streams()
     try:
         if machine.reset_cause() == machine.CRASH_RESET:
@@ -175,8 +177,6 @@ def _run(start, interactive):
         else:
             status = call(start)
         micropython.kbd_intr(-1)  # it has ended: a late Ctrl-C is for nobody
-        impatience = machine.Vector()
-        impatience.irq(_heed)
         impatience.after(_PATIENCE_US)
         try:
             sys.stdout.flush()

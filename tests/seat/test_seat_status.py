@@ -68,6 +68,20 @@ def test_power_off_is_success_and_keeps_the_output(seat):
     assert (result.code, result.out, result.err) == (0, b"last", b"")
 
 
+def test_a_script_that_takes_all_interrupt_vectors_ends_as_others_do(quick):
+    code = """
+import machine
+taken = []
+try:
+    while True:
+        taken.append(machine.Vector())
+except OSError as error:
+    print(len(taken) > 100, error.errno)
+"""
+    result = quick("-c", code)
+    assert (result.code, result.out, result.err) == (0, b"True 16\n", b"")
+
+
 def test_reset_has_a_status_of_its_own(seat):
     result = seat("-c", "import machine\nprint('last', end='')\nmachine.reset()")
     assert (result.code, result.out, result.err) == (122, b"last", b"")

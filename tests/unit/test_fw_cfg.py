@@ -149,7 +149,7 @@ def test_a_size_beyond_the_memory_is_enomem(device):
     machine = device({})
     machine.items[0x19] = directory((64 << 20, 1, b"big"))
 
-    def small_memory(size):
+    def small_memory(size=0):
         if size > 1 << 20:
             raise MemoryError
         return builtins.bytearray(size)
