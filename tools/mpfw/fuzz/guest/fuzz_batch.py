@@ -36,30 +36,34 @@ def fuzz(kind, data, count):
     Gives [inputs, transcript, what went wrong or None, heap]; `heap` is how many bytes the batch
     has left behind, where that can be told.
     """
-    world = None
+    lines = []
     failure = None
+    inputs = 0
+    source = Source(data)
     try:
-        _power_off()
-        source = Source(data)
-        world = _world(kind, source)
-        while world.inputs < count and not source.over():
-            world.step()
-        world.words()
-        world.settle()
-        fuzz_guards.check(True)
+        for make, share in _worlds(kind, count):
+            _power_off()
+            world = make(kind, source)
+            world.lines[:0] = lines
+            lines = world.lines
+            while world.inputs < share and not source.over():
+                world.step()
+            inputs += world.inputs
+            world.words()
+            world.settle()
+            fuzz_guards.check(True)
     except Exception as error:
         failure = _text(error)
-    inputs = 0 if world is None else world.inputs
-    lines = [] if world is None else world.lines
     text = "\n".join(lines)
     world = source = lines = None
     return [inputs, text.encode(), failure, _left()]
 
 
-def _world(kind, source):
-    if kind == "rings" and source.chance(80):
-        return Queue(kind, source)
-    return _WORLDS.get(kind, Road)(kind, source)
+def _worlds(kind, count):
+    """What a batch is made of: worlds, and inputs of each."""
+    if kind == "rings":
+        return (Queue, count // 4), (Road, count - count // 4)
+    return ((_WORLDS.get(kind, Road), count),)
 
 
 def _left():

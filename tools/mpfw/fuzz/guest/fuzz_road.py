@@ -24,7 +24,7 @@ from virtio.device import F_EVENT_IDX, F_VERSION_1
 from vsock import words as w
 
 _CID = 33
-_RAM = (3, 8, 16, 63)  # MiB
+_RAM = (3, 16, 63, 63)  # MiB
 _RX_SIZES = (128, 128, 128, 128, 16, 8, 4, 2, 1)
 _TX_SIZES = (128, 128, 128, 128, 16, 8, 4, 2)
 _EVENT_SIZES = (128, 128, 4, 2, 1)
