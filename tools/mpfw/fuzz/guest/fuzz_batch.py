@@ -6,6 +6,7 @@ import sys
 
 import bench_machine
 import fuzz_guards
+import virtio
 import vsock
 from bench_objects import offered
 from fuzz_config import Config
@@ -16,12 +17,16 @@ from fuzz_road import Road
 from fuzz_source import Source
 
 _WORLDS = {"config": Config, "fw_cfg": FwCfg, "pci": Pci}  # all others are Road's
+_ram = bench_machine.ram
+_find = virtio.find
 fuzz_guards.install()
 
 
 def _power_off():
-    """Stop the devices of before and forget everything."""
+    """Stop the devices of before and forget everything: others use this bench, too."""
     bench_machine.at_fence = None
+    bench_machine.ram = _ram
+    virtio.find = _find
     for function in bench_machine.at_reset:
         function()
     vsock._stacks.clear()
@@ -54,6 +59,10 @@ def fuzz(kind, data, count):
             fuzz_guards.check(True)
     except Exception as error:
         failure = _text(error)
+    try:
+        _power_off()
+    except Exception as error:
+        failure = failure or _text(error)
     text = "\n".join(lines)
     world = source = lines = None
     return [inputs, text.encode(), failure, _left()]
