@@ -23,7 +23,7 @@ class Storms:
         self._programs = programs
         self._waits = waits
         self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
-        self._kinds += (self._late, self._large, self._home)
+        self._kinds += (self._late, self._large, self._large, self._home)
 
     def step(self):
         """One storm, on one of the devices."""
