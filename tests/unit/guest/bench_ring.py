@@ -91,6 +91,10 @@ class Ring:
         """Any used index, also one that is not true."""
         self._put16(self._used + 2 * w.USED_IDX, index & 0xFFFF)
 
+    def used_idx(self):
+        """As the driver sees it."""
+        return self._get16(self._used + 2 * w.USED_IDX)
+
     def ask_after(self, count):
         """Event index: notify me when `count` more chains have come."""
         self._put16(self._used + self._event, self.avail_idx() + count - 1 & 0xFFFF)

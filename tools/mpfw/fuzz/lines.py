@@ -27,26 +27,36 @@ SUBJECTS = sorted(
 
 
 @functools.cache
-def statements(path: str) -> frozenset[int]:
-    """The lines of a module's functions that can run: the others do when it is imported."""
+def _parsed(path: str) -> PythonParser:
     parser = PythonParser(filename=str(MODULES / path), exclude=r"raise NotImplementedError")
     parser.parse_source()
+    return parser
+
+
+@functools.cache
+def statements(path: str) -> frozenset[int]:
+    """The lines of a module's functions that can run: the others do when it is imported."""
     inside: set[int] = set()
     for node in ast.walk(ast.parse((MODULES / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             inside.update(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
-    return frozenset(parser.statements & inside)
+    return frozenset(_parsed(path).statements & inside)
+
+
+def _reached(path: str, covered: Lines) -> set[int]:
+    """Those of them that ran; of a statement of several lines the first stands for all."""
+    return set(_parsed(path).translate_lines(covered.get(path, set()))) & statements(path)
 
 
 def share(covered: Lines) -> float | None:
     """How many percent of all those lines are there; None if nothing was measured."""
     if not covered:
         return None
-    reached = sum(len(statements(path) & covered.get(path, set())) for path in SUBJECTS)
+    reached = sum(len(_reached(path, covered)) for path in SUBJECTS)
     return 100 * reached / sum(len(statements(path)) for path in SUBJECTS)
 
 
 def missed(covered: Lines) -> dict[str, list[int]]:
     """The lines that did not run, by module."""
-    found = {path: sorted(statements(path) - covered.get(path, set())) for path in SUBJECTS}
+    found = {path: sorted(statements(path) - _reached(path, covered)) for path in SUBJECTS}
     return {path: lines for path, lines in found.items() if lines}

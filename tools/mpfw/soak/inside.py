@@ -22,7 +22,6 @@ def figures():
     return {
         "heap_used": gc.mem_alloc(),
         "heap_free": gc.mem_free(),
-        "segments": 4 * len(store._segments),  # bytes of the heap: they grow and stay
         "connections": stack.table.count,
         "refused": stack.refused,
         "store": list(store._words),

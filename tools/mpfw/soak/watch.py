@@ -34,7 +34,7 @@ class Figures:
         """What the guest has printed."""
         store = said["store"]
         return cls(
-            said["heap_used"] - said["segments"],
+            said["heap_used"],
             said["heap_free"],
             said["connections"],
             said["refused"],

@@ -23,7 +23,7 @@ CLASSES = [
     _kind("events", "events, new CIDs, NEEDS_RESET", 3, 1000),
     _kind("programs", "calls that wait or do not, while all that happens", 4, 1000),
     _kind("interrupts", "handlers between any two calls, with news and without", 3, 1000),
-    _kind("config", "bring-up: features, queues, CIDs, vectors, resets", 1, 200, 60),
-    _kind("pci", "configuration space, bridges, BARs, capabilities, MSI-X tables", 1, 100, 200),
+    _kind("config", "bring-up: features, queues, CIDs, vectors, resets", 1, 200, 120),
+    _kind("pci", "configuration space, bridges, BARs, capabilities, MSI-X tables", 1, 100, 300),
     _kind("fw_cfg", "directories, sizes, DMA that fails, contents that change", 1, 300, 60),
 ]

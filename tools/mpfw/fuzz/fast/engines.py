@@ -36,7 +36,7 @@ import vsock_bench  # noqa: E402
 
 vsock_bench.FOLDERS.append(GUEST)
 _module: Any = vsock_bench.module
-bench_memory.PINNED = 1 << 20  # the addresses of all that a batch sends stay good
+_PINNED = 1 << 20  # buffers of a batch whose addresses stay good: of all that it sends
 Answer = tuple[int, bytes, str | None, int]  # inputs, transcript, what went wrong, heap in use
 
 
@@ -54,11 +54,13 @@ class Source:
         """A batch. Raises TooLong."""
         before = signal.signal(signal.SIGVTALRM, _too_long)
         signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT)
+        pinned, bench_memory.PINNED = bench_memory.PINNED, _PINNED
         try:
             inputs, text, failure, heap = self._batch.fuzz(kind, data, count)
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.signal(signal.SIGVTALRM, before)
+            bench_memory.PINNED = pinned
         return inputs, text, failure, heap
 
 

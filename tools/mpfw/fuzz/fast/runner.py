@@ -14,7 +14,7 @@ from mpfw.fuzz.lines import SUBJECTS
 
 GROWTH = 512 << 10  # bytes of heap that batches may leave behind, all together
 _SHOWN = 12  # lines of a transcript before the first that differs
-_WARM = 3  # batches after which the heap should not grow any more
+_SOME = 6  # batches, of which the one counts that has left the least behind
 
 _expanded: list[Expanded] = []  # one for all classes
 _users: list["FastRunner"] = []
@@ -75,7 +75,8 @@ class FastRunner:
     def _grown(self, heap: int) -> tuple[str, str] | None:
         """What is wrong if batches leave ever more behind."""
         self._heap.append(heap)
-        if len(self._heap) <= _WARM or heap - self._heap[_WARM] < GROWTH:
+        floor = min(self._heap[-_SOME:]) - min(self._heap[:_SOME])
+        if len(self._heap) < 2 * _SOME or floor < GROWTH:
             return None
         return "the heap grows from batch to batch", f"bytes in use: {self._heap[-20:]}"
 

@@ -6,6 +6,7 @@ import sys
 
 import bench_machine
 import fuzz_guards
+import virtio
 import vsock
 from bench_objects import offered
 from fuzz_config import Config
@@ -16,12 +17,16 @@ from fuzz_road import Road
 from fuzz_source import Source
 
 _WORLDS = {"config": Config, "fw_cfg": FwCfg, "pci": Pci}  # all others are Road's
+_ram = bench_machine.ram
+_find = virtio.find
 fuzz_guards.install()
 
 
 def _power_off():
-    """Stop the devices of before and forget everything."""
+    """Stop the devices of before and forget everything: others use this bench, too."""
     bench_machine.at_fence = None
+    bench_machine.ram = _ram
+    virtio.find = _find
     for function in bench_machine.at_reset:
         function()
     vsock._stacks.clear()
@@ -36,30 +41,38 @@ def fuzz(kind, data, count):
     Gives [inputs, transcript, what went wrong or None, heap]; `heap` is how many bytes the batch
     has left behind, where that can be told.
     """
-    world = None
+    lines = []
     failure = None
+    inputs = 0
+    source = Source(data)
     try:
-        _power_off()
-        source = Source(data)
-        world = _world(kind, source)
-        while world.inputs < count and not source.over():
-            world.step()
-        world.words()
-        world.settle()
-        fuzz_guards.check(True)
+        for make, share in _worlds(kind, count):
+            _power_off()
+            world = make(kind, source)
+            world.lines[:0] = lines
+            lines = world.lines
+            while world.inputs < share and not source.over():
+                world.step()
+            inputs += world.inputs
+            world.words()
+            world.settle()
+            fuzz_guards.check(True)
     except Exception as error:
         failure = _text(error)
-    inputs = 0 if world is None else world.inputs
-    lines = [] if world is None else world.lines
+    try:
+        _power_off()
+    except Exception as error:
+        failure = failure or _text(error)
     text = "\n".join(lines)
     world = source = lines = None
     return [inputs, text.encode(), failure, _left()]
 
 
-def _world(kind, source):
-    if kind == "rings" and source.chance(80):
-        return Queue(kind, source)
-    return _WORLDS.get(kind, Road)(kind, source)
+def _worlds(kind, count):
+    """What a batch is made of: worlds, and inputs of each."""
+    if kind == "rings":
+        return (Queue, count // 4), (Road, count - count // 4)
+    return ((_WORLDS.get(kind, Road), count),)
 
 
 def _left():

@@ -157,7 +157,10 @@ class Programs:
         return error
 
     def _accept(self):
-        sock = self._pending() or self._sock()
+        return self.take(self._pending() or self._sock())
+
+    def take(self, sock):
+        """accept() on a socket: whom it has connected."""
         made, peer = sock.accept()
         self._add(made)
         if self._source.chance(200):

@@ -4,6 +4,7 @@
 import bench_machine
 import fuzz_guards
 from bench_ring import Ring
+from virtio import words as w
 from virtio.errors import QueueBroken, QueueFull
 from virtio.queue import Virtqueue
 
@@ -115,10 +116,18 @@ class Queue:
             head = self._has.pop(self._source.below(len(self._has)))
             writable = self._added.get(head, 0)
             length = self._source.pick((0, writable, writable // 2))
+            if self._source.chance(16):
+                length += 1 + self._source.byte()
             self._ring.put(head, length, self._source.chance(230))
 
     def _pop(self):
+        words = self._queue._words
+        last = words[w.Q_LAST_USED]
+        ahead = (self._ring.used_idx() - last) & 0xFFFF
+        offered = (words[w.Q_PUBLISHED] - last) & 0xFFFF
         used = self._queue.pop()
+        if ahead > offered:
+            raise AssertionError("%d used of %d is believed" % (ahead, offered))
         if used < 0:
             return used
         head, length = used >> 32, used & 0xFFFFFFFF

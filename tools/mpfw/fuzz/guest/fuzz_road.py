@@ -24,7 +24,7 @@ from virtio.device import F_EVENT_IDX, F_VERSION_1
 from vsock import words as w
 
 _CID = 33
-_RAM = (3, 8, 16, 63)  # MiB
+_RAM = (3, 16, 63, 63)  # MiB
 _RX_SIZES = (128, 128, 128, 128, 16, 8, 4, 2, 1)
 _TX_SIZES = (128, 128, 128, 128, 16, 8, 4, 2)
 _EVENT_SIZES = (128, 128, 4, 2, 1)
@@ -40,7 +40,7 @@ _MIX = {
     "rings": (110, 60, 14, 2, 6, 4, 16, 6, 4),
     "events": (70, 50, 0, 60, 12, 4, 8, 4, 3),
     "interrupts": (70, 60, 0, 8, 60, 20, 20, 2, 4),
-    "programs": (60, 150, 2, 4, 6, 8, 12, 2, 8),
+    "programs": (60, 150, 2, 4, 6, 8, 12, 2, 16),
 }
 
 

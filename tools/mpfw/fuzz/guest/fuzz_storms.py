@@ -23,7 +23,7 @@ class Storms:
         self._programs = programs
         self._waits = waits
         self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
-        self._kinds += (self._late, self._large)
+        self._kinds += (self._late, self._large, self._large, self._home)
 
     def step(self):
         """One storm, on one of the devices."""
@@ -167,6 +167,24 @@ class Storms:
         data = (PATTERN * 2)[: self._source.pick((5000, 20000, 65000, 120000))]
         self._programs.attempt(lambda: sock.send(bytearray(data)))
         self._programs.attempt(lambda: sock.sendall(data))
+
+    def _home(self, which):
+        """A program talks to another one of this guest."""
+        stack = self._road.stacks[which]
+        ends = [socket(stack=stack) for _ in range(2)]
+        for sock in ends:
+            sock.settimeout(0)
+            self._programs.keep(sock)
+        self._programs.attempt(lambda: ends[0].bind((w.CID_LOCAL, _PORT + 1)))
+        self._programs.attempt(lambda: ends[0].listen(4))
+        self._programs.attempt(lambda: ends[1].connect((w.CID_LOCAL, _PORT + 1)))
+        self._programs.attempt(lambda: self._programs.take(ends[0]))
+        data = PATTERN[: self._source.size()]
+        self._programs.attempt(lambda: ends[1].send(data))
+        self._programs.attempt(lambda: self._programs.socks[-1].splice(self._programs.socks[-1]))
+        if self._waits:
+            ends[1].settimeout(0.01)
+            self._programs.attempt(lambda: ends[1].send(bytearray(PATTERN * 5)))
 
 
 def spread(local_port, peer_port, peer_cid):
