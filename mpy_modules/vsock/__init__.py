@@ -11,7 +11,8 @@ _before = []  # called with a Stack that has its device, before that works
 _BUFFERS = 40
 _BUFFERS_LEAST = 20  # in a machine of 16 MiB
 _BUFFERS_FEWEST = 5  # where a program's heap has the memory already
-_BLOCKS = 64 << 20  # bytes of smaller ones: a quarter of the RAM, and no more than this
+_LITTLE = 120 << 20  # bytes of RAM
+_BLOCKS = 64 << 20  # bytes of smaller ones at most, see _blocks
 _REST = 1 << 20  # bytes that this leaves for the device's rings: a 32nd of the RAM, no more
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
@@ -29,7 +30,7 @@ def set_aside():
     from machine import dma_reserve, ram
 
     if not _stacks:
-        dma_reserve(min(_BLOCKS, ram() >> 2))
+        dma_reserve(_blocks(ram()))
 
 
 def before_start(function):
@@ -111,6 +112,12 @@ def bring_up(transport):
     return stack
 
 
+def _blocks(memory):
+    """Bytes for what is received, beside the large buffers: a quarter of the RAM, or a fifth where
+    there is little: programs' objects need it more."""
+    return min(_BLOCKS, memory // 5 if memory < _LITTLE else memory >> 2)
+
+
 def _store(device):
     """The memory for received bytes; with large buffers if there is a device."""
     from machine import PWRON_RESET, DMABuffer, dma_reserve, ram, reset_cause
@@ -132,7 +139,7 @@ def _store(device):
                 return Store(
                     lambda size, clear=stale: DMABuffer(size, clear=clear),
                     buffers,
-                    min(_BLOCKS, memory >> 2),
+                    _blocks(memory),
                 )
             except MemoryError:
                 if buffers <= _BUFFERS_FEWEST:

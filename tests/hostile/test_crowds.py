@@ -89,10 +89,9 @@ class Hasty(echo.Echo):
         last = self.calls + calls
         while self.calls < last:
             self.turn()
-        while self._called is not None:
+        settled = time.ticks_add(time.ticks_ms(), 1000)  # what is under way has ended by then
+        while self._called is not None or time.ticks_diff(settled, time.ticks_ms()) > 0:
             self._next_call = time.ticks_add(time.ticks_ms(), 10000)
-            self.turn()
-        for _ in range(100):  # what is still under way
             self.turn()
         self._next_call = time.ticks_ms()
         gc.collect()
