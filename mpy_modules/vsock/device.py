@@ -255,7 +255,7 @@ class Device:
                 # Whatever the event says, TRANSPORT_RESET is the only one there is.
                 self._read_cid()
                 if self.broken is not None:
-                    return  # that was bytecode: a handler came, and found something else broken
+                    return events  # a handler came meanwhile, and found something else broken
                 self.receiver.serve(self.cid, self.cid)
                 self._stack.rename(self.cid)
                 self._stack.lose(errnos.ECONNRESET)
