@@ -165,7 +165,7 @@ def figures():
         gc.collect()
     store = stack.store
     return {
-        "heap": gc.mem_alloc() - 4 * len(store._segments),
+        "heap": gc.mem_alloc(),
         "connections": stack.table.count,
         "late": len(stack.late),
         "lingering": len(stack.lingering),

@@ -84,6 +84,10 @@ class Config:
 
     def _new_device(self):
         source = self._source
+        device = self._device
+        if device is not None and device.reset_reads == _STUCK and source.chance(160):
+            device.reset_reads = 0  # the same again, which resets now
+            return
         device = FakeTransport()
         features = F_VERSION_1 if source.chance(240) else 0
         features |= F_EVENT_IDX if source.chance(128) else 0

@@ -98,9 +98,9 @@ def install():
         for part in name.split(".")[1:]:
             module = getattr(module, part)
         module.array = guarded
-    import virtio.queue
+    import virtio.memory
 
-    bench_machine.DMABuffer = virtio.queue.DMABuffer = DMABuffer
+    bench_machine.DMABuffer = virtio.memory.DMABuffer = DMABuffer
 
 
 def forget():

@@ -273,13 +273,18 @@ class Programs:
         return sock.connect_state()
 
     def _stalled(self):
+        """Who serves strangers looks who has not moved, and may end those."""
+        vsock.set_aside()
+        said = []
         for stack in self._stacks:
-            stack.end_stalled()
-        return [stack.deaf() for stack in self._stacks]
+            said.append((stack.deaf(), stack.look_for_stalled(), stack.budget.below(2)))
+            if self._source.chance(128):
+                stack.end_stalled(1 + self._source.below(2))
+        return said
 
     def _names(self):
         sock = self._sock()
-        return "%r %r" % (sock.getsockname(), sock.getpeername())
+        return "%r %r %r" % (sock, sock.getsockname(), sock.getpeername())
 
     # -- the device
 

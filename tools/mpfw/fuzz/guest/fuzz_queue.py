@@ -32,7 +32,8 @@ class Queue:
         size = source.pick(_SIZES)
         event_idx = source.chance(128)
         width = source.pick((2, 4))
-        self._queue = q = Virtqueue(1, size, self._bell.addr, event_idx, source.chance(128), width)
+        indirect, guarded = source.chance(128), bench_machine.DMABuffer
+        self._queue = q = Virtqueue(1, size, self._bell.addr, event_idx, indirect, width, guarded)
         self._ring = Ring(size, q.desc_address, q.avail_address, q.used_address, event_idx)
         self._has = []  # heads that the device has
         self._added = {}  # head: writable bytes
