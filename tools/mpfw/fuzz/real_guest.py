@@ -40,12 +40,16 @@ class RealGuest:
         self.policy = policy
         self.guest.__enter__()
         self._read = 0  # bytes of the log that were looked at
-        self.console = self.guest.console
-        self.console.wait_prompt(PATIENCE)
-        self.console.exec(Path(__file__).with_name("real_inside.py").read_text())
-        self.console.exec("begin()")
-        self.before = self.figures()
         self._serving = False
+        self.console = self.guest.console
+        try:
+            self.console.wait_prompt(PATIENCE)
+            self.console.exec(Path(__file__).with_name("real_inside.py").read_text())
+            self.console.exec("begin()")
+            self.before = self.figures()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End it."""
