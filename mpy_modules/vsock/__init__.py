@@ -113,9 +113,9 @@ def bring_up(transport):
 
 
 def _blocks(memory):
-    """Bytes for what is received, beside the large buffers: a quarter of the RAM, or a fifth where
-    there is little: programs' objects need it more."""
-    return min(_BLOCKS, memory // 5 if memory < _LITTLE else memory >> 2)
+    """Bytes for what is received, beside the large buffers: a quarter of the RAM, or two ninths
+    where there is little: programs' objects need the rest, and a peer may write 8 MiB unread."""
+    return min(_BLOCKS, memory * 2 // 9 if memory < _LITTLE else memory >> 2)
 
 
 def _store(device):

@@ -112,9 +112,9 @@ print(vsock.get().store.total)
 """
 
 
-@pytest.mark.parametrize("first, least, most", [("", 64, 640), ("import socket\n", 768, 1536)])
+@pytest.mark.parametrize("first, least, most", [("", 64, 640), ("import socket\n", 864, 1728)])
 def test_sockets_find_memory_even_if_the_heap_is_full(boot, first, least, most):
-    """None is set aside before a program imports socket; a fifth of the RAM is 1536 blocks."""
+    """None is set aside before a program imports socket; two ninths of the RAM are 1728 blocks."""
     guest = boot(memory="32M")
     guest.console.wait_prompt(30)
     blocks = int(guest.console.exec(first + FILL, 60))

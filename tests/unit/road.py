@@ -30,7 +30,7 @@ from road_model import (
 device_module = vsock_bench.module("virtio.device")
 CID = 33
 LARGE, POSTED = 40, 16  # receive buffers, and those of them that are in the ring
-BLOCKS = 50 * 64  # a fifth of the RAM
+BLOCKS = 56 * 64  # two ninths of the RAM
 SHOWN_BY = POSTED // 2  # so many posted ones are shown at once
 NOISE = random.Random(11).randbytes(1 << 18)
 numbers = vsock_bench.module("sockets.numbers")

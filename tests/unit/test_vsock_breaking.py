@@ -15,7 +15,7 @@ from road_model import SIZE, STREAM, w
 
 RX, TX, EVENT, CONFIG = range(4)
 # Large buffers, blocks, and a row of the table for each.
-STORE = 40 * w.LARGE_STRIDE + (50 << 18) + (40 + 50 * 64) * 4 * w.SEG_WORDS
+STORE = 40 * w.LARGE_STRIDE + (56 << 18) + (40 + 56 * 64) * 4 * w.SEG_WORDS
 FREE = 40 - POSTED  # receive buffers that no queue has
 
 

@@ -61,13 +61,13 @@ def test_event_buffers_lie_side_by_side(engine):
 
 
 def test_memory_for_what_nobody_reads_has_an_end(engine):
-    """All of it is there from the beginning: a fifth of the RAM, in whole chunks."""
+    """All of it is there from the beginning: two ninths of the RAM, in whole chunks."""
     brought_up(engine)
     assert engine.stack.window_limit() == 16 << 20
     before = engine.machine.dma_used()
-    assert before > (50 << 18) + 40 * w.LARGE_STRIDE
+    assert before > (56 << 18) + 40 * w.LARGE_STRIDE
     blocks = engine.stack.store.total()
-    assert blocks == 50 * 64
+    assert blocks == 56 * 64
     assert engine.stack.budget.connections() == blocks // 3
     while engine.stack.store.promise(100):
         pass
@@ -603,8 +603,8 @@ def test_a_listener_outlives_its_device(engine):
 @pytest.mark.parametrize("how", ["close", "break"])
 def test_a_device_that_is_gone_leaves_the_store_only(road, how):
     engine = road.engine
-    table = (40 + 50 * 64) * 4 * w.SEG_WORDS
-    store = 40 * w.LARGE_STRIDE + (50 << 18) + table
+    table = (40 + 56 * 64) * 4 * w.SEG_WORDS
+    store = 40 * w.LARGE_STRIDE + (56 << 18) + table
     assert engine.machine.dma_used() > store
     if how == "close":
         road.close_device()
