@@ -10,7 +10,7 @@ from typing import Any
 from mpfw.device.firmware import vsock as w
 from mpfw.guest.driven import DrivenGuest
 
-SCRIPT = {"opt/micropython/main.py": Path(__file__).with_name("inside.py")}
+SCRIPT = {"opt/micropython/main.py": Path(__file__).with_name("inside.py").read_bytes()}
 PORT = 1234  # the echo's
 _FIGURES = rb"figures (\{[^\n]*\})\r?\n"
 _SLACK = 128 << 10  # bytes of heap: lists that have grown and stay so
