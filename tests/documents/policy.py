@@ -21,7 +21,7 @@ ELSEWHERE = {
 LONG = (
     r"make coverage",
     r"mpfw fuzz( .*)?",
-    r"mpfw (bench|compare|count|mutate|overlay-time|profile|run-time|upstream)( .*)?",
+    r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time|upstream)( .*)?",
     r"(echo uname -r \| )?mpfw lab( .*)?",
     r"\$\(mpfw qemu .*",
 )

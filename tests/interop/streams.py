@@ -2,11 +2,12 @@
 """What the host's ends of connections do in these tests: send, receive, hash, in threads."""
 
 import hashlib
+import queue
 import random
 import threading
 
 BLOCK = 1 << 20
-AHEAD = 4  # blocks that an echo's client sends before it has received as much; see echo_and_hash
+AHEAD = 4  # blocks that an echo's client sends before it has received as much; see Lead
 SECONDS = 60  # longest silence on a connection before a test fails
 
 
@@ -81,26 +82,50 @@ def receive_and_hash(connection, size: int) -> str:
     return digest.hexdigest()
 
 
-def echo_and_hash(connection, size: int) -> tuple[str, str]:
-    """Send `size` bytes and receive as many; SHA-256 of what was sent and of what came back.
+class Lead:
+    """How far an echo's client sends ahead of what it receives: AHEAD blocks at most.
 
-    Never more than AHEAD blocks ahead: vhost-device-vsock does not write to a client while it can
-    read from it and the guest has no room, so a client without a bound can always block itself.
+    vhost-device-vsock does not write to a client while it can read from it and the guest has no
+    room, so a client without a bound can always block itself.
     """
-    allowed = threading.Semaphore(AHEAD)
+
+    def __init__(self):
+        self._condition = threading.Condition()
+        self._bytes = 0
+
+    def sent(self, size: int):
+        """`size` bytes more, of a block at most, once they are allowed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._bytes + size <= AHEAD * BLOCK, 100)
+            self._bytes += size
+
+    def received(self, size: int):
+        """`size` bytes have come back."""
+        with self._condition:
+            self._bytes -= size
+            self._condition.notify()
+
+
+def echo_and_hash(connection, pieces) -> tuple[str, str]:
+    """Send pieces of up to a block each to an echo, and receive as many bytes; SHA-256 of what was
+    sent and of what came back."""
+    lead = Lead()
+    sizes: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def send():
         digest = hashlib.sha256()
-        for block in blocks(size):
-            allowed.acquire()
-            digest.update(block)
-            connection.sendall(block)
+        for piece in pieces:
+            lead.sent(len(piece))
+            digest.update(piece)
+            sizes.put(len(piece))
+            connection.sendall(piece)
+        sizes.put(0)
         return digest.hexdigest()
 
     sender, digest = Background(send), hashlib.sha256()
-    for start in range(0, size, BLOCK):
-        digest.update(receive(connection, min(BLOCK, size - start)))
-        allowed.release()
+    while size := sizes.get(timeout=100):
+        digest.update(receive(connection, size))
+        lead.received(size)
     return sender.result(), digest.hexdigest()
 
 

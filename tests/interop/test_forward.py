@@ -7,7 +7,7 @@ import socket
 import pytest
 from forwarder import bridge
 from prelude import accept, dial, receive_all
-from streams import SECONDS, Background, echo_and_hash, receive, send_blocks
+from streams import SECONDS, Background, blocks, echo_and_hash, receive, send_blocks
 from streams import accept as accept_here
 
 GUEST, HOST = 33, 2
@@ -50,7 +50,7 @@ def test_1000_connections_at_once_each_get_what_is_theirs(quiet_echo, host):
 
 def test_bytes_pass_whole_both_ways(quiet_echo, mebibytes):
     with bridge(quiet_echo, ("here", ECHO_PORT)) as forward, forward.dial("here") as connection:
-        sent, received = echo_and_hash(connection, mebibytes // 8 << 20)
+        sent, received = echo_and_hash(connection, blocks(mebibytes // 8 << 20))
         assert sent == received
 
 
@@ -129,7 +129,8 @@ def test_both_directions_work_at_once(echo):
         here.settimeout(SECONDS)
         with accept_here(here) as called, forward.dial("here") as dialled:
             assert receive(called, len(GREETING)) == GREETING
-            workers = [Background(echo_and_hash, each, 4 << 20) for each in (called, dialled)]
+            ends = (called, dialled)
+            workers = [Background(echo_and_hash, each, blocks(4 << 20)) for each in ends]
             for worker in workers:
                 sent, received = worker.result()
                 assert sent == received

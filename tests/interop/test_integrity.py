@@ -125,7 +125,7 @@ def test_echo_has_the_same_sha256(echo, mebibytes):
     started = time.monotonic()
     with echo.vsock.dial(ECHO_PORT) as connection:
         connection.settimeout(SECONDS)
-        sent, received = echo_and_hash(connection, size)
+        sent, received = echo_and_hash(connection, blocks(size))
         assert sent == received
     report("echo", size, started)
 
@@ -149,21 +149,20 @@ def echo_in_chunks(port, sizes):
 def test_chunks_of_any_size_arrive_in_order(guest_side, vsock):
     chance = random.Random(7)
     sizes = [int(2 ** chance.uniform(0, 20)) for _ in range(97)]  # 1 byte to 1 MiB
-    data = b"".join(bytes(block) for block in blocks(16 * MIB, seed=7))
+    data = memoryview(b"".join(bytes(block) for block in blocks(16 * MIB, seed=7)))
+
+    def pieces():
+        start = 0
+        while start < len(data):
+            size = int(2 ** chance.uniform(0, 20))
+            yield data[start : start + size]
+            start += size
+
     guest_side.start(echo_in_chunks, PORT, sizes)
     with vsock.dial(PORT) as connection:
         connection.settimeout(SECONDS)
-
-        def send():
-            start = 0
-            while start < len(data):
-                size = int(2 ** chance.uniform(0, 20))
-                connection.sendall(memoryview(data)[start : start + size])
-                start += size
-
-        sender = Background(send)
-        assert receive(connection, len(data)) == data
-        sender.result()
+        sent, received = echo_and_hash(connection, pieces())
+        assert sent == received
     assert guest_side.result() == len(data)
 
 
