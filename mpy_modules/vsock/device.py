@@ -53,7 +53,7 @@ class Device:
         self._later = None  # the Vector that looks again, once there is one
         self._stack = stack
         self._store = stack.store
-        self.out = self._attention = self._buffers = self._event_memory = None
+        self.out = self._attention = self._buffers = None
         self._virtio = virtio = VirtioDevice(transport)
         try:
             self.features = virtio.negotiate(w.F_STREAM | w.F_SEQPACKET)
@@ -73,8 +73,9 @@ class Device:
     def _prepare(self):
         """Make what is behind the queues. If that fails, `_let_go` has what was made."""
         stack = self._stack
-        self._event_memory = self._store.borrow(_EVENT_BUFFERS * w.EVENT_BYTES)
-        self.out = Transmitter(self._tx, stack, self.stop)
+        borrow = self._virtio.borrow
+        self._event_memory = borrow(_EVENT_BUFFERS * w.EVENT_BYTES)
+        self.out = Transmitter(self._tx, stack, self.stop, borrow)
         self.receiver = Receiver(stack, self.out, False)
         self.receiver.serve(self.cid, self.cid)
         self._buffers = Buffers(self._rx, w.BUFFER_LEN)
@@ -148,18 +149,14 @@ class Device:
         if self._virtio.close():
             if out is not None:
                 out.close()
-            if self._event_memory is not None:
-                self._event_memory.free()
             for seg in tags:
                 self._store.release(seg)
         elif not closed:
-            memory = [] if self._event_memory is None else [self._event_memory]
             if out is not None:
                 out.return_segments()
-                memory.append(out.memory)
                 if out.lends():
                     self._virtio.pin(out)
-            self._store.abandon(tags, memory)
+            self._store.abandon(tags)
 
     def _await_work(self):
         """Send a packet that means nothing, an RST of no connection; whether the device took it.

@@ -37,7 +37,7 @@ class Store:
         self._allocate = allocate
         self._words = words = array("I", bytes(4 * w.STORE_WORDS))
         self.at = addressof(words)
-        self._abandoned = []  # segments, and other memory, that a device may still write to
+        self._abandoned = []  # segments that a device may still write to
         self._buffers = []
         self.segments = 0  # in the table, which has room for more
         words[w.STORE_LARGE] = words[w.STORE_BLOCK] = _NONE
@@ -106,36 +106,19 @@ class Store:
         for buffer in self._buffers:
             buffer.free()
 
-    def abandon(self, segments, buffers):
+    def abandon(self, segments):
         """A device that did not reset had these. They are for the next one of this stack, and for
         nothing else: it is the same host that writes there."""
         self._abandoned += segments
-        self._abandoned += buffers
 
     def take_to_post(self):
         """A large segment for a device: one that was abandoned, or a free one; -1: none."""
-        for seg in self._abandoned:
-            if isinstance(seg, int):
-                self._abandoned.remove(seg)
-                return seg
-        return self.take_large()
+        return self._abandoned.pop() if self._abandoned else self.take_large()
 
     @property
     def abandoned(self):
-        """Bytes that wait for the next device."""
-        kept = self._abandoned
-        return sum([w.LARGE_STRIDE if isinstance(one, int) else len(one) for one in kept])
-
-    def borrow(self, size):
-        """`size` bytes for a device's other needs: abandoned ones, or new ones.
-
-        For what the device only reads, or what is set before each use. Raises MemoryError.
-        """
-        for buffer in self._abandoned:
-            if not isinstance(buffer, int) and len(buffer) == size:
-                self._abandoned.remove(buffer)
-                return buffer
-        return self._allocate(size, clear=False)
+        """Large segments that wait for the next device."""
+        return len(self._abandoned)
 
     @property
     def total(self):

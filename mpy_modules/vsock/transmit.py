@@ -31,15 +31,15 @@ class Transmitter:
     no room for packets any more. Whoever asks for some finds the connection ended.
     """
 
-    def __init__(self, queue, stack, broke):
+    def __init__(self, queue, stack, broke, borrow):
+        """`borrow(size)` gives memory that the device reaches; whoever takes it down frees it."""
         self._broke = broke
         self._stack = stack
         self._store = stack.store
         self._queue = queue
         # Two descriptors for a packet at most: while a slot is free, so are two descriptors.
         self._slots = slots = queue.size // 2
-        self.memory = stack.store.borrow(slots * _STRIDE)
-        base = self.memory.addr + w.HEADER_AT
+        base = borrow(slots * _STRIDE).addr + w.HEADER_AT
         # With more than _AHEAD packets under way it looks which are done: soon enough for segments
         # to be there when packets come, and slots that were just used are still in the cache.
         reserve = min(w.RESERVE, slots // 2)
@@ -64,7 +64,6 @@ class Transmitter:
     def close(self):
         """Let go of everything; the device does not reach our memory any more."""
         self.return_segments()
-        self.memory.free()
         self._lent = self._owner = None
         self._waiting = []
 

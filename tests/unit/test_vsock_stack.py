@@ -112,7 +112,7 @@ class Host:
 
 @pytest.fixture
 def host():
-    clock.now = 0
+    clock.reset()
     return Host()
 
 

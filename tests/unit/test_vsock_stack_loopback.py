@@ -31,7 +31,7 @@ NOISE = random.Random(5).randbytes(1 << 20)
 
 def new_stack(chunks=32):
     memory.clear()
-    clock.now = 0
+    clock.reset()
     store = store_module.Store(vsock_bench.DMABuffer, 1, chunks << 18)
     return stack_module.Stack(store, 1 << 20, 5000)
 
