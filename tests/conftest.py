@@ -18,6 +18,7 @@ from mpfw.lab.host import lab_host
 
 LAB_NOTES = pytest.StashKey[list]()
 OVERLAY = pytest.StashKey[str]()
+TESTS = Path(__file__).parent
 
 
 def pytest_addoption(parser):
@@ -53,17 +54,33 @@ def pytest_report_header(config):
     return config.stash.get(OVERLAY, None)
 
 
+def in_lab(item) -> bool:
+    """Whether a test runs in the lab."""
+    chosen = getattr(item, "callspec", None) and item.callspec.params.get("host")
+    kind = chosen or item.config.getoption("--host")
+    names = item.fixturenames
+    return "kernel" in names or "lab" in names or ("host" in names and kind == "lab")
+
+
 def pytest_collection_modifyitems(config, items):
     """In the lab, whose guests run nested in an emulated CPU, an interrupt gets lost once in some
     hundred tests, whatever the guest runs, and somebody waits until a time-out. Such a test is run
     once more, and the report says so (R); no other failure, and no test on this machine, gets a
-    second chance."""
+    second chance.
+
+    Where several processes share the tests (`pytest -n 2 --dist loadgroup`), one of them has the
+    lab, from the start, and one the documents, whose commands listen on TCP ports."""
     again = pytest.mark.flaky(reruns=1, only_rerun=["(?i)time(d )?-?out"])
     for item in items:
-        chosen = getattr(item, "callspec", None) and item.callspec.params.get("host")
-        kind = chosen or config.getoption("--host")
-        if "kernel" in item.fixturenames or ("host" in item.fixturenames and kind == "lab"):
+        place = item.path.relative_to(TESTS)
+        if in_lab(item):
             item.add_marker(again)
+            group = "lab"
+        else:
+            group = "documents" if place.parts[0] == "documents" else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
+    if config.getoption("--dist", "no") != "no":
+        items.sort(key=lambda item: not in_lab(item))
 
 
 @pytest.fixture(scope="session")

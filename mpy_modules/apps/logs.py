@@ -15,7 +15,7 @@ from sockets import ending
 
 from .syslog import Messages
 
-_RING = const(16384)  # bytes of lines between a look and the next
+_RING = const(65536)  # bytes of lines between two looks: who loses there has no room below
 _RETRY_US = const(1000000)
 _LAST_SECONDS = const(1)  # that the peer has to read the last messages before power-off
 
@@ -67,9 +67,10 @@ class Logs:
     def _take(self, vector):
         """Lines of the log came."""
         lines = machine.journal.take()
-        self._messages.drop(machine.journal.lost())
+        lost = machine.journal.lost()  # that came after those
         for line in lines.split(b"\n")[:-1]:
             self._messages.add(line, self._start)
+        self._messages.drop(lost)
         if self._up:
             self._send()
 

