@@ -10,12 +10,6 @@ from mpfw.soak.watch import PORT, SCRIPT, Watch
 SECONDS = 20
 
 
-@pytest.fixture(autouse=True)
-def _here(host):
-    if host.kind == "lab":
-        pytest.skip("in the lab killed clients' connections are not all gone in time: why is open")
-
-
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("memory", ["64M", "512M"])
 def test_healthy_clients_beside_killed_ones(boot, memory):
