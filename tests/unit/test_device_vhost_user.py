@@ -116,6 +116,22 @@ def test_a_queue_runs_in_shared_memory_and_tells_where_it_stopped(qemu):
     assert qemu.device.stopped == [1]
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_queue_that_has_stopped_interrupts_nobody(qemu, hangs_up):
+    """Its descriptors are closed sooner or later, and their numbers somebody else's then."""
+    qemu.share_memory()
+    call = qemu.start(0)
+    ring = qemu.device.rings[0]
+    if hangs_up:
+        qemu.back_end.close()
+    else:
+        qemu.ask(vhost_user.GET_VRING_BASE, struct.pack("<II", 0, 0))
+    ring.ring()
+    assert (ring.kick, ring.call) == (-1, -1)
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(call)
+
+
 def test_event_indices_are_used_if_the_driver_took_them(qemu):
     qemu.share_memory()
     qemu.say(vhost_user.SET_FEATURES, struct.pack("<Q", vhost_user.F_EVENT_IDX))

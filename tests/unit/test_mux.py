@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mpfw.lab import mux
 from mpfw.lab.mux import Mux
 
 CREDIT = 512 * 1024  # bytes under way on one stream, at most
@@ -162,6 +163,94 @@ def test_close_ends_both_directions_after_what_was_sent(pair):
     with pytest.raises(BrokenPipeError):
         pair.pump(lambda: far.send(b"x") == 0)
     assert not pair.near.streams
+
+
+class Echo:
+    """An echo with one buffer: it takes more when it has given back what it has."""
+
+    def __init__(self, sock):
+        self.ended = False
+        self.taken = 0  # bytes
+        self._sock = sock
+        self._held = b""
+
+    def turn(self):
+        """Do what can be done now; whether anything was."""
+        try:
+            if self._held:
+                self._held = self._held[self._sock.send(self._held) :]
+            else:
+                self._held = self._sock.recv(50_000)
+                self.taken += len(self._held)
+                self.ended = not self._held
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.ended = True
+        return not self.ended
+
+
+def write_until_stuck(pair, sock, turn):
+    """Write until nothing moves any more; the bytes that went."""
+    sent = idle = 0
+    while idle < 3:
+        idle += 1
+        try:
+            sent += sock.send(bytes(1 << 16))
+            idle = 0
+        except BlockingIOError:
+            pass
+        pair.settle()
+        while turn():
+            pair.settle()
+            idle = 0
+    return sent
+
+
+def test_close_ends_an_echo_that_nobody_has_read(pair):
+    """What it has to take is behind what it cannot give back: that is for nobody now."""
+    near, far = pair.open()
+    echo = Echo(far)
+    write_until_stuck(pair, near, echo.turn)
+    taken = echo.taken
+    near.close()
+
+    def ended():
+        echo.turn()
+        return echo.ended
+
+    pair.pump(ended)
+    assert echo.taken > taken + CREDIT // 2  # all that had come as far as its own end
+    pair.pump(lambda: not pair.near.streams and not pair.far.streams)
+
+
+def test_end_that_writes_after_a_close_still_gets_what_was_sent_before(pair):
+    near, far = pair.open()
+    data = random.Random(3).randbytes(300_000)
+    pair.send(far, data)
+    far.close()
+    pair.settle()
+    pair.send(near, bytes(1_000_000))
+    assert pair.receive(near, len(data) + 1) == data
+
+
+def test_close_ends_one_that_writes_and_never_reads(pair, monkeypatch):
+    monkeypatch.setattr(mux, "_LINGER", 0.1)
+    near, far = pair.open()
+    write_until_stuck(pair, near, lambda: False)
+    near.close()
+
+    def ended():
+        try:
+            far.send(bytes(1 << 16))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    pair.pump(ended)
+    assert not pair.far.streams
 
 
 def test_sleeping_reader_stalls_its_own_stream_only(pair):

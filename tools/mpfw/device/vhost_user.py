@@ -218,6 +218,7 @@ class BackEnd:
         if vring.ring is not None:
             self._served.stop_ring(index)
             vring.base = vring.ring.taken
+            vring.ring.kick = vring.ring.call = -1  # somebody may still have the ring
             vring.ring = None
 
     def _set_requests(self, payload: bytes, fds: list[int]) -> None:

@@ -42,20 +42,17 @@ class _Child:
         self.pid = pid
         self.ended = os.pidfd_open(pid)
         self._report = report
-        self.tell("pid", pid)
-
-    def tell(self, *what: str | int) -> None:
-        try:
-            self._report.send(marshal.dumps([*what]), socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # nobody wants to know any more
+        _tell(self._report, "pid", pid)
 
     def fileno(self) -> int:
         return self._report.fileno()
 
     def obey(self) -> bool:
         """Pass a signal on; False if no more will come."""
-        message = self._report.recv(MESSAGE)
+        try:
+            message = self._report.recv(MESSAGE)
+        except ConnectionResetError:
+            message = b""  # who asked has let go of it without having read what we told
         if message:
             signal.pidfd_send_signal(self.ended, marshal.loads(message))
         return bool(message)
@@ -63,7 +60,7 @@ class _Child:
     def bury(self) -> None:
         """Tell of its end, which has come or will at once."""
         _, status = os.waitpid(self.pid, 0)
-        self.tell("ended", os.waitstatus_to_exitcode(status))
+        _tell(self._report, "ended", os.waitstatus_to_exitcode(status))
         self._report.close()
         os.close(self.ended)
 
@@ -138,7 +135,7 @@ class _Guardian:
         os.close(said)
         if failed:
             os.waitpid(pid, 0)
-            report.send(marshal.dumps(("error", int(failed))))
+            _tell(report, "error", int(failed))
             report.close()
             return
         child = _Child(pid, report)
@@ -166,6 +163,14 @@ class _Guardian:
             child.bury()
         for path in reversed(self._paths):
             remove(path)
+
+
+def _tell(report: socket.socket, *what: str | int) -> None:
+    """Report something of a program to whoever has asked for it."""
+    try:
+        report.send(marshal.dumps([*what]), socket.MSG_DONTWAIT)
+    except OSError:
+        pass  # nobody wants to know any more
 
 
 _FAILED = 3  # a program's descriptor for the errno of its exec

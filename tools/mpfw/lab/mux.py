@@ -3,7 +3,9 @@
 
 Both ends run this file, so it needs nothing but the standard library's smallest part. Each
 stream is bridged to a local descriptor, has its own credit window (a reader that sleeps stalls
-its own stream only), and ends one direction at a time. The peer is ours and is trusted.
+its own stream only), and ends one direction at a time. After a CLOSE the local end still gets what
+was sent before it, and what it sends meanwhile is thrown away: an echo takes nothing before it is
+rid of what it has. The peer is ours and is trusted.
 
 A frame is a header (type, stream, length) and a payload. A stream's life: CALL with a JSON
 request -> REPLY; then DATA and WINDOW both ways; EOF ends one direction, CLOSE both; EVENT carries
@@ -19,6 +21,7 @@ import select
 import selectors
 import socket
 import struct
+import time
 
 # What only the checker needs is not imported: in the lab each import costs.
 TYPE_CHECKING = False
@@ -36,6 +39,7 @@ _HEADER = struct.Struct("<BII")
 _CHUNK = 64 * 1024  # bytes per DATA frame, at most
 _CREDIT = 512 * 1024  # bytes under way in one direction of one stream, at most
 _LINK_HIGH = 1024 * 1024  # stop reading local descriptors while the link holds more than this
+_LINGER = 8.0  # seconds that one may send after a CLOSE and take nothing; as long as Linux's vsock
 _FATAL_WRITE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
 
@@ -55,6 +59,7 @@ class Stream:
         self._reading = True  # sock may still give bytes
         self._peer_done = False  # the peer sent EOF: shut down writing once _out is empty
         self._closing = False  # the peer sent CLOSE: close once _out is empty
+        self._discarding: float | None = None  # since this time.monotonic() in vain for _out
         self._interest = 0
 
     def attach(self, sock: socket.socket) -> None:
@@ -88,7 +93,7 @@ class Stream:
         if self.sock is None:
             return
         want = 0
-        if self._reading and self._credit and not self._closing and self.mux.has_room():
+        if self._reading and (self._closing or (self._credit and self.mux.has_room())):
             want |= selectors.EVENT_READ
         if self._out:
             want |= selectors.EVENT_WRITE
@@ -100,7 +105,10 @@ class Stream:
         if events & selectors.EVENT_WRITE:  # an earlier callback may have ended us: sock is None
             self._flush()
         if events & selectors.EVENT_READ and self.sock is not None:
-            self._read(self.sock)
+            if self._closing:
+                self._discard(self.sock)
+            else:
+                self._read(self.sock)
         self.update()
 
     def _read(self, sock: socket.socket) -> None:
@@ -122,6 +130,21 @@ class Stream:
             self.send(EOF)
             self._flush()
 
+    def _discard(self, sock: socket.socket) -> None:
+        """Throw away what comes after a CLOSE, which makes the local end take what is its own."""
+        try:
+            self._reading = sock.recv(_CHUNK) != b""
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop()
+            return
+        now = time.monotonic()
+        if self._discarding is None:
+            self._discarding = now
+        elif now - self._discarding > _LINGER:
+            self._drop()
+
     def _flush(self) -> None:
         while self._out and self.sock is not None:
             try:
@@ -135,6 +158,7 @@ class Stream:
                 return
             del self._out[:count]
             self._owed += count
+            self._discarding = None
         if self._owed >= _CREDIT // 4 and not self._peer_done:
             self.send(WINDOW, struct.pack("<I", self._owed))
             self._owed = 0
