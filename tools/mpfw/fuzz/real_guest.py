@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The image in QEMU behind a device of ours, and what must hold after each batch of lies."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ class RealGuest:
         stream.send(_DATA)
         data = stream.receive(len(_DATA), PATIENCE)
         if stream.reset:
-            raise ConnectionResetError(104, "the echo was reset")
+            raise ConnectionResetError(errno.ECONNRESET, "the echo was reset")
         if data != _DATA:
             raise Wrong("the echo is not what was sent")
         stream.shutdown(w.SHUTDOWN_BOTH)
