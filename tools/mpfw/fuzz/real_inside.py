@@ -15,7 +15,7 @@ import vsock
 from apps import echo
 
 LISTENED = 5001  # by programs()
-DIALLED = (1234, 5000, 5001)  # ports of the host that programs() calls
+DIALLED = (echo.PORT, 5000, 5001)  # ports of the host that programs() calls
 PATIENCE = 0.02  # seconds that a call with a time-out has
 
 
