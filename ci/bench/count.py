@@ -6,12 +6,13 @@ has are used, so that images of different ages can be compared.
 """
 
 import socket
+import sys
 import time
 
 import machine
 
 HOST = 2
-PORT = 1234
+PORT = int(sys.argv[1])
 TIMES = 61
 
 

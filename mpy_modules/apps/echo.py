@@ -173,7 +173,8 @@ class Echo:
         self._called = sock = socket.socket()
         self._unsaid = GREETING
         self._prepare(sock)
-        if sock.connect_ex((socket.VMADDR_CID_HOST, self._port)) in (0, 115):  # EINPROGRESS
+        address = socket.VMADDR_CID_HOST, self._port
+        if sock.connect_ex(address) in (0, errnos.EINPROGRESS):
             self._poller.register(sock)
         else:
             self._hang_up()

@@ -2,6 +2,7 @@
 """mpfw.Guest, as its users have it, without a vsock device: scripts, requests, errors, its end."""
 
 import asyncio
+import errno
 import re
 import signal
 import subprocess
@@ -224,10 +225,10 @@ def test_a_text_and_a_file_of_ours_can_be_put(guest, tmp_path):
 def test_a_file_that_cannot_be_read_or_written_is_an_error_with_its_number(guest):
     with pytest.raises(mpfw.RemoteError) as raised:
         guest.files.get("/nowhere")
-    assert raised.value.errno == 2
+    assert raised.value.errno == errno.ENOENT
     with pytest.raises(mpfw.RemoteError) as raised:
         guest.files.put("/no/where", bytes(200_000))
-    assert raised.value.errno == 2
+    assert raised.value.errno == errno.ENOENT
     assert guest.run("print(1)") == "1\n"
 
 

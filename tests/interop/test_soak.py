@@ -5,9 +5,10 @@ import time
 
 import pytest
 
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.soak.cli import soak
 from mpfw.soak.clients import Broken, Transfer
-from mpfw.soak.watch import PORT, SCRIPT, Watch
+from mpfw.soak.watch import SCRIPT, Watch
 
 SECONDS = 20
 
@@ -46,7 +47,7 @@ def test_a_transfer_that_the_guest_ends_is_a_failure(boot):
     guest = boot(vsock=True, fw_cfg=SCRIPT)
     watch = Watch(guest)
     before = watch.figures()
-    with guest.vsock.dial(PORT) as connection:
+    with guest.vsock.dial(ECHO_PORT) as connection:
         transfer = Transfer(connection, memoryview(bytes(100)))
         assert transfer.run()
         assert watch.figures().missing(before)

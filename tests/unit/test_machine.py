@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """QEMU's command line is made from a machine in one place, by the contract."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_vhost_user_devices_share_the_memory(tmp_path):
 def test_kvm_only_where_it_is_real(monkeypatch, opens, flags, accelerator):
     def open_kvm(path, mode):
         if not opens:
-            raise PermissionError(13, path)
+            raise PermissionError(errno.EACCES, path)
         return 99
 
     monkeypatch.setattr(machine.os, "open", open_kvm)

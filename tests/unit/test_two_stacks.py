@@ -3,6 +3,7 @@
 do those between programs of the guest."""
 
 from array import array
+from errno import ECONNRESET, EIO
 from types import SimpleNamespace
 
 import pytest
@@ -105,14 +106,14 @@ def test_what_becomes_of_one_device_is_not_the_others_business(happens):
     everything = other.outside + other.inside
     before = other.state(everything)
     if happens == "breaks":
-        liar.stack.lose(5)
-        liar.stack.warn(5)
+        liar.stack.lose(EIO)
+        liar.stack.warn(EIO)
     elif happens == "is closed":
-        liar.stack.part(104)
+        liar.stack.part(ECONNRESET)
     else:
         liar.receiver.serve(CIDS[1], CIDS[1])
         liar.stack.rename(CIDS[1])
-        liar.stack.lose(104)
+        liar.stack.lose(ECONNRESET)
         liar.packet(w.OP_RST, (2, DIALLED), (CIDS[1], OURS))
         liar.packet(w.OP_RW, (2, DIALLED), (CIDS[1], OURS), 1)
     assert other.state(everything) == before

@@ -6,7 +6,7 @@ A way out that keeps packets stands in for the device; `Host` is whoever is at i
 
 import random
 from array import array
-from errno import EADDRINUSE
+from errno import EADDRINUSE, ECONNRESET
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,7 +213,7 @@ class Dispatch(RuleBasedStateMachine):
 
     @rule(cid=st.integers(3, 1 << 31))
     def the_transport_is_reset(self, cid):
-        self.stack.lose(104)
+        self.stack.lose(ECONNRESET)
         assert self.host.answers() == []
         for conn in self.alive.values():
             assert conn.block[w.ERROR] == 104
@@ -728,7 +728,7 @@ def test_a_request_of_the_other_type_on_a_live_connection_is_refused(host):
 
 def test_transport_reset_breaks_connections_and_keeps_listeners(host):
     conn = host.connected()
-    host.stack.lose(104)
+    host.stack.lose(ECONNRESET)
     host.stack.rename(44)
     assert (conn.block[w.STATE], conn.block[w.ERROR]) == (w.CLOSED, 104)
     assert host.answers() == [] and not host.stack.table.count

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`mpfw image`: the command line, its errors and its exit codes."""
 
+import errno
 import json
 import os
 import re
@@ -129,7 +130,7 @@ def test_a_failing_write_keeps_the_old_image(run, tmp_path, monkeypatch):
     path.write_bytes(b"the user's")
 
     def full_disk(*_):
-        raise OSError(28, "No space left on device", str(path))
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(os, "replace", full_disk)
     result = run("build")

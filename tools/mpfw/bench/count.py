@@ -23,7 +23,7 @@ from mpfw.guest.vsockhost import VhostUserVsock
 from mpfw.usage import examples
 
 SCRIPT = paths.ROOT / "ci" / "bench" / "count.py"
-PORT = 1234
+PORT = 5000  # of the host, which the script calls
 BYTES = 64 * 200  # what the host sends when it is the guest's turn to take
 
 
@@ -58,7 +58,7 @@ def counted(image: Path) -> dict[str, int]:
     machine = Machine(
         image=image,
         accel="tcg",
-        fw_cfg={"opt/micropython/main.py": SCRIPT.read_bytes()},
+        fw_cfg={"opt/micropython/main.py": SCRIPT.read_bytes(), "opt/micropython/argv": str(PORT)},
         extra=("-icount", "shift=0"),
     )
     vsock = VhostUserVsock()

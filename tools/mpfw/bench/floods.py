@@ -36,7 +36,7 @@ PATIENCE = 30  # seconds, for whatever should take two at most
 SINK, ECHO = 5000, 5001
 OTHER_CID = 77  # a sibling's: the peer beside the flood
 SERVERS = f"""
-import gc, machine, socket, time
+import errno, gc, machine, socket, time
 def listening(port):
     sock = socket.socket()
     sock.bind((socket.VMADDR_CID_ANY, port))
@@ -66,7 +66,7 @@ def serve(sock):
             background.register(sock)
             return
     except OSError as error:
-        if error.errno == 11:
+        if error.errno == errno.EAGAIN:
             return
     if sock is not sink and sock is not echo:
         echoing.discard(sock)

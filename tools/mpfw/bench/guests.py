@@ -18,6 +18,7 @@ from mpfw import paths
 from mpfw.bench import linux
 from mpfw.bench.client import Client, MeasurementError, Result
 from mpfw.guest.boottime import EXIT_DEVICE, floor_image
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.vsockhost import VhostUserVsock
@@ -25,8 +26,7 @@ from mpfw.image import build as image_build
 from mpfw.image import layout
 
 SOURCES = paths.ROOT / "ci" / "bench"
-PORT = 1234  # of the echo service, in every guest
-STATS_PORT, HOLD_PORT = 1237, 1238  # of ci/bench/guest.py
+STATS_PORT, HOLD_PORT = 1237, 1238  # of ci/bench/guest.py; every guest echoes on ECHO_PORT
 MEMORY = "256M"  # what the Linux guest needs
 BOOT_SECONDS = 60
 
@@ -140,7 +140,7 @@ class BenchGuest:
         try:
             # The daemon's name for the socket that takes host programs.
             self.client = Client(self._parts.client, self.guest.directory / "vsock-33")
-            with self.client.start("first", PORT, BOOT_SECONDS) as first:
+            with self.client.start("first", ECHO_PORT, BOOT_SECONDS) as first:
                 self._wait_ready()
                 self.ready_ms = self.guest.elapsed_ms()
                 at = first.go(BOOT_SECONDS)["at_ns"]
@@ -173,7 +173,7 @@ class BenchGuest:
     @contextmanager
     def holding(self, count: int) -> Iterator[None]:
         """While `count` further connections are open and idle."""
-        port = HOLD_PORT if "hold" in self.kind.services else PORT
+        port = HOLD_PORT if "hold" in self.kind.services else ECHO_PORT
         with self.client.start("hold", port, count) as held:
             held.line()
             yield

@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mpfw.bench.client import MeasurementError, Result
-from mpfw.bench.guests import PORT, BenchGuest, Kind, Parts, time_nothing
+from mpfw.bench.guests import BenchGuest, Kind, Parts, time_nothing
 from mpfw.bench.results import Curve, Measured
 from mpfw.guest.console import ConsoleError
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.errors import GuestError
 
 Answer = TypeVar("Answer")
@@ -141,7 +142,7 @@ class Sitting:
             self.measured[kind.name].setdefault(metric, []).append(value)
 
     def _trips(self, guest: BenchGuest, count: int) -> list[int]:
-        run = guest.run("rtt", PORT, SMALL, count, seconds=count / 500)
+        run = guest.run("rtt", ECHO_PORT, SMALL, count, seconds=count / 500)
         samples: list[int] = run["samples_ns"]
         return samples
 
@@ -157,10 +158,10 @@ class Sitting:
             for service in ("sink", "source"):
                 run = guest.run(service, BULK, seconds, seconds=seconds)
                 found[f"{service}_mbs"] = megabytes(run)
-        run = guest.run("echo", PORT, BULK, AHEAD, seconds, seconds=seconds)
+        run = guest.run("echo", ECHO_PORT, BULK, AHEAD, seconds, seconds=seconds)
         found["echo_mbs"] = megabytes(run)
         count = self.effort.connections
-        run = guest.run("connect", PORT, count, seconds=count / 100)
+        run = guest.run("connect", ECHO_PORT, count, seconds=count / 100)
         found["connections_s"] = run["connections"] / run["seconds"]
         return found
 
@@ -184,7 +185,7 @@ class Sitting:
                     # How many share evenly shows over hundreds of round trips each: for a tenth of
                     # a second the daemon serves some of them only.
                     long = max(seconds, count / 100)
-                    runs[count] = guest.run("busy", PORT, count, size, long, seconds=long)
+                    runs[count] = guest.run("busy", ECHO_PORT, count, size, long, seconds=long)
                 found[f"busy_{size}_s"] = {n: rate(run) for n, run in runs.items()}
                 found[f"fairness_{size}"] = {n: fairness(run) for n, run in runs.items()}
         return found
@@ -211,12 +212,12 @@ class Sitting:
         with BenchGuest(self.parts, kind) as guest:
             steady = trip_figures(self._trips(guest, effort.steady_trips))
             times = effort.whole_times
-            whole = guest.run("whole", PORT, WHOLE, times, seconds=times * 2)
+            whole = guest.run("whole", ECHO_PORT, WHOLE, times, seconds=times * 2)
             with guest.holding(100):
                 share = guest.idle_share(effort.quiet_seconds)
         small = kind.machine.with_options(memory="16M")
         with BenchGuest(self.parts, Kind("16m", "firmware, 16 MiB", small, kind.ready)) as guest:
-            guest.run("echo", PORT, BULK, AHEAD, 0.2)
+            guest.run("echo", ECHO_PORT, BULK, AHEAD, 0.2)
         return {
             "steady_p50_us": steady["p50_us"],
             "steady_max_us": steady["max_us"],

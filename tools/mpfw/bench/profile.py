@@ -20,6 +20,7 @@ import click
 
 from mpfw import paths
 from mpfw.bench import guests, plan
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import pick_accelerator
 from mpfw.guest.symbolise import Symbols
@@ -29,12 +30,12 @@ from mpfw.usage import examples
 STACK_WORDS = 160  # how far up the stack a bytecode function is looked for
 INTERPRETER = "mp_execute_bytecode"
 LOADS: dict[str, tuple[str | float, ...]] = {
-    "rtt": ("rtt", guests.PORT, plan.SMALL, 20000),
+    "rtt": ("rtt", ECHO_PORT, plan.SMALL, 20000),
     "sink": ("sink", plan.BULK, 5),
     "source": ("source", plan.BULK, 5),
-    "echo": ("echo", guests.PORT, plan.BULK, plan.AHEAD, 5),
-    "connect": ("connect", guests.PORT, 3000),
-    "busy": ("busy", guests.PORT, 200, plan.SMALL, 5),
+    "echo": ("echo", ECHO_PORT, plan.BULK, plan.AHEAD, 5),
+    "connect": ("connect", ECHO_PORT, 3000),
+    "busy": ("busy", ECHO_PORT, 200, plan.SMALL, 5),
 }
 
 

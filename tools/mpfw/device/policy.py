@@ -4,6 +4,7 @@
 Hooks run under the device's lock, in its thread or in whose call leads there.
 """
 
+import errno
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,9 @@ class Polite(Policy):
             lambda: stream.established or stream.reset, f"port {port} does not answer", timeout
         )
         if stream.reset:
-            raise ConnectionResetError(104, f"the guest's port {port} does not accept")
+            raise ConnectionResetError(
+                errno.ECONNRESET, f"the guest's port {port} does not accept"
+            )
         return stream
 
     def forget(self, stream: Stream) -> None:

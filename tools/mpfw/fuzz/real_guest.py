@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The image in QEMU behind a device of ours, and what must hold after each batch of lies."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ from mpfw import paths
 from mpfw.device.firmware import vsock as w
 from mpfw.device.policy import Polite
 from mpfw.guest.console import ConsoleTimeout
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.errors import RemoteError
 from mpfw.guest.machine import Machine
 from mpfw.guest.vsockhost import VsockHost
 
 SCRIPT = {"opt/micropython/main.py": ""}  # nothing runs: the prompt
-ECHO = 1234
 PATIENCE = 20.0  # seconds for anything that the guest is to do
 _MOMENT = 1.0  # seconds in which a program that does not wait for ever stops
 # What all batches together may leave behind: bytes, and ports of calls that Ctrl-C has ended.
@@ -106,11 +107,11 @@ class RealGuest:
 
     def polite_echo(self) -> None:
         """A connection by somebody who keeps to the rules."""
-        stream = self.policy.connect(ECHO, PATIENCE)
+        stream = self.policy.connect(ECHO_PORT, PATIENCE)
         stream.send(_DATA)
         data = stream.receive(len(_DATA), PATIENCE)
         if stream.reset:
-            raise ConnectionResetError(104, "the echo was reset")
+            raise ConnectionResetError(errno.ECONNRESET, "the echo was reset")
         if data != _DATA:
             raise Wrong("the echo is not what was sent")
         stream.shutdown(w.SHUTDOWN_BOTH)

@@ -13,6 +13,7 @@ from mpfw.device.firmware import vsock as w
 from mpfw.device.policy import Polite
 from mpfw.device.rings import Ring
 from mpfw.device.vsock import RX, TX
+from mpfw.guest.conversation import ECHO_PORT
 
 HEADER = struct.Struct("<QQIIIHHIII")  # 5.10.6
 _KNOWN = 64  # connections that are remembered
@@ -112,7 +113,7 @@ def packets(make: Maker) -> Callable[[random.Random, Injector], int]:
 
 CIDS = (2, 2, 2, 2, 2, 2, 100, 101, 0, 1, 33, 0xFFFFFFFF, 1 << 32 | 2, 1 << 63)
 GUEST = (33,) * 14 + (1, 44, 1 << 32 | 33)
-PORTS = (1234, 1234, 1234, 5001, 0, 0xFFFFFFFF)
+PORTS = (ECHO_PORT, ECHO_PORT, ECHO_PORT, 5001, 0, 0xFFFFFFFF)
 OPS = (w.OP_REQUEST, w.OP_RESPONSE, w.OP_RST, w.OP_SHUTDOWN, *[w.OP_RW] * 5)
 OPS += (w.OP_CREDIT_UPDATE, w.OP_CREDIT_REQUEST, 0, 8, 0xFFFF)
 ALLOCS = (262144, 262144, 65536, 4096, 1, 0, 0xFFFFFFFF, 0x80000000)
@@ -212,7 +213,8 @@ def _hello(source: random.Random) -> bytes:
     op = source.choice((w.OP_REQUEST, w.OP_RW, w.OP_RW, w.OP_RST))
     size = 100 if op == w.OP_RW else 0
     peer = source.randrange(8)
-    return HEADER.pack(2, 33, peer, 1234, size, w.TYPE_STREAM, op, 0, 65536, 0) + bytes(size)
+    header = HEADER.pack(2, 33, peer, ECHO_PORT, size, w.TYPE_STREAM, op, 0, 65536, 0)
+    return header + bytes(size)
 
 
 def _event(source: random.Random, ring: Ring) -> bool:

@@ -4,6 +4,7 @@
 MicroPython; real_guest.py types it in at the prompt and calls these functions.
 """
 
+import errno
 import gc
 import select
 import socket
@@ -14,7 +15,7 @@ import vsock
 from apps import echo
 
 LISTENED = 5001  # by programs()
-DIALLED = (1234, 5000, 5001)  # ports of the host that programs() calls
+DIALLED = (echo.PORT, 5000, 5001)  # ports of the host that programs() calls
 PATIENCE = 0.02  # seconds that a call with a time-out has
 
 
@@ -158,7 +159,7 @@ def figures():
             listener.setblocking(False)
             listener.accept()[0].close()
         except OSError as error:
-            if error.errno == 11:  # nobody waits
+            if error.errno == errno.EAGAIN:  # nobody waits
                 break
     served._next_call = time.ticks_ms()
     for _ in range(2):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mpfw.guest.guarded import the_guardian
 from mpfw.guest.guest import Guest
 
-PORT = 1234
+ECHO_PORT = 1234  # of the guest, and of the host, which the guest calls
 GREETING = b"hello from micropython\n"
 READY = rb"READY vsock cid=(\d+) port=(\d+)\r?\n"
 PROMPT = rb">>> "
@@ -100,14 +100,14 @@ def wait_ready(guest: Guest, timeout: float = 30) -> float:
     elapsed = guest.elapsed_ms()
     if match.group(1) is None:
         raise ConversationFailed("the guest shows its prompt, it did not say READY")
-    if (int(match.group(1)), int(match.group(2))) != (guest.vsock.cid, PORT):
+    if (int(match.group(1)), int(match.group(2))) != (guest.vsock.cid, ECHO_PORT):
         raise ConversationFailed(f"cid={guest.vsock.cid} was asked for; {match.group()!r}")
     return elapsed
 
 
 def guest_calls_host(guest: Guest, say: Say) -> list[float]:
     """The guest dials the host's port; a socat that listens there is greeted and echoed."""
-    address = guest.vsock.socat_listen(PORT)
+    address = guest.vsock.socat_listen(ECHO_PORT)
     say(f"  guest to host: socat - {address}")
     with Socat(address) as socat:
         greeting = socat.readline()
@@ -119,7 +119,7 @@ def guest_calls_host(guest: Guest, say: Say) -> list[float]:
 
 def host_calls_guest(guest: Guest, say: Say) -> list[float]:
     """A socat on the host connects to the guest's port and is echoed."""
-    address, first = guest.vsock.socat_dial(PORT)
+    address, first = guest.vsock.socat_dial(ECHO_PORT)
     say(f"  host to guest: socat - {address}")
     with Socat(address) as socat:
         if first:
@@ -134,7 +134,7 @@ def host_calls_guest(guest: Guest, say: Say) -> list[float]:
 def converse(guest: Guest, say: Say = print) -> Cost:
     """Hold the whole conversation; `say` gets each line of it. Raises ConversationFailed."""
     ready = wait_ready(guest)
-    say(f"  {ready:.0f} ms after power-on: the guest listens on port {PORT}")
+    say(f"  {ready:.0f} ms after power-on: the guest listens on port {ECHO_PORT}")
     return Cost(ready, guest_calls_host(guest, say) + host_calls_guest(guest, say))
 
 

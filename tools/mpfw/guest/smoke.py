@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mpfw import paths
-from mpfw.guest.conversation import PORT, wait_ready
+from mpfw.guest.conversation import ECHO_PORT, wait_ready
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
 from mpfw.usage import examples
@@ -32,7 +32,7 @@ def smoke(image: Path, kind: str, timeout: float) -> None:
         try:
             ready = wait_ready(guest, timeout)
             started = time.perf_counter()
-            echoed = echo(guest.vsock.dial(PORT), os.urandom(SIZE))
+            echoed = echo(guest.vsock.dial(ECHO_PORT), os.urandom(SIZE))
         except Exception as error:
             raise click.ClickException(f"{error}\n{guest.report()}") from error
         if not echoed:

@@ -5,6 +5,7 @@
 host programs use Unix sockets. Each gives ordinary connected sockets.
 """
 
+import errno
 import os
 import socket
 import time
@@ -201,10 +202,12 @@ class VhostUserVsock(VsockHost):
             while not answer.endswith(b"\n"):
                 byte = connection.recv(1)  # not one byte more: what follows is the guest's
                 if not byte:
-                    raise ConnectionResetError(104, f"guest port {port} does not accept")
+                    raise ConnectionResetError(
+                        errno.ECONNRESET, f"guest port {port} does not accept"
+                    )
                 answer += byte
             if not answer.startswith(b"OK "):
-                raise ConnectionResetError(104, f"the daemon answered {answer!r}")
+                raise ConnectionResetError(errno.ECONNRESET, f"the daemon answered {answer!r}")
         except BaseException:
             connection.close()
             raise

@@ -13,13 +13,14 @@ import click
 
 from mpfw import paths
 from mpfw.guest.console import ConsoleError
+from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.errors import GuestError
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
 from mpfw.lab.host import lab_host
 from mpfw.soak.clients import Client, Tally
-from mpfw.soak.watch import PORT, SCRIPT, Figures, Watch
+from mpfw.soak.watch import SCRIPT, Figures, Watch
 from mpfw.usage import examples
 
 HOSTS = ("vhost-user", "vhost-vsock", "lab")
@@ -54,7 +55,7 @@ def crowd(
     over = threading.Event()
 
     def dial() -> Any:
-        return guest.vsock.dial_once(PORT, 10)
+        return guest.vsock.dial_once(ECHO_PORT, 10)
 
     threads = [Client(dial, tally, over, kill, 1000 * seed + number) for number in range(clients)]
     for thread in threads:

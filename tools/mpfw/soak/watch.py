@@ -11,7 +11,6 @@ from mpfw.device.firmware import vsock as w
 from mpfw.guest.driven import DrivenGuest
 
 SCRIPT = {"opt/micropython/main.py": Path(__file__).with_name("inside.py").read_bytes()}
-PORT = 1234  # the echo's
 _FIGURES = rb"figures (\{[^\n]*\})\r?\n"
 _SLACK = 128 << 10  # bytes of heap: lists that have grown and stay so
 
@@ -20,7 +19,7 @@ _SLACK = 128 << 10  # bytes of heap: lists that have grown and stay so
 class Figures:
     """What the guest holds. Of the store: blocks of 4 KiB, and large receive buffers."""
 
-    heap_used: int  # bytes, without the store's table, which grows and stays
+    heap_used: int  # bytes of the collector's heap, after a collection; the store lies elsewhere
     heap_free: int
     connections: int
     refused: int
