@@ -29,7 +29,7 @@ def test_a_client_that_reads_nothing_and_goes_leaves_nothing_behind(boot):
     guest = boot(vsock=True, fw_cfg=SCRIPT)
     watch = Watch(guest)
     before = watch.figures()
-    with guest.vsock.dial(PORT) as connection:
+    with guest.vsock.dial(ECHO_PORT) as connection:
         connection.setblocking(False)
         moved = time.monotonic()
         while time.monotonic() < moved + 2:
