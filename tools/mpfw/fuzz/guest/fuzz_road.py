@@ -60,7 +60,7 @@ class Road:
         self._waits = kind in ("programs", "interrupts")
         self._busy = kind in ("rings", "interrupts", "programs")  # the device works at fences
         self._slept = self._given = 0
-        self._in_fence = False
+        self._in_fence = self._early = False
         self._power_on()
 
     # -- the machine
@@ -141,7 +141,7 @@ class Road:
             return
         if self._flood is not None:
             self._flood_on()
-        if not self._busy or self._source.byte() >= 10:
+        if not (self._busy or self._early) or self._source.byte() >= (100 if self._early else 10):
             return
         self._in_fence = True
         which = self._source.below(len(self.fars))
@@ -277,9 +277,11 @@ class Road:
         source = self._source
         index = source.below(len(self.stacks))
         self._sane(index)
+        self._early = source.chance(64)  # it speaks as soon as there are buffers
         bench_clock.at_look = self._serve
         self._programs.attempt(lambda: self._programs.reopen(index), ())
         bench_clock.at_look = self._at_look if self._waits else None
+        self._early = False
         self.lines.append("dropped %s" % self._dropped(index))
 
     def _sane(self, index):
