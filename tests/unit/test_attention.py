@@ -154,6 +154,14 @@ def test_the_timer_after_an_interrupt_changes_nothing(guest):
     assert guest.poll() == 1  # which nobody has taken: the interrupt is under way
 
 
+def test_a_timer_that_is_set_stays_so_when_programs_poll_again(guest):
+    guest.polled()
+    guest.pass_us(500)
+    guest.interrupt()
+    guest.polled()
+    assert not guest.armed() and guest.timer() == IDLE_US - 500
+
+
 @pytest.mark.parametrize("before", ["armed", "polled"])
 def test_an_interrupt_takes_what_is_there_and_arms_it(guest, before):
     if before == "polled":
@@ -247,6 +255,13 @@ def test_without_interrupts_who_may_not_wait_does_not_sleep(without):
     without.engine.clock.looks_take(1)
     without.engine.call("stack.waiter.wait_sent", 0)
     assert without.engine.machine.waits() == [0]
+
+
+def test_without_interrupts_who_waits_in_his_own_way_hears_of_each_packet(without):
+    assert without.engine.device.attend() is False
+    without.come()
+    assert without.engine.device.attend() is True
+    assert without.engine.device.attend() is False
 
 
 def test_without_interrupts_nothing_is_ever_polled(without):

@@ -353,6 +353,29 @@ def test_bytes_find_slots_that_came_back_unnoticed(engine, n):
     assert engine.call(send, data, n, b"", 0, 0) == n
 
 
+def test_a_little_is_sent_or_not(engine):
+    sender = Sender(engine, 16)
+    at = engine.call(f"{sender.lines[0].name}.endpoint.at")
+    data = engine.stack.store.address(0)
+    small = engine.device.out.small
+    assert [small(at, data, 5, 0) for _ in range(9)] == [1] * 8 + [0]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_splice_shows_what_it_moved_when_slots_run_out(engine, slots):
+    sender = Sender(engine, 16)
+    line, to, _ = sender.lines
+    for _ in range(3):
+        sender.tell(line, w.OP_RW, sender.noise(w.BLOCK))
+    for _ in range(8 - slots):
+        assert sender.write(to, b"x") == 1
+    sender.take()
+    assert engine.program.splice(line.name, to.name) == slots * w.BLOCK
+    before = len(to.wire)
+    sender.take()
+    assert to.wire[before:] == line.came[: slots * w.BLOCK]
+
+
 def test_a_segment_finds_slots_that_came_back_unnoticed(engine):
     sender = full_of_data(engine)
     store = engine.stack.store
