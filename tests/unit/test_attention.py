@@ -217,6 +217,13 @@ def test_who_waits_for_his_buffer_spins_before_he_sleeps_and_sleeps_no_longer_th
     assert engine.machine.waits() == [1000, 0]
 
 
+@pytest.mark.parametrize("way", ["wait", "wait_sent"])
+def test_who_may_wait_for_ever_sleeps_half_a_second_at_a_time(guest, way):
+    guest.engine.clock.looks_take(10)
+    guest.engine.call(f"stack.waiter.{way}")
+    assert guest.engine.machine.waits() == [500_000]
+
+
 def test_packets_without_end_make_it_polled(guest):
     """An interrupt, and each buffer is full again as soon as it is shown."""
     guest.engine.host.floods(TO_NOBODY, b"")

@@ -460,6 +460,24 @@ def test_a_large_packet_stays_where_the_device_put_it(store, seg):
     assert read(store, block, 65536) == NOISE[:65536]
 
 
+@pytest.mark.parametrize("seg", [0, 1])
+@pytest.mark.parametrize("lent", [[100], [100, 200], [4999], [5000]])
+def test_what_is_thrown_away_while_the_device_reads_some_is_free_when_it_has(store, seg, lent):
+    block = control_block(STREAM)
+    taken = [store.take_large() for _ in range(2)]
+    store.release(next(each for each in taken if each != seg))
+    assert store.keep_bytes(block, seg, store.address(seg), 5000, 0) not in (w.NO_MEMORY, seg)
+    for n in lent:
+        store.lend(seg, n)
+    spare = store.spare
+    store.discard(block)
+    for _ in lent:
+        assert store.spare == spare
+        store.returned(seg)
+    assert store.spare == spare + 1
+    assert store.take_large() == seg
+
+
 def test_each_segment_lies_in_its_own_memory(store):
     """Also the first of a buffer, whose neighbours in the table lie elsewhere."""
     block = control_block(STREAM, 1 << 20)
