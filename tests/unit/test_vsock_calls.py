@@ -300,3 +300,53 @@ def test_the_guest_is_under_two_cids_as_long_as_there_is_a_device(host, cid, loc
     assert host.stack.is_local(cid) is local
     host.stack.part(5)
     assert host.stack.is_local(cid) is (cid == w.CID_LOCAL)
+
+
+def test_who_starves_again_when_he_is_told_is_told_again(host):
+    conn = host.connected()
+    woken: list[object] = []
+
+    def tries(conn):
+        woken.append(conn)
+        conn.room()
+
+    conn.hear(SimpleNamespace(add=tries))
+    slots(host, 0)
+    assert conn.room() == 0
+    for n in (1, 2, 3, 4):
+        host.stack.room_again()
+        assert woken == [conn] * n
+
+
+def test_a_port_that_nobody_has_any_more_is_free_again(host):
+    stack = host.stack
+    port = stack.bind(w.CID_ANY, w.CID_ANY)
+    stack.unbind(w.CID_ANY, port)
+    assert stack.ports == {}
+    stack._automatic = port
+    assert stack.bind(w.CID_ANY, w.CID_ANY) == port
+    stack._automatic = port
+    assert stack.bind(w.CID_ANY, w.CID_ANY) == port + 1
+
+
+def test_what_is_only_looked_at_stays_and_is_told_to_nobody(host):
+    conn = host.connected()
+    for _ in range(3):
+        host.data(1234, 5000, NOISE[:50_000])
+    host.answers()
+    into = vsock_bench.DMABuffer(150_000)
+    assert conn.receive(into.addr, 150_000, True) == 150_000
+    assert (credit.queued(conn.at), host.answers()) == (150_000, [])
+    assert conn.receive(into.addr, 150_000, False) == 150_000
+    assert credit.queued(conn.at) == 0
+    assert conn.receive(into.addr, 150_000, True) == conn.receive(into.addr, 1, False) == 0
+
+
+def test_the_last_one_has_nobody_behind_it(host):
+    conn = host.connected()
+    for _ in range(2):
+        host.data(1234, 5000, NOISE[: w.BLOCK])
+    first = host.store.head(conn.at)
+    second = host.store.after(first)
+    assert second not in (-1, first)
+    assert host.store.after(second) == -1

@@ -216,6 +216,17 @@ def test_a_stuck_peer_is_told_of_a_step_at_most(held_back, more):
     assert c[w.FWD_CNT] == (M32 - 5 + more) & M32
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_what_a_window_grew_by_is_held_back_to_the_byte(start):
+    c = established(1000, start)
+    come(c, 1000)
+    credit.grow(c, 100)
+    assert owed(c) == [w.OP_CREDIT_UPDATE]
+    for read, told in (99, 0), (1, 0), (1, 1), (899, 900):
+        credit.count(c, read)
+        assert c[w.FWD_CNT] == (start + told) & M32
+
+
 def test_credit_wakes_who_waits_for_it_once():
     c = established()
     assert credit.note(c, 5000, 0) == 0
