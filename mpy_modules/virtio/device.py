@@ -50,7 +50,6 @@ class VirtioDevice:
 
     def __init__(self, transport):
         self.transport = transport
-        self.offered = 0
         self.queues = []
         self.config_vector = None
         self._config_seen = 0

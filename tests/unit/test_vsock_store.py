@@ -506,3 +506,21 @@ def test_the_header_fits_in_front_of_every_large_buffer(store):
         spans.append((at - 44, at + 65536))
     spans.sort()
     assert spans[0][1] <= spans[1][0]
+
+
+def test_the_least_window_is_packed_where_it_lies():
+    """Also in the first block, whose neighbour in the table lies elsewhere."""
+    memory.clear()
+    store = store_module.Store(vsock_bench.DMABuffer, 2, CHUNK)
+    assert store.promise(62)
+    others, block = control_block(STREAM), control_block(STREAM, 4096)
+    block[w.PLEDGE] = 1
+    assert append(store, others, NOISE[: 63 * 4096]) == 0
+    for at in range(0, 4000, 500):
+        assert append(store, block, NOISE[at : at + 500]) == 0
+    assert queue(store, block) == [2]
+    assert read(store, block, 3000) == NOISE[:3000]
+    assert append(store, block, NOISE[4000:7000]) == 0
+    assert queue(store, block) == [2]
+    assert read(store, block, 5000) == NOISE[3000:7000]
+    assert read(store, others, 63 * 4096) == NOISE[: 63 * 4096]
