@@ -96,8 +96,11 @@ else:
         _span(to, to_offset, n)[:] = bytes(_span(source, source_offset, n))
 
     def nbytes(buffer, writable=False):
-        """machine.nbytes: a buffer's length in bytes."""
-        return memoryview(buffer).nbytes
+        """machine.nbytes: a buffer's length in bytes; TypeError if it is not `writable`."""
+        view = memoryview(buffer)
+        if writable and view.readonly:
+            raise TypeError("the buffer is read-only")
+        return view.nbytes
 
     def log(where, what, level="INFO"):
         """machine.log: there is no debug console here."""

@@ -50,8 +50,6 @@ class VirtioDevice:
 
     def __init__(self, transport):
         self.transport = transport
-        self.features = 0
-        self.offered = 0
         self.queues = []
         self.config_vector = None
         self._config_seen = 0

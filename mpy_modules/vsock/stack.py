@@ -38,7 +38,6 @@ class Listener:
         self.watch = None
         self.queued = False
         self.behind = None
-        self.socket = None
 
     def hear(self, watch):
         """From now on the Ready `watch` hears of connections; None: nobody does."""
@@ -77,7 +76,6 @@ class Stack:
         self.lingering = []  # closed connections whose peers have not ended them yet
         self.refused = 0  # requests for which there was no room
         self._soonest = 0  # the earliest deadline of all those, or one that is past
-        self._stalled = 0  # looks: see `look_for_stalled`
         self.starved = []  # connections that would send, had the device taken earlier packets
         self._fed = []  # the list that takes its place: packets come where none can be made
         self._reset = array("I", bytes(4 * w.HEADER_WORDS))

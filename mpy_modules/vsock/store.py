@@ -81,7 +81,10 @@ class Store:
 
     @micropython.viper
     def _add(self, base: int, stride: int, size: int, count: int, kind: int):
-        """Make `count` new free segments, the first one's memory at `base`."""
+        """Make `count` new free segments, the first one's memory at `base`.
+
+        What a segment holds, SEG_START to SEG_END, is for who takes it to say.
+        """
         s = ptr32(self.at)
         t = ptr32(_table(s))
         seg = int(self.segments)
@@ -92,8 +95,6 @@ class Store:
             high = base >> 32
             t[row + w.SEG_ADDR] = base - (high << 32)
             t[row + w.SEG_ADDR + 1] = high
-            t[row + w.SEG_START] = 0
-            t[row + w.SEG_END] = 0
             t[row + w.SEG_SIZE] = size
             t[row + w.SEG_KIND] = kind
             t[row + w.SEG_USES] = 0

@@ -154,6 +154,14 @@ def test_the_timer_after_an_interrupt_changes_nothing(guest):
     assert guest.poll() == 1  # which nobody has taken: the interrupt is under way
 
 
+def test_a_timer_that_is_set_stays_so_when_programs_poll_again(guest):
+    guest.polled()
+    guest.pass_us(500)
+    guest.interrupt()
+    guest.polled()
+    assert not guest.armed() and guest.timer() == IDLE_US - 500
+
+
 @pytest.mark.parametrize("before", ["armed", "polled"])
 def test_an_interrupt_takes_what_is_there_and_arms_it(guest, before):
     if before == "polled":
@@ -209,6 +217,13 @@ def test_who_waits_for_his_buffer_spins_before_he_sleeps_and_sleeps_no_longer_th
     assert engine.machine.waits() == [1000, 0]
 
 
+@pytest.mark.parametrize("way", ["wait", "wait_sent"])
+def test_who_may_wait_for_ever_sleeps_half_a_second_at_a_time(guest, way):
+    guest.engine.clock.looks_take(10)
+    guest.engine.call(f"stack.waiter.{way}")
+    assert guest.engine.machine.waits() == [500_000]
+
+
 def test_packets_without_end_make_it_polled(guest):
     """An interrupt, and each buffer is full again as soon as it is shown."""
     guest.engine.host.floods(TO_NOBODY, b"")
@@ -247,6 +262,13 @@ def test_without_interrupts_who_may_not_wait_does_not_sleep(without):
     without.engine.clock.looks_take(1)
     without.engine.call("stack.waiter.wait_sent", 0)
     assert without.engine.machine.waits() == [0]
+
+
+def test_without_interrupts_who_waits_in_his_own_way_hears_of_each_packet(without):
+    assert without.engine.device.attend() is False
+    without.come()
+    assert without.engine.device.attend() is True
+    assert without.engine.device.attend() is False
 
 
 def test_without_interrupts_nothing_is_ever_polled(without):

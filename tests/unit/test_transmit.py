@@ -9,6 +9,7 @@ import sys
 from errno import EAGAIN, EPIPE, ETIMEDOUT
 
 import pytest
+import vsock_bench
 from engines import GuestError
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
@@ -293,7 +294,8 @@ def test_packets_that_wait_for_slots_are_taken_with_the_interrupt_that_brings_so
     assert sender.tell(line, w.OP_CREDIT_REQUEST) == 1
 
 
-def test_debts_wait_for_slots_and_are_paid_once_each(engine):
+def in_debt(engine):
+    """A sender without a slot: five of its eight connections owe a SHUTDOWN."""
     sender = full_of_data(engine, 8)
     for _ in range(5):
         sender.tell(sender.lines[0], w.OP_CREDIT_REQUEST)
@@ -301,15 +303,53 @@ def test_debts_wait_for_slots_and_are_paid_once_each(engine):
     for line in sender.lines:
         engine.call(f"{line.name}.shutdown", 1)
         sender.take()
-    engine.call(f"{sender.lines[7].name}.shutdown", 0)  # one that waits already
-    assert [line.ops.count(w.OP_SHUTDOWN) for line in sender.lines] == [1] * 3 + [0] * 5
+    assert shutdowns(sender) == [1] * 3 + [0] * 5
     assert engine.device.out.free() == 0
+    return sender
+
+
+def shutdowns(sender):
+    """How many each connection has sent."""
+    return [line.ops.count(w.OP_SHUTDOWN) for line in sender.lines]
+
+
+def test_debts_wait_for_slots_and_are_paid_once_each(engine):
+    sender = in_debt(engine)
+    engine.call(f"{sender.lines[7].name}.shutdown", 0)  # one that waits already
     sender.give_back(sender.held[:2])
     engine.transport.fire(TX)
     sender.take()
-    assert [line.ops.count(w.OP_SHUTDOWN) for line in sender.lines] == [1] * 5 + [0] * 3
+    assert shutdowns(sender) == [1] * 5 + [0] * 3
     sender.calm()
-    assert [line.ops.count(w.OP_SHUTDOWN) for line in sender.lines] == [1] * 8
+    assert shutdowns(sender) == [1] * 8
+
+
+def test_debts_are_not_forgotten_if_a_slot_comes_back_while_others_are_paid(engines):
+    engine = engines["source"]
+    sender = in_debt(engine)
+    out = vsock_bench.module("bench_objects").objects["device"].out
+    reap, looks = out.reap, []
+
+    def at_once():
+        looks.append(1)
+        if len(looks) in (1, 3):  # the second debt has found no slot, the third looks for one
+            sender.give_back(sender.held[:1])
+        return reap()
+
+    out.reap = at_once
+    engine.device.reap()
+    sender.take()
+    assert shutdowns(sender).count(1) == 5
+    del out.reap
+    sender.calm()
+    assert shutdowns(sender) == [1] * 8
+
+
+def test_a_device_that_is_gone_keeps_no_connection_that_owed_something(engine):
+    in_debt(engine)
+    out = engine.device.out
+    engine.vsock.close()
+    assert out._waiting() == []
 
 
 def test_who_finds_no_slot_hears_when_the_device_gives_one_back(engine):
@@ -351,6 +391,29 @@ def test_bytes_find_slots_that_came_back_unnoticed(engine, n):
     assert engine.call(send, data, n, b"", 0, 0) == 0
     sender.give_back(sender.held[:3])
     assert engine.call(send, data, n, b"", 0, 0) == n
+
+
+def test_a_little_is_sent_or_not(engine):
+    sender = Sender(engine, 16)
+    at = engine.call(f"{sender.lines[0].name}.endpoint.at")
+    data = engine.stack.store.address(0)
+    small = engine.device.out.small
+    assert [small(at, data, 5, 0) for _ in range(9)] == [1] * 8 + [0]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_splice_shows_what_it_moved_when_slots_run_out(engine, slots):
+    sender = Sender(engine, 16)
+    line, to, _ = sender.lines
+    for _ in range(3):
+        sender.tell(line, w.OP_RW, sender.noise(w.BLOCK))
+    for _ in range(8 - slots):
+        assert sender.write(to, b"x") == 1
+    sender.take()
+    assert engine.program.splice(line.name, to.name) == slots * w.BLOCK
+    before = len(to.wire)
+    sender.take()
+    assert to.wire[before:] == line.came[: slots * w.BLOCK]
 
 
 def test_a_segment_finds_slots_that_came_back_unnoticed(engine):

@@ -563,9 +563,10 @@ def test_splice_tells_of_half_of_the_window_at_once(host):
     assert last == (w.OP_CREDIT_UPDATE, 1234)
 
 
-def test_splice_of_the_last_byte_ends_a_connection_that_only_waited_for_its_reader(host):
+@pytest.mark.parametrize("data", [b"x", b"the last"])
+def test_splice_of_the_last_byte_ends_a_connection_that_only_waited_for_its_reader(host, data):
     source, to = host.connected(), host.connected(port=1235)
-    host.data(1234, 5000, b"the last")
+    host.data(1234, 5000, data)
     assert host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=BOTH) == []
     assert source.splice(to) == -1
     assert [answer[:3] for answer in host.answers()] == [(w.OP_RW, 2, 1235), (w.OP_RST, 2, 1234)]

@@ -460,6 +460,24 @@ def test_a_large_packet_stays_where_the_device_put_it(store, seg):
     assert read(store, block, 65536) == NOISE[:65536]
 
 
+@pytest.mark.parametrize("seg", [0, 1])
+@pytest.mark.parametrize("lent", [[100], [100, 200], [4999], [5000]])
+def test_what_is_thrown_away_while_the_device_reads_some_is_free_when_it_has(store, seg, lent):
+    block = control_block(STREAM)
+    taken = [store.take_large() for _ in range(2)]
+    store.release(next(each for each in taken if each != seg))
+    assert store.keep_bytes(block, seg, store.address(seg), 5000, 0) not in (w.NO_MEMORY, seg)
+    for n in lent:
+        store.lend(seg, n)
+    spare = store.spare
+    store.discard(block)
+    for _ in lent:
+        assert store.spare == spare
+        store.returned(seg)
+    assert store.spare == spare + 1
+    assert store.take_large() == seg
+
+
 def test_each_segment_lies_in_its_own_memory(store):
     """Also the first of a buffer, whose neighbours in the table lie elsewhere."""
     block = control_block(STREAM, 1 << 20)
@@ -488,3 +506,21 @@ def test_the_header_fits_in_front_of_every_large_buffer(store):
         spans.append((at - 44, at + 65536))
     spans.sort()
     assert spans[0][1] <= spans[1][0]
+
+
+def test_the_least_window_is_packed_where_it_lies():
+    """Also in the first block, whose neighbour in the table lies elsewhere."""
+    memory.clear()
+    store = store_module.Store(vsock_bench.DMABuffer, 2, CHUNK)
+    assert store.promise(62)
+    others, block = control_block(STREAM), control_block(STREAM, 4096)
+    block[w.PLEDGE] = 1
+    assert append(store, others, NOISE[: 63 * 4096]) == 0
+    for at in range(0, 4000, 500):
+        assert append(store, block, NOISE[at : at + 500]) == 0
+    assert queue(store, block) == [2]
+    assert read(store, block, 3000) == NOISE[:3000]
+    assert append(store, block, NOISE[4000:7000]) == 0
+    assert queue(store, block) == [2]
+    assert read(store, block, 5000) == NOISE[3000:7000]
+    assert read(store, others, 63 * 4096) == NOISE[: 63 * 4096]
