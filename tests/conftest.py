@@ -5,6 +5,7 @@ A failing test's report shows what every guest had said: mpfw.pytest_plugin sees
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Give every guest QEMU and overlay, those that tests start as `mpfw run` among them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell without job control (`make test &` in a script) has it ignored, for all that is
+        # started from here as well. Ctrl-C is tested.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     qemu = config.getoption("--qemu")
     if qemu:
         os.environ[machines.QEMU_VARIABLE] = str(Path(qemu).resolve())

@@ -43,7 +43,7 @@ def test_an_idle_connection_costs_less_than_a_kilobyte(prompt, count):
     streams: list[Stream] = []
     while len(streams) < count:
         some = [guest.policy.request(PORT) for _ in range(AT_ONCE)]
-        guest.device.wait(lambda some=some: all(each.established for each in some), "refused", 20)
+        guest.device.wait(lambda some=some: all(each.established for each in some), "refused", 60)
         streams += some
     assert 100 < float(guest.console.finish(30)) < 1000
     assert guest.console.eval("stack.refused") == 0
