@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Random sequences of socket calls on two to four sockets, each the same for the same seed.
+
+Most begin with a connection over the loopback, many of these with data both ways; what follows is
+any call on any of the sockets, with sizes around every limit. mpfw.differential.sequence is what
+the scripts are written in; what a sequence has reached, mpfw.differential.states tells from what
+Linux printed.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpfw.differential import sequence
+
+PRELUDE = Path(sequence.__file__).read_text()
+SMALL = (0, 1, 2, 100, 4095)
+SIZES = (*SMALL, 4096, 4097, 65535, 65536, 65537, 131072, 262143, 262144, 262145, 300000)
+_CONNECTED = 0.75  # of the sequences begin with a connection
+_TALKING = 0.7  # of those have data both ways at once
+_ENDING = 0.4  # and of those with a connection, one end ends early
+_DIALLING = 0.6  # of the others begin with a connect to nobody
+_LENGTH = (3, 12)  # calls after the beginning
+_KINDS = ("socket.SOCK_STREAM", "socket.SOCK_SEQPACKET")
+_STREAMS = 0.8  # of the sequences are about those
+_FLAGS = ("0", "socket.MSG_PEEK", "socket.MSG_DONTWAIT", "socket.MSG_WAITALL", "socket.MSG_TRUNC")
+_OPTIONS = (
+    ("socket.SOL_SOCKET", ("SO_ERROR", "SO_TYPE", "SO_ACCEPTCONN", "SO_DOMAIN", "SO_PROTOCOL")),
+    (
+        "socket.AF_VSOCK",
+        ("BUFFER_SIZE", "BUFFER_MIN_SIZE", "BUFFER_MAX_SIZE"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One call of socket `number`; `arguments` are source text."""
+
+    number: int
+    call: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"do({', '.join([str(self.number), repr(self.call), *self.arguments])})"
+
+    @property
+    def argument(self) -> int | None:
+        """The first argument, if it is a number."""
+        first = self.arguments[0] if self.arguments else ""
+        return int(first) if first.lstrip("-").isdigit() else None
+
+
+Program = tuple[Op, ...]
+
+
+def script(program: Program, port: int) -> str:
+    """The text of a sequence; PRELUDE goes before it."""
+    return "".join(f"{line}\n" for line in [f"begin({port})", *program, "end()"])
+
+
+class Generator:
+    """Makes one sequence."""
+
+    def __init__(self, seed: int, index: int):
+        self._random = random.Random(f"{seed}:{index}")
+        chosen = self._random.random() < _STREAMS
+        self._kind = _KINDS[0 if chosen else 1]
+        self._sockets: list[int] = []
+        self._program: list[Op] = []
+        self._choices: list[tuple[int, str, Callable[[], tuple[str, ...]]]] = [
+            (6, "send", lambda: (self._size(), *self._flags(0.2))),
+            (1, "sendall", lambda: (self._size(),)),
+            (6, "recv", lambda: (self._size(), *self._flags(0.4))),
+            (2, "recv_into", lambda: (self._size(),)),
+            (4, "poll", lambda: (self._one("0x2005", "1", "4", "0", "0x20c7"),)),
+            (2, "shutdown", lambda: (self._one("0", "1", "2", "2", "3"),)),
+            (2, "close", tuple),
+            (2, "getsockname", tuple),
+            (2, "getpeername", tuple),
+            (2, "getsockopt", self._option),
+            (1, "setsockopt", lambda: (*self._option_set(), self._limit())),
+            (1, "settimeout", lambda: (self._one("0", "0.02", "0.06"),)),
+            (2, "connect", self._target),
+            (1, "connect_ex", self._target),
+            (2, "bind", lambda: (self._one("ANY", "ANY", "1", "2", "77"), self._port())),
+            (2, "listen", lambda: (self._one("0", "1", "2", "-1"),)),
+            (2, "accept", lambda: (str(self._new()),)),
+        ]
+
+    def program(self) -> Program:
+        """The sequence."""
+        if self._random.random() < _CONNECTED:
+            self._connection()
+        else:
+            for number in range(self._random.randint(2, 3)):
+                self._make(number)
+            if self._random.random() < _DIALLING:
+                self._dial(0)
+        for _ in range(self._random.randint(*_LENGTH)):
+            self._any()
+        return tuple(self._program)
+
+    def _one(self, *choices: str) -> str:
+        return self._random.choice(choices)
+
+    def _op(self, number: int, call: str, *arguments: str) -> None:
+        self._program.append(Op(number, call, arguments))
+
+    def _make(self, number: int) -> None:
+        kind = self._kind if self._random.random() < 0.9 else self._one(*_KINDS)
+        self._op(number, "socket", kind)
+        self._sockets.append(number)
+
+    def _connection(self) -> None:
+        self._op(0, "socket", self._kind)
+        self._op(0, "bind", self._one("ANY", "1"), "0")
+        if self._random.random() < 0.15:
+            self._op(0, "setsockopt", *self._option_set(), self._limit())
+        self._op(0, "listen", self._one("0", "1", "2"))
+        self._op(1, "socket", self._kind)
+        if self._random.random() < 0.2:
+            self._op(1, "bind", "ANY", "1")
+        if self._random.random() < 0.15:
+            self._op(1, "settimeout", "0")
+        self._op(1, "connect", "1", "0")
+        self._op(0, "accept", "2")
+        self._sockets += [0, 1, 2, 1, 2]  # the ends are chosen more often
+        if self._random.random() < _TALKING:
+            for sender, receiver in ((1, 2), (2, 1)):
+                self._op(sender, "send", self._size())
+                self._op(receiver, "recv", self._size())
+
+        if self._random.random() < _ENDING:
+            self._op(self._random.choice((1, 2)), *self._ending())
+
+    def _ending(self) -> tuple[str, ...]:
+        how = self._one("0", "1", "2", "close")
+        return ("close",) if how == "close" else ("shutdown", how)
+
+    def _dial(self, number: int) -> None:
+        """A connect that nobody takes, or that is still on its way."""
+        if self._random.random() < 0.6:
+            self._op(number, "settimeout", "0")
+        self._op(number, "connect", "1", "2")
+        self._sockets += [number] * 3
+
+    def _any(self) -> None:
+        if len(set(self._sockets)) < 4 and self._random.random() < 0.1:
+            self._make(max(self._sockets) + 1)
+            return
+        weights = [weight for weight, _, _ in self._choices]
+        (chosen,) = self._random.choices(self._choices, weights)
+        number = self._random.choice(self._sockets)
+        self._op(number, chosen[1], *chosen[2]())
+
+    def _new(self) -> int:
+        """The number of a socket that an accept makes, in the place of an old one at times."""
+        number = min(max(self._sockets) + 1, 3)
+        if number not in self._sockets and self._random.random() < 0.5:
+            return number
+        return 3
+
+    def _size(self) -> str:
+        if self._random.random() < 0.6:
+            return str(self._random.choice(SMALL))
+        return str(self._random.choice(SIZES))
+
+    def _flags(self, share: float) -> tuple[str, ...]:
+        return (self._one(*_FLAGS),) if self._random.random() < share else ()
+
+    def _port(self) -> str:
+        return self._one("0", "0", "1", "2", "0xffffffff")
+
+    def _target(self) -> tuple[str, str]:
+        return self._one("1", "1", "1", "1", "77", "ANY"), self._one("0", "0", "0", "1", "2")
+
+    def _option(self) -> tuple[str, str]:
+        level, names = self._random.choice(_OPTIONS)
+        name = self._random.choice(names)
+        return level, f"socket.{'SO_VM_SOCKETS_' if level.endswith('VSOCK') else ''}{name}"
+
+    def _option_set(self) -> tuple[str, str]:
+        return "socket.AF_VSOCK", f"socket.SO_VM_SOCKETS_{self._random.choice(_OPTIONS[1][1])}"
+
+    def _limit(self) -> str:
+        """A buffer's size, as CPython passes it."""
+        return self._one("0", "1", "128", "4096", "65536", "262144", "300000", "-1")
+
+
+def generate(seed: int, index: int) -> Program:
+    """The index-th sequence of a seed."""
+    return Generator(seed, index).program()
