@@ -54,13 +54,15 @@ def test_a_row_excuses_its_scenarios_line_and_counts_it():
 
 def test_a_row_for_calls_needs_call_state_argument_and_both_outputs():
     mine = row(low=0, high=3, generated=True)
-    assert mine.excuses("a", "b", Call("recv", "connected", 3))
-    assert not mine.excuses("a", "b", Call("recv", "connected", 4))
-    assert not mine.excuses("a", "b", Call("recv", "connected"))
-    assert not mine.excuses("a", "b", Call("send", "connected", 3))
-    assert not mine.excuses("a", "b", Call("recv", "bound", 3))
-    assert not mine.excuses("aa", "b", Call("recv", "connected", 3))
-    assert not row(scenarios=("s",)).excuses("a", "b", Call("recv", "connected", 3))
+    assert mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 3))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 4))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected"))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("send", "connected", 3))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "bound", 3))
+    assert not mine.excuses("1 recv s0: aa", "1 recv s0: b", Call("recv", "connected", 3))
+    assert not row(scenarios=("s",)).excuses(
+        "1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 3)
+    )
 
 
 # -- the table --------------------------------------------------------------------------------

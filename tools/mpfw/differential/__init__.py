@@ -29,6 +29,7 @@ Modules, each needs only those above it
   generate     random sequences of socket calls
   states       in which state a call met its socket, and what a run has reached
   shrink       the shortest sequence that still differs
+  runners      runs sequences in a room, in either setting
   session      a run of sequences; `sequences` reports it
   cli          `mpfw differential`
 """

@@ -10,7 +10,7 @@ from mpfw import paths
 from mpfw.build import deps
 from mpfw.differential import compare, recorded, scenarios, table
 from mpfw.differential.rooms import FirmwareRoom, LinuxRoom
-from mpfw.differential.scenarios import HOST, SETTINGS, Scenario
+from mpfw.differential.scenarios import HOST, LOOPBACK, SETTINGS, Scenario
 from mpfw.differential.sequences import run_sequences
 from mpfw.differential.sides import SideError
 from mpfw.usage import examples
@@ -51,7 +51,7 @@ def differential(
     releases = releases or RELEASES
     try:
         if sequences:
-            run_sequences(releases, image, seed, sequences)
+            run_sequences(releases, image, seed, sequences, setting or LOOPBACK)
             return
         if only != "compare":
             for release in releases:

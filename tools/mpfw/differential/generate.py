@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw.differential import sequence
+from mpfw.differential.scenarios import HOST_CID, LOOPBACK, PORTS
+from mpfw.guest.vsockhost import GUEST_CID
 
 PRELUDE = Path(sequence.__file__).read_text()
 SMALL = (0, 1, 2, 100, 4095)
@@ -36,11 +38,12 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Op:
-    """One call of socket `number`; `arguments` are source text."""
+    """One call of socket `number`; `arguments` are source text, `side` is whose socket it is."""
 
     number: int
     call: str
     arguments: tuple[str, ...] = ()
+    side: str = ""  # "guest" or "host"; "" over the loopback
 
     def __str__(self) -> str:
         return f"do({', '.join([str(self.number), repr(self.call), *self.arguments])})"
@@ -60,6 +63,35 @@ def script(program: Program, port: int) -> str:
     return "".join(f"{line}\n" for line in [f"begin({port})", *program, "end()"])
 
 
+def part(program: Program, side: str, other: int, port: int) -> str:
+    """The text of one side's part; PRELUDE and meeting.py go before it.
+
+    The sides meet whenever it is the other's turn, and before either closes what is left.
+    """
+    lines = [f"def part(cid, port, meet):\n    begin({port + PORTS})"]
+    turn = ""
+    for op in program:
+        if op.side != turn:
+            lines.append("    meet()")
+            turn = op.side
+        if op.side == side:
+            lines.append(f"    {op}")
+    lines += ["    meet()\n    end()", f"take_part_in_{side}(part, {other}, {port})", ""]
+    return "\n".join(lines)
+
+
+def woven(program: Program, guest: str, host: str) -> str:
+    """The output of both parts in the order of the calls, up to where one of them ended."""
+    left = {"guest": guest.splitlines()[::-1], "host": host.splitlines()[::-1]}
+    lines = []
+    for place, op in enumerate(program, 1):
+        if not left[op.side]:
+            break
+        _, _, rest = left[op.side].pop().partition(" ")
+        lines.append(f"{place} {rest}\n")
+    return "".join([*lines, *(f"{side} {line}\n" for side in left for line in left[side][::-1])])
+
+
 class Generator:
     """Makes one sequence."""
 
@@ -68,6 +100,7 @@ class Generator:
         chosen = self._random.random() < _STREAMS
         self._kind = _KINDS[0 if chosen else 1]
         self._sockets: list[int] = []
+        self._chosen = 0  # the socket whose call is being made
         self._program: list[Op] = []
         self._choices: list[tuple[int, str, Callable[[], tuple[str, ...]]]] = [
             (6, "send", lambda: (self._size(), *self._flags(0.2))),
@@ -86,7 +119,7 @@ class Generator:
             (1, "connect_ex", self._target),
             (2, "bind", lambda: (self._one("ANY", "ANY", "1", "2", "77"), self._port())),
             (2, "listen", lambda: (self._one("0", "1", "2", "-1"),)),
-            (2, "accept", lambda: (str(self._new()),)),
+            (2, "accept", lambda: (str(self._new(self._chosen)),)),
         ]
 
     def program(self) -> Program:
@@ -115,7 +148,7 @@ class Generator:
 
     def _connection(self) -> None:
         self._op(0, "socket", self._kind)
-        self._op(0, "bind", self._one("ANY", "1"), "0")
+        self._op(0, "bind", self._bound(), "0")
         if self._random.random() < 0.15:
             self._op(0, "setsockopt", *self._option_set(), self._limit())
         self._op(0, "listen", self._one("0", "1", "2"))
@@ -124,7 +157,7 @@ class Generator:
             self._op(1, "bind", "ANY", "1")
         if self._random.random() < 0.15:
             self._op(1, "settimeout", "0")
-        self._op(1, "connect", "1", "0")
+        self._op(1, "connect", self._peer(1), "0")
         self._op(0, "accept", "2")
         self._sockets += [0, 1, 2, 1, 2]  # the ends are chosen more often
         if self._random.random() < _TALKING:
@@ -135,6 +168,9 @@ class Generator:
         if self._random.random() < _ENDING:
             self._op(self._random.choice((1, 2)), *self._ending())
 
+    def _bound(self) -> str:
+        return self._one("ANY", "1")
+
     def _ending(self) -> tuple[str, ...]:
         how = self._one("0", "1", "2", "close")
         return ("close",) if how == "close" else ("shutdown", how)
@@ -143,19 +179,19 @@ class Generator:
         """A connect that nobody takes, or that is still on its way."""
         if self._random.random() < 0.6:
             self._op(number, "settimeout", "0")
-        self._op(number, "connect", "1", "2")
+        self._op(number, "connect", self._peer(number), "2")
         self._sockets += [number] * 3
 
     def _any(self) -> None:
-        if len(set(self._sockets)) < 4 and self._random.random() < 0.1:
+        if max(self._sockets) < 3 and self._random.random() < 0.1:
             self._make(max(self._sockets) + 1)
             return
         weights = [weight for weight, _, _ in self._choices]
         (chosen,) = self._random.choices(self._choices, weights)
-        number = self._random.choice(self._sockets)
+        number = self._chosen = self._random.choice(self._sockets)
         self._op(number, chosen[1], *chosen[2]())
 
-    def _new(self) -> int:
+    def _new(self, _listener: int) -> int:
         """The number of a socket that an accept makes, in the place of an old one at times."""
         number = min(max(self._sockets) + 1, 3)
         if number not in self._sockets and self._random.random() < 0.5:
@@ -174,7 +210,12 @@ class Generator:
         return self._one("0", "0", "1", "2", "0xffffffff")
 
     def _target(self) -> tuple[str, str]:
-        return self._one("1", "1", "1", "1", "77", "ANY"), self._one("0", "0", "0", "1", "2")
+        cid = self._one("77", "ANY") if self._random.random() < 0.3 else self._peer(self._chosen)
+        return cid, self._one("0", "0", "0", "1", "2")
+
+    def _peer(self, _number: int) -> str:
+        """The CID at which a socket finds the others."""
+        return "1"
 
     def _option(self) -> tuple[str, str]:
         level, names = self._random.choice(_OPTIONS)
@@ -189,6 +230,29 @@ class Generator:
         return self._one("0", "1", "128", "4096", "65536", "262144", "300000", "-1")
 
 
-def generate(seed: int, index: int) -> Program:
+class HostGenerator(Generator):
+    """Makes one whose sockets are a guest's and its host's."""
+
+    def __init__(self, seed: int, index: int):
+        super().__init__(seed, index)
+        first = self._one("guest", "host")
+        second = "host" if first == "guest" else "guest"
+        # The listener and what it accepts, who connects, and one more of either side.
+        self._sides = {0: first, 1: second, 2: first, 3: "guest", 4: "host"}
+
+    def _op(self, number: int, call: str, *arguments: str) -> None:
+        self._program.append(Op(number, call, arguments, self._sides[number]))
+
+    def _new(self, listener: int) -> int:
+        return 3 if self._sides[listener] == "guest" else 4
+
+    def _peer(self, number: int) -> str:
+        return str(HOST_CID if self._sides[number] == "guest" else GUEST_CID)
+
+    def _bound(self) -> str:
+        return "ANY"
+
+
+def generate(seed: int, index: int, setting: str = LOOPBACK) -> Program:
     """The index-th sequence of a seed."""
-    return Generator(seed, index).program()
+    return (Generator if setting == LOOPBACK else HostGenerator)(seed, index).program()

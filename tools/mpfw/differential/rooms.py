@@ -11,7 +11,7 @@ from typing import Self
 
 from mpfw import paths
 from mpfw.differential import nested
-from mpfw.differential.scenarios import LOOPBACK, Scenario, port_of
+from mpfw.differential.scenarios import HOST_CID, LOOPBACK, Scenario, port_of
 from mpfw.differential.sides import LINUX_PROGRAM, FirmwareSide, LinuxSide, Side, SideError, both
 from mpfw.guest.driven import AGENT, DrivenGuest
 from mpfw.guest.host import local_host
@@ -23,7 +23,6 @@ from mpfw.lab.host import LabHost
 from mpfw.lab.lab import Lab
 
 SECONDS = 10.0  # that one scenario may take
-_HOST_CID = 2
 _MODULE = "vhost_vsock"
 
 
@@ -42,12 +41,16 @@ class Room:
             self._sides[name] = self._makers[name]()
         return self._sides[name]
 
+    def enter(self, setting: str) -> None:
+        """Be ready for a setting; what was started for another one ends."""
+        if setting != self._setting:
+            self.end_sides()  # a Linux has its vsock device in one of them only
+            self._setting = setting
+
     def run(self, scenario: Scenario) -> dict[str, str]:
         """What its parts printed: {"script": text}, or {"guest": text, "host": text}."""
         self._number += 1
-        if scenario.setting != self._setting:
-            self.end_sides()  # a Linux has its vsock device in one of them only
-            self._setting = scenario.setting
+        self.enter(scenario.setting)
         try:
             return self._run(scenario)
         except SideError:
@@ -61,7 +64,7 @@ class Room:
         port = port_of(self._number)
         guest, host = self.side("guest"), self.side("host")
         scripts = (
-            scenario.part("guest", _HOST_CID, port),
+            scenario.part("guest", HOST_CID, port),
             scenario.part("host", GUEST_CID, port),
         )
         said = both(

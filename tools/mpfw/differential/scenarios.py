@@ -14,8 +14,8 @@ HOST = "host"
 SETTINGS = (LOOPBACK, HOST)
 PORTS = 3  # that a scenario between guest and host may use
 _FIRST_PORT = 20000
-_HOST_CID = 2
-_MEETING = Path(meeting.__file__).read_text()
+HOST_CID = 2
+MEETING = Path(meeting.__file__).read_text()
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Scenario:
     def part(self, which: str, other: int, port: int) -> str:
         """The script of "guest" or "host", told the other's CID and the first of its ports."""
         call = f"take_part_in_{which}({which}, {other}, {port})\n"
-        return f"{_MEETING}\n{self.text}\n{call}"
+        return f"{MEETING}\n{self.text}\n{call}"
 
 
 def setting(text: str) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`mpfw differential --sequences`: runs generated sequences and says what they reached and found.
 
-What differs is kept in build/differential, each kind as a script that runs as it is.
+What differs is kept in build/differential: over the loopback as a script that runs as it is.
 """
 
 import contextlib
@@ -12,24 +12,30 @@ import click
 
 from mpfw import paths
 from mpfw.differential import generate, table
-from mpfw.differential.rooms import FirmwareRoom, LinuxRoom
+from mpfw.differential.rooms import FirmwareRoom, LinuxRoom, Room
+from mpfw.differential.runners import runner
+from mpfw.differential.scenarios import HOST
 from mpfw.differential.session import Found, Kind, Session
 
 KEPT = paths.BUILD / "differential"
 _PORT = 20000
 
 
-def run_sequences(releases: tuple[str, ...], image: Path, seed: int, count: int) -> None:
+def run_sequences(
+    releases: tuple[str, ...], image: Path, seed: int, count: int, setting: str
+) -> None:
     """Run so many sequences of a seed: all on the first release, what differs on the others too.
 
     Raises SystemExit(1) if something differs that the table does not excuse.
     """
+    lab = releases[0] if setting == HOST else None
     with contextlib.ExitStack() as stack:
-        rooms = [stack.enter_context(LinuxRoom(release)) for release in releases]
-        firmware = stack.enter_context(FirmwareRoom(image))
+        rooms: list[Room] = [stack.enter_context(LinuxRoom(release)) for release in releases]
+        firmware = stack.enter_context(FirmwareRoom(image, lab))
         session = Session(
-            [lambda room=room: room.side("loopback") for room in rooms],  # type: ignore[misc]
-            lambda: firmware.side("loopback"),
+            setting,
+            [runner(room, setting) for room in rooms],
+            runner(firmware, setting),
             table.load(),
             lambda line: click.echo(line, err=True),
         )
@@ -63,5 +69,8 @@ def _kept(kind: Kind, found: Found, seed: int) -> str:
     sides = [("Linux", found.linux), ("here", found.ours)]
     said = [f"# {side:5} {line}" for side, text in sides for line in text.splitlines()]
     head = f"# {kind.call}, {kind.state}; sequence {found.index} of seed {seed}"
-    program = generate.script(found.program, _PORT)
-    return "\n".join([head, *said, "", generate.PRELUDE, "", program])
+    if not found.program[0].side:
+        program = generate.script(found.program, _PORT)
+        return "\n".join([head, *said, "", generate.PRELUDE, "", program])
+    calls = [f"{op.side:5} {op}" for op in found.program]
+    return "\n".join([head, *said, "", *calls, ""])

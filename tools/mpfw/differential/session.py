@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mpfw.differential import compare, generate, states
-from mpfw.differential.generate import PRELUDE, Program
-from mpfw.differential.scenarios import port_of
+from mpfw.differential.generate import Program
 from mpfw.differential.shrink import shrink
-from mpfw.differential.sides import Side, both
+from mpfw.differential.sides import both
 from mpfw.differential.table import Call, Table
 
 BATCH = 24
-SECONDS = 20.0  # that one sequence may take
 _AGAIN = 2  # times that a difference must be seen besides the first
 
-Sides = list[Callable[[], Side]]  # of the Linuxes; the first runs all, the others when it differs
+Runner = Callable[[list[Program]], list[str]]  # what it prints of each
 
 
 @dataclass(frozen=True)
@@ -48,21 +46,21 @@ class Found:
 class Session:
     """What a run needs, and what it has found."""
 
-    linuxes: Sides
-    firmware: Callable[[], Side]
+    setting: str
+    linuxes: list[Runner]  # the first runs all, the others what differs
+    firmware: Runner
     table: Table
     told: Callable[[str], None]
     coverage: states.Coverage = field(default_factory=states.Coverage)
     found: dict[Kind, Found] = field(default_factory=dict)
     seen: Counter[Kind] = field(default_factory=Counter)
     passing: int = 0  # differences that were not seen again
-    _port: int = 0
 
     def run(self, seed: int, indices: range) -> None:
         """Run these sequences of a seed."""
         for start in range(0, len(indices), BATCH):
             chunk = indices[start : start + BATCH]
-            programs = [generate.generate(seed, index) for index in chunk]
+            programs = [generate.generate(seed, index, self.setting) for index in chunk]
             for index, program, theirs, ours in zip(chunk, *self._both(programs), strict=True):
                 self.coverage.add(program, theirs)
                 if self._kind(program, [theirs], ours) is not None:
@@ -71,20 +69,8 @@ class Session:
 
     def _both(self, programs: list[Program]) -> tuple[list[Program], list[str], list[str]]:
         """The programs, what the first Linux printed of each, what the firmware did."""
-        scripts = self._scripts(programs)
-        theirs, ours = both(
-            lambda: self.linuxes[0]().run(scripts, SECONDS, PRELUDE),
-            lambda: self.firmware().run(scripts, SECONDS, PRELUDE),
-        )
+        theirs, ours = both(lambda: self.linuxes[0](programs), lambda: self.firmware(programs))
         return programs, theirs, ours
-
-    def _scripts(self, programs: list[Program]) -> list[str]:
-        ports = range(self._port, self._port + len(programs))
-        self._port += len(programs)
-        return [
-            generate.script(program, port_of(port))
-            for program, port in zip(programs, ports, strict=True)
-        ]
 
     def _kind(self, program: Program, kernels: list[str], ours: str) -> Kind | None:
         calls = states.calls(program, kernels[0])
@@ -103,8 +89,7 @@ class Session:
         _, first, ours = self._both(programs)
         kernels = [first]
         if any(one != other for one, other in zip(first, ours, strict=True)):
-            scripts = self._scripts(programs)
-            kernels += [other().run(scripts, SECONDS, PRELUDE) for other in self.linuxes[1:]]
+            kernels += [other(programs) for other in self.linuxes[1:]]
         for place, program in enumerate(programs):
             yield program, [texts[place] for texts in kernels], ours[place]
 

@@ -35,7 +35,7 @@ class Call:
 class Row:
     """One purposeful difference.
 
-    `linux` and `ours` are regular expressions for what follows a line's label on either side;
+    `linux` and `ours` are regular expressions for a scenario's whole line or a call's result;
     `low` and `high` bound the argument of generated calls, None: any.
     """
 
@@ -57,6 +57,7 @@ class Row:
                 return False
             if self.low is not None and not self._within(where.argument):
                 return False
+            theirs, ours = theirs.partition(": ")[2], ours.partition(": ")[2]
         elif where not in self.scenarios:
             return False
         return bool(re.fullmatch(self.linux, theirs) and re.fullmatch(self.ours, ours))
