@@ -3,10 +3,10 @@
 
 import pytest
 
-from mpfw.differential import scenarios
+from mpfw.differential import generate, scenarios
 from mpfw.differential.rooms import FirmwareRoom
 
-SCENARIOS = scenarios.load(wanted=scenarios.LOOPBACK)
+SCENARIOS = scenarios.load(wanted=scenarios.LOOPBACK) + generate.recorded_batches()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from mpfw import paths
-from mpfw.differential import compare, linux_inside, recorded, scenarios, table
+from mpfw.differential import compare, generate, linux_inside, recorded, scenarios, table
 from mpfw.differential.scenarios import Scenario
 from mpfw.differential.sides import TIMEOUT, FirmwareSide, LinuxSide
 from mpfw.differential.table import Call, Row, Table
@@ -16,6 +16,10 @@ from mpfw.guest.errors import GuestTimeout
 from mpfw.guest.programs import LocalProgram
 
 EMPTY = Table([], {})
+
+
+def names():
+    return {each.name for each in scenarios.load() + generate.recorded_batches()}
 
 
 def row(**fields):
@@ -99,7 +103,7 @@ def test_a_wrong_table_says_which_row_and_why(tmp_path, text, says):
 
 
 def test_unmended_scenarios_exist():
-    assert set(table.load().unmended) <= {each.name for each in scenarios.load()}
+    assert set(table.load().unmended) <= names()
 
 
 # -- records ----------------------------------------------------------------------------------
@@ -134,8 +138,7 @@ def test_recording_a_changed_script_drops_what_other_releases_printed_before(tmp
 
 
 def test_every_record_belongs_to_a_scenario():
-    names = {each.name for each in scenarios.load()}
-    assert {path.stem for path in recorded.FOLDER.glob("*")} <= names
+    assert {path.stem for path in recorded.FOLDER.glob("*")} <= names()
 
 
 # -- scenarios and sides ----------------------------------------------------------------------

@@ -55,6 +55,7 @@ def guest(cid, port, meet):
         got += len(sock.recv(4096))
     print("got", got)
     meet()
+    meet()
     sock.close()
     meet()
 
@@ -74,5 +75,6 @@ def host(cid, port, meet):
     meet()
     meet()
     print("poll", polled(sock))
+    meet()
     meet()
     print("send", said(sock.send, b"late"))

@@ -8,7 +8,7 @@ import click
 
 from mpfw import paths
 from mpfw.build import deps
-from mpfw.differential import compare, recorded, scenarios, table
+from mpfw.differential import compare, generate, recorded, scenarios, table
 from mpfw.differential.rooms import FirmwareRoom, LinuxRoom
 from mpfw.differential.scenarios import HOST, LOOPBACK, SETTINGS, Scenario
 from mpfw.differential.sequences import run_sequences
@@ -64,6 +64,8 @@ def differential(
 
 def _choose(names: Iterable[str], setting: str | None) -> list[Scenario]:
     found = scenarios.load(wanted=setting)
+    if setting != HOST:
+        found += generate.recorded_batches()
     missing = set(names) - {each.name for each in found}
     if missing:
         raise click.UsageError(

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw.differential import sequence
-from mpfw.differential.scenarios import HOST_CID, LOOPBACK, PORTS
+from mpfw.differential.scenarios import HOST_CID, LOOPBACK, PORTS, Scenario, port_of
 from mpfw.guest.vsockhost import GUEST_CID
 
 PRELUDE = Path(sequence.__file__).read_text()
 SMALL = (0, 1, 2, 100, 4095)
 SIZES = (*SMALL, 4096, 4097, 65535, 65536, 65537, 131072, 262143, 262144, 262145, 300000)
+_BATCHES, _IN_BATCH = 8, 25  # of the sequences that are recorded
 _CONNECTED = 0.75  # of the sequences begin with a connection
 _TALKING = 0.7  # of those have data both ways at once
 _ENDING = 0.4  # and of those with a connection, one end ends early
@@ -251,6 +252,17 @@ class HostGenerator(Generator):
 
     def _bound(self) -> str:
         return "ANY"
+
+
+def recorded_batches() -> list[Scenario]:
+    """The sequences that are recorded in the tree, as scenarios of many sequences each."""
+    found = []
+    for batch in range(_BATCHES):
+        indices = range(batch * _IN_BATCH, (batch + 1) * _IN_BATCH)
+        texts = [script(generate(1, index), port_of(index)) for index in indices]
+        text = "\n".join([PRELUDE, *texts])
+        found.append(Scenario(f"sequences_{batch}", LOOPBACK, text))
+    return found
 
 
 def generate(seed: int, index: int, setting: str = LOOPBACK) -> Program:

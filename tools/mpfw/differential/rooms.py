@@ -22,7 +22,7 @@ from mpfw.lab import image as lab_image
 from mpfw.lab.host import LabHost
 from mpfw.lab.lab import Lab
 
-SECONDS = 10.0  # that one scenario may take
+SECONDS = 60.0  # that one scenario may take
 _MODULE = "vhost_vsock"
 
 
