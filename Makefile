@@ -37,7 +37,7 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run check static unit coverage mutate fuzz format test test-long test-fresh test-matrix lab bench \
+.PHONY: help image run check static unit coverage mutate fuzz differential format test test-long test-fresh test-matrix lab bench \
         dist smoke soak boot-time upstream lock clean distclean
 
 help: ## This list
@@ -80,6 +80,10 @@ fuzz: image ## Inputs that nobody would write (FUZZ_N=, SEED=, MINUTES=, LEVEL=r
 	@$(MPFW) upstream build >/dev/null
 	@nice $(MPFW) fuzz $(addprefix --count=,$(FUZZ_N)) $(addprefix --seed=,$(SEED)) \
 	    $(addprefix --minutes=,$(MINUTES)) $(addprefix --level=,$(LEVEL)) $(CLASSES)
+
+differential: image ## Scripts on Linux 6.1, 6.12, sid's and here: record, compare (DIFFERENTIAL_ARGS)
+	@$(PYTHON) tools/bootstrap.py run
+	@nice $(MPFW) differential $(DIFFERENTIAL_ARGS)
 
 format: ## Style of Python and C, mended where a program can
 	@$(PYTHON) tools/bootstrap.py image

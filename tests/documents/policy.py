@@ -11,6 +11,7 @@ ELSEWHERE = {
     r"make dist|pip install .*|pytest -n 4": "tests/wheel does so, in an environment of its own",
     r"make mutate( .*)?": "runs unit tests for 250 mutants; `mpfw mutate --count 2` runs a few",
     r"make fuzz( .*)?": "tests/fuzz has a shorter run",
+    r"(make|mpfw) differential( .*)?": "boots three labs; tests/differential compares",
     r"mpfw fuzz --(minutes|repeat|level real).*": "tests/fuzz does so, by files of its own",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",

@@ -96,6 +96,7 @@ def _make(suite: str, packages: list[str], build: Path, scratch: Path) -> Path:
         for name in contents["busybox"]:
             cpio.symlink(f"usr/bin/{name}", "busybox")
         initramfs.add_modules(root, contents["modules"], cpio, "lab")
+        initramfs.add_modules(root, contents["guest-modules"], cpio, "lab/guest")
         for name in ("dev", "proc", "sys", "tmp", "root", "run", "var"):
             cpio.directory(name)
         cpio.device("dev/console", 5, 1)

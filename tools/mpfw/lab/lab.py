@@ -34,7 +34,7 @@ _BOOT_SECONDS = 60
 _BOOT_ATTEMPTS = 3
 # No CMPXCHG16B (141) for the kernel: QEMU 7.2 sometimes gets its flags wrong, and Linux 6.12's
 # allocator died of it. The CPU has it, because QEMU 10's TCG does not start without.
-_APPEND = (
+APPEND = (
     "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on clearcpuid=141"
 )
 
@@ -326,7 +326,7 @@ class Lab(Programs):
             QEMU,
             *("-accel", "tcg", "-machine", "q35", "-cpu", self._cpu, "-m", str(self._memory)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", _APPEND),
+            *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", APPEND),
             *("-chardev", f"{console},logfile={self._directory}/console.log"),
             *("-serial", "chardev:console", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=agent,path={self._directory}/agent"),

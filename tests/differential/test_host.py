@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""Guest and host print what Linux was recorded to print there, over the kernel's vhost-vsock."""
+
+import pytest
+
+from mpfw.differential import scenarios
+from mpfw.differential.rooms import FirmwareRoom
+from mpfw.lab.image import default_suite
+
+SCENARIOS = scenarios.load(wanted=scenarios.HOST)
+
+
+@pytest.fixture(scope="module")
+def room(image):
+    with FirmwareRoom(image, default_suite()) as room:
+        yield room
+
+
+def test_both_parts_print_what_they_print_on_linux(scenario, room, agree):
+    agree(scenario, room.run(scenario))

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""The differential test's own parts: comparison, table, records, and the scripts as files."""
+
+import subprocess
+import sys
+from typing import Any, cast
+
+import pytest
+
+from mpfw import paths
+from mpfw.differential import compare, generate, linux_inside, recorded, scenarios, table
+from mpfw.differential.scenarios import Scenario
+from mpfw.differential.sides import TIMEOUT, FirmwareSide, LinuxSide
+from mpfw.differential.table import Call, Row, Table
+from mpfw.guest.errors import GuestTimeout
+from mpfw.guest.programs import LocalProgram
+
+EMPTY = Table([], {})
+
+
+def names():
+    return {each.name for each in scenarios.load() + generate.recorded_batches()}
+
+
+def row(**fields):
+    usual = dict(call="recv", state="connected", why="so", linux="a", ours="b")
+    return Row(**{**usual, **fields})
+
+
+# -- comparison -------------------------------------------------------------------------------
+
+
+def test_same_lines_do_not_differ():
+    assert compare.first_difference(["a\nb\n"], "a\nb\n", "s", EMPTY) is None
+
+
+def test_the_first_line_that_no_kernel_printed_is_the_difference():
+    found = compare.first_difference(["a\nb\nc\n", "a\nx\nc\n"], "a\ny\nz\n", "s", EMPTY)
+    assert found == compare.Difference(2, ("b", "x"), "y")
+
+
+def test_either_kernel_is_right_in_each_line():
+    assert compare.first_difference(["a\nb\n", "c\nd\n"], "a\nd\n", "s", EMPTY) is None
+
+
+def test_a_line_too_few_and_a_line_too_many_differ():
+    assert compare.first_difference(["a\nb\n"], "a\n", "s", EMPTY) is not None
+    assert compare.first_difference(["a\n"], "a\nb\n", "s", EMPTY) is not None
+
+
+def test_a_row_excuses_its_scenarios_line_and_counts_it():
+    rows = Table([row(scenarios=("s",))], {})
+    assert compare.first_difference(["a\nc\n"], "b\nc\n", "s", rows) is None
+    assert rows.rows[0].used == 1
+    assert compare.first_difference(["a\n"], "b\n", "another", rows) is not None
+    assert compare.first_difference(["a\nc\n"], "b\nd\n", "s", rows) is not None
+
+
+def test_a_row_for_calls_needs_call_state_argument_and_both_outputs():
+    mine = row(low=0, high=3, generated=True)
+    assert mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 3))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 4))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "connected"))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("send", "connected", 3))
+    assert not mine.excuses("1 recv s0: a", "1 recv s0: b", Call("recv", "bound", 3))
+    assert not mine.excuses("1 recv s0: aa", "1 recv s0: b", Call("recv", "connected", 3))
+    assert not row(scenarios=("s",)).excuses(
+        "1 recv s0: a", "1 recv s0: b", Call("recv", "connected", 3)
+    )
+
+
+# -- the table --------------------------------------------------------------------------------
+
+
+def test_the_tree_s_table_is_what_docs_errno_md_shows():
+    document = (paths.ROOT / "docs" / "errno.md").read_text()
+    assert table.rendered_into(document, table.load()) == document
+
+
+def test_rows_are_rendered_with_their_ranges():
+    text = table.render(Table([row(low=1, high=1, generated=True), row(scenarios=("s",))], {}))
+    assert "| `recv` | connected | 1 | so |\n| `recv` | connected | any | so |" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[row]]\ncall='a'\n", "row 1 of .* has no linux, ours, state, why"),
+        ("[[row]]\ncal='a'\ncall='a'\nstate='b'\nwhy='c'\nlinux=''\nours=''\n", "know cal"),
+        ("[[row]]\ncall='a'\nstate='b'\nwhy='c'\nlinux=''\nours=''\n", "for no scenario"),
+        (
+            "[[row]]\ncall='a'\nstate='b'\nwhy='c'\nlinux=''\nours=''\narguments=[2,1]\n",
+            "lowest, highest",
+        ),
+        ("[[row]", "not TOML"),
+    ],
+)
+def test_a_wrong_table_says_which_row_and_why(tmp_path, text, says):
+    path = tmp_path / "differences.toml"
+    path.write_text(text)
+    with pytest.raises(table.TableError, match=says):
+        table.load(path)
+
+
+def test_unmended_scenarios_exist():
+    assert set(table.load().unmended) <= names()
+
+
+# -- records ----------------------------------------------------------------------------------
+
+SCENARIO = Scenario("one", scenarios.LOOPBACK, "print(1)\n")
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    recorded.write(SCENARIO, "sid", "7.2", {"script": "1\n\n  two\n"}, tmp_path)
+    recorded.write(SCENARIO, "bookworm", "6.1", {"script": "1\n"}, tmp_path)
+    recorded.write(SCENARIO, "bookworm", "6.1", {"script": "2\n"}, tmp_path)
+    assert recorded.printed(SCENARIO, "script", tmp_path) == {
+        "bookworm": "2\n",
+        "sid": "1\n\n  two\n",
+    }
+
+
+def test_a_changed_script_has_no_record(tmp_path):
+    recorded.write(SCENARIO, "sid", "7.2", {"script": "1\n"}, tmp_path)
+    changed = Scenario("one", scenarios.LOOPBACK, "print(2)\n")
+    with pytest.raises(recorded.RecordError, match="changed .* --record one"):
+        recorded.printed(changed, "script", tmp_path)
+    with pytest.raises(recorded.RecordError, match="not recorded .* --record one"):
+        recorded.printed(SCENARIO, "guest", tmp_path)
+
+
+def test_recording_a_changed_script_drops_what_other_releases_printed_before(tmp_path):
+    recorded.write(SCENARIO, "sid", "7.2", {"script": "1\n"}, tmp_path)
+    changed = Scenario("one", scenarios.LOOPBACK, "print(2)\n")
+    recorded.write(changed, "trixie", "6.12", {"script": "2\n"}, tmp_path)
+    assert recorded.printed(changed, "script", tmp_path) == {"trixie": "2\n"}
+
+
+def test_every_record_belongs_to_a_scenario():
+    assert {path.stem for path in recorded.FOLDER.glob("*")} <= names()
+
+
+# -- scenarios and sides ----------------------------------------------------------------------
+
+
+def test_a_script_with_both_parts_is_for_the_host_setting():
+    assert scenarios.setting("def guest(c, p, m): pass\ndef host(c, p, m): pass\n") == "host"
+    assert scenarios.setting("def guest(c, p, m): pass\n") == "loopback"
+
+
+def test_each_scenario_of_a_run_has_ports_of_its_own():
+    ports = [scenarios.port_of(number) for number in range(100)]
+    assert len({port + n for port in ports for n in range(scenarios.PORTS)}) == 300
+
+
+@pytest.fixture
+def linux():
+    side = LinuxSide(lambda: LocalProgram([sys.executable, "-I", linux_inside.__file__]))
+    yield side
+    side.close()
+
+
+def test_linux_runs_each_script_in_a_process_of_its_own(linux):
+    scripts = ["import sys\nsys.x = 1\nprint(1)", "import sys\nprint(hasattr(sys, 'x'))"]
+    assert linux.run(scripts, 20) == ["1\n", "False\n"]
+    assert linux.release
+
+
+def test_what_a_script_raises_is_its_last_line(linux):
+    texts = ["print(1)\nraise OSError(104, 'x')", "1 +", "raise SystemExit(3)"]
+    expected = ["1\nraised ConnectionResetError ECONNRESET\n", "raised SyntaxError\n"]
+    assert linux.run(texts, 20) == [*expected, "raised SystemExit\n"]
+
+
+def test_a_script_that_does_not_end_is_ended(linux):
+    hangs = "import time\nprint('here', flush=True)\ntime.sleep(60)"
+    assert linux.run([hangs, "print(2)"], 1) == ["here\n" + TIMEOUT, "2\n"]
+
+
+def test_bytes_pass_cpython_s_refusal_for_vsock():
+    """The kernel is asked either way: AF_VSOCK may not be there, so by the calls' errors."""
+    text = (
+        "import socket\nfrom mpfw.differential import linux_inside\nlinux_inside.install()\n"
+        "a, b = socket.socketpair()\n"
+        "second = (1).to_bytes(8, 'little') + bytes(8)\n"
+        "a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, second)\n"
+        "print(a.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)[:8].hex())\n"
+        "print(socket.VMADDR_CID_LOCAL, socket.socket.setsockopt.refusing is not None)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0100000000000000\n1 True\n"
+
+
+class Guest:
+    """Stands for a guest: runs what it can, and hangs at "hang"."""
+
+    booted = 0
+
+    def __init__(self):
+        Guest.booted += 1
+
+    def run(self, program):
+        pass
+
+    def call(self, function, scripts, prelude, timeout):
+        if "hang" in scripts:
+            raise GuestTimeout("it hangs", "")
+        return [text.upper() for text in scripts]
+
+    def close(self):
+        pass
+
+
+def test_a_firmware_that_hangs_is_started_again_and_the_others_of_its_batch_run():
+    side = FirmwareSide(cast(Any, Guest))
+    assert side.run(["a", "hang", "b"], 1) == ["A", TIMEOUT, "B"]
+    assert Guest.booted == 3
