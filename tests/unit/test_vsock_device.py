@@ -150,6 +150,7 @@ def test_bytes_are_read_into_a_part_of_a_buffer(road):
 def test_who_waits_for_more_than_a_window_holds_reads_it_by_and_by(road):
     engine = road.engine
     name = road.open(1236, 5000)  # its window is 3000
+    engine.call(f"{name}.options.set_size", 20000, None)  # but memory is short
     engine.call(f"{name}.settimeout", None)
     engine.clock.looks_take(100)
     data = road.noise(9000)
