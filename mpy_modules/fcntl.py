@@ -5,10 +5,10 @@
 received ones wait; IOCTL_VM_SOCKETS_GET_LOCAL_CID, which on Linux /dev/vsock answers, is the CID.
 """
 
+import socket
 import struct
 
 import errnos
-import socket
 from portable import const
 from vsock import credit
 

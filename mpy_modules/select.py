@@ -5,7 +5,6 @@ The poll bits are those that sockets answer with (sockets/endpoint.py), if they 
 """
 
 from portable import const
-
 from sockets import numbers as num
 from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT, poll  # noqa: F401  in C
 

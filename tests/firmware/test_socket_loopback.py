@@ -244,7 +244,7 @@ def test_addresses_that_nobody_can_connect_to(run):
     def body():
         s = socket.socket()
         assert error(s.connect, (2, 1)) == "ENODEV"  # this machine has no vsock device
-        assert error(s.connect, (0, 1)) == "ENETUNREACH"
+        assert error(s.connect, (0, 1)) == "ENODEV"
         s.close()
         assert error(s.connect, (1, 1)) == "EBADF"
 
@@ -393,6 +393,9 @@ def test_timeouts_and_nonblocking(run):
         assert got == errno.ETIMEDOUT
         a.setblocking(False)
         assert error(a.recv, 1) == "EAGAIN"
+        b.settimeout(0.05)
+        assert error(b.recv, 1, socket.MSG_DONTWAIT) == "ETIMEDOUT"  # CPython waits first
+        b.settimeout(None)
         assert error(b.recv, 1, socket.MSG_DONTWAIT) == "EAGAIN"
         assert a.gettimeout() == 0.0 and not a.getblocking()
         total = 0
@@ -552,6 +555,7 @@ def test_a_message_without_its_end_is_not_read_when_the_device_loses_the_connect
         from vsock import control
 
         a, b = pair(SOCK_SEQPACKET)
+        b.settimeout(None)
         part = b"half a message"
         conn = a.connection
         assert conn.out.small(conn.at, addressof(part), len(part), 0)
