@@ -26,9 +26,8 @@ for name in (
     print(name, hasattr(socket, name))
 for name in "accept bind close connect connect_ex detach fileno family getblocking getpeername \
 getsockname getsockopt gettimeout listen makefile proto recv recv_into recvfrom recvfrom_into \
-recvmsg recvmsg_into send sendall sendmsg sendto setblocking setsockopt settimeout shutdown timeout \
-type get_inheritable \
-set_inheritable".split():
+recvmsg recvmsg_into send sendall sendmsg sendto setblocking setsockopt settimeout shutdown \
+timeout type get_inheritable set_inheritable".split():
     print(name, hasattr(socket.socket(socket.AF_VSOCK), name))
 for name in (
     "select poll POLLIN POLLPRI POLLOUT POLLERR POLLHUP POLLNVAL POLLRDNORM POLLRDBAND "
