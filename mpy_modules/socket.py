@@ -6,6 +6,7 @@ ancillary data) the machine does not have. docs/errno.md lists calls, situations
 """
 
 import builtins
+import struct
 
 import errnos
 import vsock
@@ -115,12 +116,12 @@ class gaierror(OSError):
 
 def htons(number):
     """16 bits in the network's order: this machine is a little-endian one."""
-    return (number & 0xFF) << 8 | number >> 8
+    return struct.unpack(">H", struct.pack("<H", number))[0]
 
 
 def htonl(number):
     """The same of 32 bits."""
-    return htons(number & 0xFFFF) << 16 | htons(number >> 16)
+    return struct.unpack(">I", struct.pack("<I", number))[0]
 
 
 ntohs = htons

@@ -36,6 +36,14 @@ def getdefaulttimeout():
     return _default_timeout
 
 
+@micropython.native
+def _may_take(us, flags):
+    """Seconds that Linux waits: SO_RCVTIMEO's or SO_SNDTIMEO's `us`, None for ever."""
+    if flags & num.MSG_DONTWAIT:
+        return 0
+    return None if us is None else us / 1000000
+
+
 class socket(Endpoint):
     """A vsock socket. `stack` names another vsock device than the first: vsock.get(1)."""
 
@@ -187,10 +195,7 @@ class socket(Endpoint):
         if seconds is None:
             if flags & num.MSG_PEEK:
                 target = 1
-            if self.options.receive_us is not None:
-                seconds = self.options.receive_us / 1000000
-            if flags & num.MSG_DONTWAIT:
-                seconds = 0
+            seconds = _may_take(self.options.receive_us, flags)
         else:
             target = 1 if seconds == 0 else self.options.lowat
         while True:
@@ -221,12 +226,14 @@ class socket(Endpoint):
                 if queued and not borders and not self._timeout:
                     return queued
                 conn.tell()
-                if self._timeout:
-                    raise timed_out()
-                raise OSError(errnos.EAGAIN)
+                raise self._over()
             self._stack.waiter.wait(rest, conn)
             if self._closed:
                 return 0
+
+    def _over(self):
+        """What a call that may wait no longer raises."""
+        return timed_out() if self._timeout else OSError(errnos.EAGAIN)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -285,10 +292,7 @@ class socket(Endpoint):
         mark = 0
         seconds = self._timeout
         if seconds is None:
-            if self.options.send_us is not None:
-                seconds = self.options.send_us / 1000000
-            if flags & num.MSG_DONTWAIT:
-                seconds = 0
+            seconds = _may_take(self.options.send_us, flags)
         waits = seconds != 0
         copies = not waits or seconds is not None  # what is lent is back when the device likes
         if conn.block[w.BORDERS]:
@@ -308,10 +312,8 @@ class socket(Endpoint):
             if done >= n:
                 break
             begun = done and mark  # the rest of a message must follow, once there are slots
-            if (not waits or done and self._timeout) and not begun and not everything:
-                # CPython waits for room, then sends what there is room for.
-                if done:
-                    break
+            if done and not begun and not everything and (not waits or self._timeout):
+                break  # with a time-out CPython waits for room, then sends what there is room for
             if not waits and not begun:
                 if conn.room() != 0:  # a full transmit ring has just been emptied
                     continue
@@ -336,9 +338,7 @@ class socket(Endpoint):
             if rest == 0:
                 if done and not everything and not begun:
                     break
-                if self._timeout is None:
-                    raise OSError(errnos.EAGAIN)
-                raise timed_out()
+                raise self._over()
             self._wait_room(conn, rest)
         if not copies and conn.block[w.LENT]:
             self._wait_returned(conn)

@@ -53,7 +53,7 @@ SO_ZEROCOPY = const(60)
 SO_RCVTIMEO_NEW = const(66)
 SO_SNDTIMEO_NEW = const(67)
 
-_FLAGS = (
+_SWITCHES = (
     SO_DEBUG,
     SO_REUSEADDR,
     SO_DONTROUTE,
@@ -133,7 +133,7 @@ def set_general(sock, name, value):
     """setsockopt at level SOL_SOCKET. Raises ENOPROTOOPT, EOPNOTSUPP, EINVAL, EDOM."""
     number = integer(value)
     options = sock.options
-    if name in _FLAGS:
+    if name in _SWITCHES:
         options.keep(name, 1 if number else 0)
     elif name in _NUMBERS:
         options.keep(name, number)
@@ -185,7 +185,7 @@ def _current(sock, options, name):
         return 1 if sock.is_listening() else 0
     if name == SO_RCVLOWAT:
         return options.lowat
-    if name in _FLAGS or name in _NUMBERS:
+    if name in _SWITCHES or name in _NUMBERS:
         return options.kept(name, 0)
     if name in _BUFFERS:
         return options.kept(name, _BUFFER_MOST)

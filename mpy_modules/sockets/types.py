@@ -17,7 +17,7 @@ SOCK_RDM = const(4)
 SOCK_SEQPACKET = const(5)
 SOCK_NONBLOCK = const(0x800)
 SOCK_CLOEXEC = const(0x80000)
-_TYPE_MASK = const(0xF)  # the rest are flags
+_NUMBER_MASK = const(0xF)  # the rest are flags
 _TYPES_END = const(11)  # Linux knows no type from here on
 
 
@@ -43,9 +43,9 @@ _TYPES = {each.number: each for each in (STREAM, SEQPACKET)}
 
 def of(number, proto):
     """The SocketType of a SOCK_* number, which may have flags. Raises what Linux does."""
-    if number & ~(_TYPE_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC):
+    if number & ~(_NUMBER_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC):
         raise OSError(errnos.EINVAL)
-    number &= _TYPE_MASK
+    number &= _NUMBER_MASK
     if number >= _TYPES_END:
         raise OSError(errnos.EINVAL)
     if proto not in (0, num.AF_VSOCK):

@@ -8,11 +8,11 @@ import socket
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__

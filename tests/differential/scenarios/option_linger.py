@@ -9,11 +9,11 @@ import struct
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__
@@ -52,6 +52,6 @@ for value in (struct.pack("<ii", 1, 5), struct.pack("<ii", 7, 0), struct.pack("<
     tell("set", set_packed, sock, socket.SOL_SOCKET, socket.SO_LINGER, value)
     tell("  reads", get_packed, sock, socket.SOL_SOCKET, socket.SO_LINGER, 8)
     tell("  four", sock.getsockopt, socket.SOL_SOCKET, socket.SO_LINGER)
-for value in (1, 0, (3 << 32) + 1, -1):
-    tell("set %d" % value, sock.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, value)
+for number in (1, 0, (3 << 32) + 1, -1):
+    tell("set %d" % number, sock.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, number)
     tell("  reads", get_packed, sock, socket.SOL_SOCKET, socket.SO_LINGER, 8)

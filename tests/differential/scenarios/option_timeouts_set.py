@@ -9,11 +9,11 @@ import struct
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__
@@ -53,15 +53,8 @@ def timeval(seconds, micros):
 for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
     sock = socket.socket(socket.AF_VSOCK)
     tell("fresh", get_packed, sock, socket.SOL_SOCKET, name, 16)
-    for seconds, micros in (
-        (1, 0),
-        (0, 500000),
-        (0, 1000000),
-        (0, -1),
-        (-1, 0),
-        (3, 4000),
-        (0, 0),
-    ):
+    times = [(1, 0), (0, 500000), (0, 1000000), (0, -1), (-1, 0), (3, 4000), (0, 0)]
+    for seconds, micros in times:
         tell(
             "set %d %d" % (seconds, micros),
             set_packed,

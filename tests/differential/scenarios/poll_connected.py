@@ -10,11 +10,11 @@ import time
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__
@@ -68,7 +68,7 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
         while True:
             accepted.send(bytes(32768))
     except OSError as failure:
-        print(errno.errorcode[failure.errno])
+        print(errno.errorcode[failure.errno or 0])
     settle()
     print("full", poll(accepted), "|", poll(caller))
     accepted.close()

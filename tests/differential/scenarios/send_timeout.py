@@ -9,11 +9,11 @@ import struct
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__
@@ -53,7 +53,7 @@ try:
         print("sent", count)
         sent += count
 except OSError as failure:
-    print(errno.errorcode[failure.errno])
+    print(errno.errorcode[failure.errno or 0])
 print("in all", sent)
 tell("sendall", caller.sendall, bytes(10))
 tell("dontwait", caller.send, bytes(10), socket.MSG_DONTWAIT)

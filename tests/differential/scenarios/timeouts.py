@@ -9,11 +9,11 @@ import time
 def tell(what, call, *arguments):
     """Print what a call returned, or how it failed."""
     try:
-        result = call(*arguments)
+        result = str(call(*arguments))
     except TimeoutError:
         result = "timed out"
     except OSError as failure:
-        result = errno.errorcode.get(failure.errno, failure.errno)
+        result = errno.errorcode.get(failure.errno or 0, str(failure))
         result = "EOPNOTSUPP" if result == "ENOTSUP" else result  # one number, two names
     except Exception as failure:
         result = type(failure).__name__
@@ -42,10 +42,10 @@ print(sock.gettimeout(), sock.getblocking(), sock.timeout)
 for value in (0, 0.5, 3, None, True):
     tell("set", sock.settimeout, value)
     print(sock.gettimeout(), sock.getblocking())
-for value in (-1, -0.1, "1"):
-    tell("refused", sock.settimeout, value)
-for value in (True, False):
-    sock.setblocking(value)
+for refused in (-1, -0.1, "1"):
+    tell("refused", sock.settimeout, refused)
+for blocking in (True, False):
+    sock.setblocking(blocking)
     print(sock.gettimeout(), sock.getblocking())
 caller, accepted = pair(6190)
 caller.settimeout(0.1)

@@ -32,6 +32,6 @@ for size in (100000, 100000, 100000, 1000):
         print(count)
         sent += count
     except OSError as failure:
-        print(errno.errorcode[failure.errno])
+        print(errno.errorcode[failure.errno or 0])
 settle()
 print(sent, len(accepted.recv(300000)))
