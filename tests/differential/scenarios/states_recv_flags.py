@@ -84,7 +84,5 @@ def sockets(kind):
 
 for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
     for name, sock in sockets(kind):
-        for flags in [0, 0x4000000, 1 << 30] + [
-            1 << bit for bit in (0, 1, 5, 6, 7, 8, 13, 14, 15)
-        ]:
+        for flags in [0, 0x4000000, 1 << 30] + [1 << n for n in (0, 1, 5, 6, 7, 8, 13, 14, 15)]:
             tell("%d %s %x" % (kind, name, flags), sock.recv, 10, flags)
