@@ -6,9 +6,12 @@ ancillary data) the machine does not have. docs/errno.md lists calls, situations
 """
 
 import builtins
+import struct
 
+import errnos
 import vsock
-from sockets import data, options, types
+from portable import const
+from sockets import data, general, options, types
 from sockets import numbers as num
 from sockets.background import Background
 from sockets.data import socket
@@ -19,33 +22,58 @@ AF_INET = num.AF_INET  # only so that a program can ask and be refused: EAFNOSUP
 AF_VSOCK = num.AF_VSOCK
 SOCK_STREAM = types.SOCK_STREAM
 SOCK_DGRAM = types.SOCK_DGRAM
+SOCK_RAW = types.SOCK_RAW
+SOCK_RDM = types.SOCK_RDM
 SOCK_SEQPACKET = types.SOCK_SEQPACKET
 SOCK_NONBLOCK = types.SOCK_NONBLOCK
 SOCK_CLOEXEC = types.SOCK_CLOEXEC
 
-SOL_SOCKET = options.SOL_SOCKET
-SO_REUSEADDR = options.SO_REUSEADDR
-SO_TYPE = options.SO_TYPE
-SO_ERROR = options.SO_ERROR
-SO_SNDBUF = options.SO_SNDBUF
-SO_RCVBUF = options.SO_RCVBUF
-SO_KEEPALIVE = options.SO_KEEPALIVE
-SO_LINGER = options.SO_LINGER
-SO_RCVLOWAT = options.SO_RCVLOWAT
-SO_RCVTIMEO = options.SO_RCVTIMEO
-SO_SNDTIMEO = options.SO_SNDTIMEO
-SO_ACCEPTCONN = options.SO_ACCEPTCONN
-SO_PROTOCOL = options.SO_PROTOCOL
-SO_DOMAIN = options.SO_DOMAIN
+SOL_SOCKET = general.SOL_SOCKET
+SO_DEBUG = general.SO_DEBUG
+SO_REUSEADDR = general.SO_REUSEADDR
+SO_TYPE = general.SO_TYPE
+SO_ERROR = general.SO_ERROR
+SO_DONTROUTE = general.SO_DONTROUTE
+SO_BROADCAST = general.SO_BROADCAST
+SO_SNDBUF = general.SO_SNDBUF
+SO_RCVBUF = general.SO_RCVBUF
+SO_KEEPALIVE = general.SO_KEEPALIVE
+SO_OOBINLINE = general.SO_OOBINLINE
+SO_PRIORITY = general.SO_PRIORITY
+SO_LINGER = general.SO_LINGER
+SO_REUSEPORT = general.SO_REUSEPORT
+SO_PASSCRED = general.SO_PASSCRED
+SO_PEERCRED = general.SO_PEERCRED
+SO_RCVLOWAT = general.SO_RCVLOWAT
+SO_SNDLOWAT = general.SO_SNDLOWAT
+SO_RCVTIMEO = general.SO_RCVTIMEO
+SO_SNDTIMEO = general.SO_SNDTIMEO
+SO_BINDTODEVICE = general.SO_BINDTODEVICE
+SO_ACCEPTCONN = general.SO_ACCEPTCONN
+SO_PEERSEC = general.SO_PEERSEC
+SO_PASSSEC = general.SO_PASSSEC
+SO_MARK = general.SO_MARK
+SO_PROTOCOL = general.SO_PROTOCOL
+SO_DOMAIN = general.SO_DOMAIN
 SOMAXCONN = num.SOMAXCONN
+
+SCM_RIGHTS = const(1)  # ancillary data, which these sockets do not carry
+SCM_CREDENTIALS = const(2)
 
 MSG_OOB = num.MSG_OOB
 MSG_PEEK = num.MSG_PEEK
+MSG_DONTROUTE = num.MSG_DONTROUTE
+MSG_CTRUNC = num.MSG_CTRUNC
 MSG_TRUNC = num.MSG_TRUNC
 MSG_DONTWAIT = num.MSG_DONTWAIT
 MSG_EOR = num.MSG_EOR
 MSG_WAITALL = num.MSG_WAITALL
+MSG_CONFIRM = num.MSG_CONFIRM
+MSG_ERRQUEUE = num.MSG_ERRQUEUE
 MSG_NOSIGNAL = num.MSG_NOSIGNAL
+MSG_MORE = num.MSG_MORE
+MSG_FASTOPEN = num.MSG_FASTOPEN
+MSG_CMSG_CLOEXEC = num.MSG_CMSG_CLOEXEC
 
 SHUT_RD = num.SHUT_RD
 SHUT_WR = num.SHUT_WR
@@ -57,6 +85,7 @@ VMADDR_CID_LOCAL = num.VMADDR_CID_LOCAL
 VMADDR_CID_HOST = num.VMADDR_CID_HOST
 VMADDR_PORT_ANY = num.VMADDR_PORT_ANY
 VM_SOCKETS_INVALID_VERSION = num.VM_SOCKETS_INVALID_VERSION
+IOCTL_VM_SOCKETS_GET_LOCAL_CID = const(0x7B9)  # fcntl.ioctl knows it
 SO_VM_SOCKETS_BUFFER_SIZE = options.SO_VM_SOCKETS_BUFFER_SIZE
 SO_VM_SOCKETS_BUFFER_MIN_SIZE = options.SO_VM_SOCKETS_BUFFER_MIN_SIZE
 SO_VM_SOCKETS_BUFFER_MAX_SIZE = options.SO_VM_SOCKETS_BUFFER_MAX_SIZE
@@ -69,10 +98,39 @@ timeout = data.timeout
 getdefaulttimeout = data.getdefaulttimeout
 setdefaulttimeout = data.setdefaulttimeout
 error = OSError
+EBADF = errnos.EBADF
+EAGAIN = EWOULDBLOCK = errnos.EAGAIN
 builtins.TimeoutError = timeout  # the name that CPython has for it; MicroPython has none
 vsock.set_aside()
 
 SocketType = socket
+
+
+class herror(OSError):
+    """For `except` clauses: there are no hosts to look up."""
+
+
+class gaierror(OSError):
+    """The same."""
+
+
+def htons(number):
+    """16 bits in the network's order: this machine is a little-endian one."""
+    return struct.unpack(">H", struct.pack("<H", number))[0]
+
+
+def htonl(number):
+    """The same of 32 bits."""
+    return struct.unpack(">I", struct.pack("<I", number))[0]
+
+
+ntohs = htons
+ntohl = htonl
+
+
+def has_dualstack_ipv6():
+    """CPython's; there is no IP at all."""
+    return False
 
 
 def poller(stack=None):

@@ -100,6 +100,8 @@
     X(ENOSPC) \
     X(EROFS) \
     X(EPIPE) \
+    X(EDOM) \
+    X(ERANGE) \
     X(ENOTEMPTY) \
     X(EPROTO) \
     X(EMSGSIZE) \

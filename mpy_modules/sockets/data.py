@@ -9,6 +9,7 @@ from vsock import credit
 from vsock import words as w
 from vsock.wait import deadline, left
 
+from . import messages
 from . import numbers as num
 from .endpoint import Endpoint, timed_out, timeout
 from .file import SocketFile
@@ -17,6 +18,7 @@ from .view import TWO_DEVICES, View
 
 _FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
 _LINE_CHUNK = const(256)  # bytes that readline() looks at
+_UNUSUAL = const(num.MSG_OOB | num.MSG_ERRQUEUE)
 
 __all__ = ("getdefaulttimeout", "setdefaulttimeout", "socket", "timeout")
 
@@ -34,11 +36,19 @@ def getdefaulttimeout():
     return _default_timeout
 
 
+@micropython.native
+def _may_take(us, flags):
+    """Seconds that Linux waits: SO_RCVTIMEO's or SO_SNDTIMEO's `us`, None for ever."""
+    if flags & num.MSG_DONTWAIT:
+        return 0
+    return None if us is None else us / 1000000
+
+
 class socket(Endpoint):
     """A vsock socket. `stack` names another vsock device than the first: vsock.get(1)."""
 
     def __init__(self, family=num.AF_VSOCK, type=SOCK_STREAM, proto=0, fileno=None, stack=None):
-        super().__init__(stack or vsock.get(), family, type, _default_timeout)
+        super().__init__(stack or vsock.get(), family, type, proto, _default_timeout)
 
     def _accepted(self):
         sock = socket(self.family, self.type, stack=self._stack)
@@ -60,21 +70,25 @@ class socket(Endpoint):
         n = bytes_in(buffer, True)
         if nbytes and nbytes < n:
             n = nbytes
-        return self._receive(addressof(buffer), n, flags)
+        return self._receive(addressof(buffer), n, flags) if n else 0
 
     @micropython.native
     def recv(self, bufsize, flags=0):
         """Receive up to `bufsize` bytes; b"" at the peer's end."""
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
+        if not bufsize:
+            return b""  # CPython does not even ask
         conn = self.connection
-        if conn is None or self._state != num.IS_CONNECTED:
-            conn = self._receiver()
+        if conn is None or self._state != num.IS_CONNECTED or flags & _UNUSUAL:
+            conn = self._receiver(flags)
         if not conn.block[w.BORDERS] and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
             queued = credit.queued(conn.at)
             target = min(self.options.lowat, bufsize)
             if queued < target:
+                if target >= self.options.size and target > 1:
+                    self._check_target(conn)
                 queued = self._receive_wait(conn, flags, target)
             bufsize = min(bufsize, queued)
         buffer = bytearray(bufsize)
@@ -89,96 +103,137 @@ class socket(Endpoint):
     def recvfrom_into(self, buffer, nbytes=0, flags=0):
         return self.recv_into(buffer, nbytes, flags), None
 
+    def recvmsg(self, bufsize, ancbufsize=0, flags=0):
+        """(data, [], flags, None): of the flags MSG_TRUNC and MSG_EOR tell of a message."""
+        if bufsize < 0 or ancbufsize < 0:
+            raise ValueError("negative buffer size in recvmsg()")
+        buffer = bytearray(bufsize)
+        n, told = messages.receive(self, buffer, flags)
+        return bytes(memoryview(buffer)[:n]), [], told, None
+
+    def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
+        """The same into several buffers, one after the other: (length, [], flags, None)."""
+        if ancbufsize < 0:
+            raise ValueError("negative buffer size in recvmsg_into()")
+        n, told = messages.receive_into(self, buffers, flags)
+        return n, [], told, None
+
     def recv_view(self, flags=0):
         """Borrow received bytes where the device put them: a View, or None at the peer's end.
 
         Use it in a `with` statement or call its `release()`; closing the socket does that too.
         """
-        conn = self._receiver()
+        conn = self._receiver(flags)
         if not credit.queued(conn.at) and not self._receive_wait(conn, flags, 1):
             return None
         return View(conn)
 
     @micropython.native
-    def _receiver(self):
-        """The connection to receive from. Raises ENOTCONN."""
+    def _receiver(self, flags):
+        """The connection to receive from. Raises ENOTCONN, and what `flags` cannot have."""
         self._open()
+        if flags & num.MSG_ERRQUEUE:
+            raise OSError(errnos.EAGAIN)  # nothing is ever in it
         conn = self.connection
         if self._state != num.IS_CONNECTED:
             self._check_connect()
             if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
             conn = self.connection
+        if flags & num.MSG_OOB and conn.block[w.STATE] != w.CLOSED:
+            raise OSError(errnos.EOPNOTSUPP)
         return conn
 
     @micropython.native
     def _receive(self, into, want, flags):
-        conn = self._receiver()
-        if flags & num.MSG_OOB:
-            raise OSError(errnos.EOPNOTSUPP)
-        if conn.block[w.BORDERS]:
-            return self._receive_message(conn, into, want, flags)
-        if not want:
-            return 0
-        target = want if flags & num.MSG_WAITALL else min(self.options.lowat, want)
+        conn = self._receiver(flags)
+        block = conn.block
+        if block[w.BORDERS]:
+            n, length, _ = self._receive_message(conn, into, want, flags)
+            return length if flags & num.MSG_TRUNC else n
+        target = min(self.options.lowat, want)
+        if flags & num.MSG_WAITALL:
+            target = want
+        if target >= self.options.size and target > 1:
+            self._check_target(conn)
         done = 0
         while True:
             if not self._receive_wait(conn, flags, target - done):
                 return done
             done += conn.receive(into + done, want - done, flags & num.MSG_PEEK)
-            if done >= target or flags & num.MSG_PEEK:
+            if done >= target or flags & (num.MSG_PEEK | num.MSG_DONTWAIT):
                 return done
+            if self._timeout is not None or self.options.receive_us is not None:
+                return done
+
+    def _check_target(self, conn):
+        """Linux does not wait for as much as the buffer may hold: ENOMEM, at once."""
+        if conn.block[w.STATE] != w.CLOSED and not conn.block[w.SHUT] & w.SHUT_LOCAL_RCV:
+            raise OSError(errnos.ENOMEM)
 
     @micropython.native
     def _receive_message(self, conn, into, want, flags):
+        """(copied, length of the message, its SEQ_* flags); nothing at the end."""
         if not self._receive_wait(conn, flags, 1):
-            return 0
-        n, length, _ = conn.receive_message(into, want, flags & num.MSG_PEEK)
-        return length if flags & num.MSG_TRUNC else n
+            return 0, 0, 0
+        return conn.receive_message(into, want, flags & num.MSG_PEEK)
 
     @micropython.native
     def _receive_wait(self, conn, flags, target):
-        """Wait until bytes can be taken; how many are queued, 0 at the end of the stream."""
+        """Wait until bytes can be taken; how many are queued, 0 at the end of the stream.
+
+        With a time-out it is CPython that waits, whatever the flags, until SO_RCVLOWAT is
+        reached; then it takes what is there. Without one Linux waits for `target` bytes, at most
+        for SO_RCVTIMEO, and gives what came.
+        """
         end = None
         timed = False
         block = conn.block
         at = conn.at
         borders = block[w.BORDERS]
+        seconds = self._timeout
+        if seconds is None:
+            if flags & num.MSG_PEEK:
+                target = 1
+            seconds = _may_take(self.options.receive_us, flags)
+        else:
+            target = 1 if seconds == 0 else self.options.lowat
         while True:
             queued = credit.queued(at)
             if queued:
                 if target > block[w.BUF_ALLOC]:
                     target = block[w.BUF_ALLOC]  # no more will come before some is read
                 if borders:
-                    if block[w.MESSAGES]:
+                    if block[w.MESSAGES] and (queued >= target or not self._timeout):
                         return queued
                 elif queued >= target:
                     return queued
             if block[w.STATE] == w.CLOSED or block[w.SHUT] & w.SHUT_NO_MORE:
-                if borders:
+                if borders and not block[w.MESSAGES]:
                     queued = 0  # of a message whose end will not come
                 if not queued and block[w.SHUT] & w.SHUT_LOST:
                     self._lost()
                 if not queued and block[w.ERROR]:
                     raise OSError(block[w.ERROR])
                 return queued
-            if self._timeout == 0 or flags & num.MSG_DONTWAIT:
-                if queued and not borders and flags & num.MSG_WAITALL:
-                    return queued
-                conn.tell()
-                raise OSError(errnos.EAGAIN)
-            if self._timeout is None:
-                self._stack.waiter.wait(-1, conn)
-            else:
+            rest = -1
+            if seconds is not None:
                 if not timed:
-                    end = deadline(self._timeout)
+                    end = deadline(seconds)
                     timed = True
                 rest = left(end)
-                if rest == 0:
-                    raise timed_out()
-                self._stack.waiter.wait(rest, conn)
+            if rest == 0:
+                if queued and not borders and not self._timeout:
+                    return queued
+                conn.tell()
+                raise self._over()
+            self._stack.waiter.wait(rest, conn)
             if self._closed:
                 return 0
+
+    def _over(self):
+        """What a call that may wait no longer raises."""
+        return timed_out() if self._timeout else OSError(errnos.EAGAIN)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -201,13 +256,26 @@ class socket(Endpoint):
         if flags or self._state != num.IS_CONNECTED or not self.connection.send_now(data):
             self._send(data, flags, True)
 
+    def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
+        """Send the bytes of several buffers as one piece, or on seqpacket as one message."""
+        return messages.send(self, buffers, flags, address)
+
     def sendto(self, data, *arguments):
-        self._sender()
-        raise OSError(self.kind.sendto)
+        """Connections take no address: EISCONN, or EOPNOTSUPP where there is none."""
+        self._open()
+        self._check_connect()
+        self._refuse_address()
+
+    def _refuse_address(self):
+        conn = self.connection
+        there = self._state == num.IS_CONNECTED and conn.block[w.STATE] == w.ESTABLISHED
+        raise OSError(errnos.EISCONN if there else errnos.EOPNOTSUPP)
 
     @micropython.native
-    def _sender(self):
+    def _sender(self, flags):
         self._open()
+        if flags & num.MSG_OOB:
+            raise OSError(errnos.EOPNOTSUPP)
         if self._state != num.IS_CONNECTED:
             self._check_connect()
             if self._state != num.IS_CONNECTED:
@@ -217,16 +285,16 @@ class socket(Endpoint):
     @micropython.native
     def _send(self, data, flags, everything):
         conn = self.connection
-        if self._state != num.IS_CONNECTED:
-            conn = self._sender()
+        if self._state != num.IS_CONNECTED or flags & num.MSG_OOB:
+            conn = self._sender(flags)
         n = bytes_in(data)
         start = addressof(data)
         mark = 0
         seconds = self._timeout
-        waits = seconds != 0 and not flags & num.MSG_DONTWAIT
+        if seconds is None:
+            seconds = _may_take(self.options.send_us, flags)
+        waits = seconds != 0
         copies = not waits or seconds is not None  # what is lent is back when the device likes
-        if flags & num.MSG_OOB:
-            raise OSError(errnos.EOPNOTSUPP)
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n, waits)
@@ -244,9 +312,9 @@ class socket(Endpoint):
             if done >= n:
                 break
             begun = done and mark  # the rest of a message must follow, once there are slots
+            if done and not begun and not everything and (not waits or self._timeout):
+                break  # with a time-out CPython waits for room, then sends what there is room for
             if not waits and not begun:
-                if done and not everything:
-                    break
                 if conn.room() != 0:  # a full transmit ring has just been emptied
                     continue
                 raise OSError(errnos.EAGAIN)
@@ -270,7 +338,7 @@ class socket(Endpoint):
             if rest == 0:
                 if done and not everything and not begun:
                     break
-                raise timed_out()
+                raise self._over()
             self._wait_room(conn, rest)
         if not copies and conn.block[w.LENT]:
             self._wait_returned(conn)
@@ -308,7 +376,7 @@ class socket(Endpoint):
         room = conn.room()
         if room == -errnos.EPIPE:
             self._no_more(conn)
-        if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]):
+        if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]) and (room or waits):
             raise OSError(errnos.EMSGSIZE)
         if n > room and not waits:
             raise OSError(errnos.EAGAIN)

@@ -16,7 +16,7 @@ from vsock.wait import deadline, left
 
 from . import numbers as num
 from .options import Options, get_option, set_option
-from .types import SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, STREAM, of
+from .types import SOCK_NONBLOCK, SOCK_STREAM, STREAM, of
 
 _IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
 _IOCTL_POLL = const(3)
@@ -55,18 +55,21 @@ class Endpoint(io.IOBase):
     _name = None  # (cid, port) once bound
     _holds = False  # our close gives the port back
     _error = 0  # SO_ERROR while there is no connection
+    _ended = 0  # directions that shutdown() has closed, SHUT_LOCAL_*: no connect from then on
     _closed = False
     _files = 0  # makefile() objects that keep us open
     _close_later = False
 
     @micropython.native
-    def __init__(self, stack, family, kind, timeout):
+    def __init__(self, stack, family, kind, proto, timeout):
         if family != num.AF_VSOCK:
             raise OSError(errnos.EAFNOSUPPORT)
-        if kind != SOCK_STREAM:
+        if kind != SOCK_STREAM or proto > 0:
             if kind & SOCK_NONBLOCK:
                 timeout = 0
-            self.kind = of(kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+            self.kind = of(kind, max(0, proto))
+            if proto > 0:
+                self.proto = proto
         self.type = self.kind.number
         self.options = Options()
         self.endpoint = None  # Connection or Listener
@@ -97,12 +100,14 @@ class Endpoint(io.IOBase):
         """None waits for ever, 0 never, else so many seconds."""
         if seconds is not None and seconds < 0:
             raise ValueError("Timeout value out of range")
+        self._open()
         self._timeout = seconds
 
     def gettimeout(self):
         return None if self._timeout is None else float(self._timeout)
 
     def setblocking(self, flag):
+        self._open()
         self._timeout = None if flag else 0
 
     def getblocking(self):
@@ -221,16 +226,20 @@ class Endpoint(io.IOBase):
     # -- connecting -------------------------------------------------------------------------------
 
     def connect(self, address):
-        """Connect to (cid, port). A refusal is ECONNRESET, silence ETIMEDOUT after two seconds."""
+        """Connect to (cid, port). A refusal is ECONNRESET, silence ETIMEDOUT after two seconds.
+
+        As CPython's, one with a time-out is a non-blocking connect and a wait for its end: after
+        a failure another try is EALREADY.
+        """
         self._open()
         peer = _address(address)
         self._check_connect()
+        if self._ended or self._state == num.IS_LISTENING:
+            raise OSError(errnos.EINVAL)
         if self._state == num.IS_CONNECTED:
             raise OSError(errnos.EISCONN)
-        if self._state == num.IS_LISTENING:
-            raise OSError(errnos.EINVAL)
         if self._state == num.IS_CONNECTING:
-            if self._timeout == 0:
+            if self._timeout is not None:
                 raise OSError(errnos.EALREADY)
             if self.connection is None and not self._error:  # it failed, and the program knows
                 self._start_connect(*peer)
@@ -242,14 +251,14 @@ class Endpoint(io.IOBase):
 
     def _start_connect(self, cid, port):
         stack = self._stack
-        if cid == w.CID_ANY or port == w.PORT_ANY:
-            raise OSError(errnos.EINVAL)
-        if cid == w.CID_HYPERVISOR:
-            raise OSError(errnos.ENETUNREACH)
         local = stack.is_local(cid)
         if not local:
             if stack.device is None:
                 raise OSError(errnos.ENODEV, _NO_DEVICE)
+            if cid == w.CID_ANY:
+                raise OSError(errnos.EINVAL)
+            if cid == w.CID_HYPERVISOR:
+                raise OSError(errnos.ENETUNREACH)
             if stack.device.broken is not None:
                 raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
@@ -268,7 +277,7 @@ class Endpoint(io.IOBase):
         self._error = 0
         self.endpoint = self.connection = conn
         self._state = num.IS_CONNECTING
-        self._give_up = deadline(self.options.connect_seconds)
+        self._give_up = deadline(self.options.connect_us / 1000000)
         control.connect(conn.at)
         conn.flush()
 
@@ -291,8 +300,12 @@ class Endpoint(io.IOBase):
         self._check_connect()
         error = self._error
         if self._state != num.IS_CONNECTED:
-            self._error = 0
-            self._state = num.IS_UNCONNECTED
+            if self._timeout is None:
+                self._state = num.IS_UNCONNECTED
+                if error == errnos.ETIMEDOUT:
+                    self._error = 0
+            else:
+                self._error = 0  # told
             if error == errnos.ETIMEDOUT:
                 raise timeout(error, _DEAF if self._stack.deaf() else _SILENT % peer)
             if error == errnos.ECONNRESET:
@@ -350,9 +363,14 @@ class Endpoint(io.IOBase):
         self._check_connect()
         if how not in (0, 1, 2):
             raise OSError(errnos.EINVAL)
-        if self._state != num.IS_CONNECTED or self.connection.block[w.SHUT] & w.SHUT_LOST:
+        if self._state not in (num.IS_CONNECTED, num.IS_CONNECTING):
             raise OSError(errnos.ENOTCONN)
-        self.connection.shutdown(how + 1)  # SHUT_RD, SHUT_WR, SHUT_RDWR: SHUT_LOCAL_* bits less 1
+        conn = self.connection
+        if conn is not None and conn.block[w.SHUT] & w.SHUT_LOST:
+            raise OSError(errnos.ENOTCONN)
+        self._ended |= how + 1
+        if conn is not None:
+            conn.shutdown(how + 1)  # SHUT_RD, SHUT_WR, SHUT_RDWR: SHUT_LOCAL_* bits less 1
 
     @micropython.native
     def close(self):
@@ -383,13 +401,21 @@ class Endpoint(io.IOBase):
         self._state = num.IS_UNCONNECTED
 
     def detach(self):
-        """CPython's: there are no file descriptors here, so this only closes."""
+        """CPython's: there are no file descriptors here, so this closes; what fileno() was."""
+        number = self.fileno()
         self.close()
-        return -1
+        return number
 
     def fileno(self):
         """A number as CPython's has it; it names nothing."""
         return -1 if self._closed else id(self) >> 4 & 0x7FFFFFFF
+
+    def get_inheritable(self):
+        """CPython's; no program inherits anything here."""
+        return False
+
+    def set_inheritable(self, inheritable):
+        """Taken, and without a meaning."""
 
     def _lost(self):
         """The device lost our connection: its error once, ENOTCONN ever after."""
@@ -406,13 +432,19 @@ class Endpoint(io.IOBase):
     # -- waiting and polling ----------------------------------------------------------------------
 
     def _until(self, condition):
-        """Wait until `condition()`; EAGAIN if the socket never waits, timeout if it is over."""
+        """Wait until `condition()`; EAGAIN if the socket never waits or SO_RCVTIMEO is over,
+        timeout if its own is."""
+        seconds = self._timeout
+        if seconds is None and self.options.receive_us is not None:
+            seconds = self.options.receive_us / 1000000
         if self._timeout == 0:
             raise OSError(errnos.EAGAIN)
-        end = deadline(self._timeout)
+        end = deadline(seconds)
         while not condition():
             rest = left(end)
             if rest == 0:
+                if self._timeout is None:
+                    raise OSError(errnos.EAGAIN)
                 raise timed_out()
             self._stack.waiter.wait(rest)
 
@@ -426,7 +458,7 @@ class Endpoint(io.IOBase):
             if stack.lingering or stack.late:
                 stack.waiter.tend()
             if self._state == num.IS_LISTENING:
-                ready = argument & num.POLLIN if self.endpoint.pending else 0
+                ready = argument & num.POLL_READ if self.endpoint.pending else 0
                 return ready | (num.POLLERR if self.endpoint.error else 0)
             ready = num.POLLNVAL if self._closed else self._ready()
             return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)
@@ -440,7 +472,7 @@ class Endpoint(io.IOBase):
         self._check_connect()
         conn = self.connection
         if conn is None:
-            return num.POLLOUT | (num.POLLERR if self._error else 0)
+            return self._ready_alone()
         state = conn.block[w.STATE]
         if state == w.CONNECTING:
             machine.alarm(left(self._give_up))  # the poll that asks us ends then, to ask again
@@ -448,9 +480,9 @@ class Endpoint(io.IOBase):
         shut = conn.block[w.SHUT]
         events = num.POLLERR if conn.block[w.ERROR] else 0
         if shut & (w.SHUT_LOCAL_RCV | w.SHUT_PEER_SEND):
-            events |= num.POLLIN | num.POLLRDHUP
+            events |= num.POLL_READ | num.POLLRDHUP
         elif control.readable(conn.at):
-            events |= num.POLLIN
+            events |= num.POLL_READ
         else:
             conn.tell()
         local_end = w.SHUT_LOCAL_SEND
@@ -460,9 +492,20 @@ class Endpoint(io.IOBase):
         if not shut & local_end and (
             shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
         ):
-            events |= num.POLLOUT
+            events |= num.POLL_WRITE
         elif not shut & local_end and conn.out.full():
             self._stack.device.sending_done()
+        return events
+
+    def _ready_alone(self):
+        """The same for a socket without a connection, which may have failed and been shut."""
+        events = num.POLLERR if self._error else 0
+        if self._ended & w.SHUT_LOCAL_RCV:
+            events |= num.POLL_READ | num.POLLRDHUP
+        if not self._ended & w.SHUT_LOCAL_SEND:
+            events |= num.POLL_WRITE
+        elif self._ended == w.SHUT_LOCAL:
+            events |= num.POLLHUP
         return events
 
 

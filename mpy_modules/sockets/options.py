@@ -3,7 +3,7 @@
 
 Values travel as CPython passes them: an int, which on a socket of this family is 64 unsigned bits
 whatever the option, or bytes packed as Linux's C types. A new option is a number and its meaning
-here, and its name in socket.py.
+here, or in general.py if sockets of every family have it, and its name in socket.py.
 """
 
 import struct
@@ -13,22 +13,8 @@ from portable import const, micropython
 from vsock import credit
 from vsock import words as w
 
+from . import general
 from . import numbers as num
-
-SOL_SOCKET = const(1)
-SO_REUSEADDR = const(2)
-SO_TYPE = const(3)
-SO_ERROR = const(4)
-SO_SNDBUF = const(7)
-SO_RCVBUF = const(8)
-SO_KEEPALIVE = const(9)
-SO_LINGER = const(13)
-SO_RCVLOWAT = const(18)
-SO_RCVTIMEO = const(20)
-SO_SNDTIMEO = const(21)
-SO_ACCEPTCONN = const(30)
-SO_PROTOCOL = const(38)
-SO_DOMAIN = const(39)
 
 SO_VM_SOCKETS_BUFFER_SIZE = const(0)  # linux/vm_sockets.h
 SO_VM_SOCKETS_BUFFER_MIN_SIZE = const(1)
@@ -45,10 +31,10 @@ SO_VM_SOCKETS_LATE_SEND_TIMEOUT = const(0x4D51)
 
 _DEFAULT_BUFFER = const(262144)
 _DEFAULT_MIN = const(128)
-_CONNECT_SECONDS = const(2)
+_CONNECT_US = const(2000000)
 _PATIENCE_MOST = const(86400)  # seconds
+_CONNECT_LONGEST = const(36893488147419102)  # seconds
 _U32 = 0xFFFFFFFF
-_U64 = 0xFFFFFFFFFFFFFFFF
 
 
 class Options:
@@ -58,13 +44,25 @@ class Options:
     least = _DEFAULT_MIN
     most = _DEFAULT_BUFFER
     fixed = False  # the user chose the size: it stays
-    connect_seconds = _CONNECT_SECONDS
+    connect_us = _CONNECT_US
+    receive_us = None  # SO_RCVTIMEO; None: for ever
+    send_us = None  # SO_SNDTIMEO
     lowat = 1
-    reuse = 0
     late = 0
     patience = 60  # seconds
     own_sizes = False  # size, least, most or fixed have been set
     plain = True  # nothing has been set: a new connection's words have it all already
+    _kept = None  # what has no meaning here is read back: a dict once there is any
+
+    def keep(self, name, value):
+        """Remember what an option was set to."""
+        if self._kept is None:
+            self._kept = {}
+        self._kept[name] = value
+
+    def kept(self, name, otherwise):
+        """What it was set to last."""
+        return otherwise if self._kept is None else self._kept.get(name, otherwise)
 
     def inherit(self, parent):
         """Take a listener's buffer sizes."""
@@ -95,6 +93,18 @@ class Options:
             bits |= w.OPT_SHUTDOWN_ONCE
         end.block[w.OPTIONS] = bits
 
+    def set_lowat(self, value, end):
+        """SO_RCVLOWAT: 0 stands for 1. Raises EINVAL beyond the buffer's size."""
+        if not 0 <= value <= self.size:
+            raise OSError(errnos.EINVAL)
+        self.plain = False
+        self.lowat = max(1, value)
+        if end is not None:
+            self.apply(end)
+            credit.update_due(end.at)
+            end.flush()
+            end.notify()
+
     def set_size(self, value, end):
         """Linux clamps: the minimum first, then the maximum, so that the maximum wins. A packet
         has room for 32 bits of it."""
@@ -106,57 +116,26 @@ class Options:
             end.resize(self.size)
 
 
-def _bytes(value, length):
-    """A value's first `length` bytes. Raises EINVAL if it has fewer."""
-    if isinstance(value, int):
-        value = struct.pack("<Q", value & _U64)
-    if len(value) < length:
-        raise OSError(errnos.EINVAL)
-    return bytes(memoryview(value)[:length])
-
-
 def _u64(value):
-    return struct.unpack("<Q", _bytes(value, 8))[0]
+    return struct.unpack("<Q", general.first(value, 8))[0]
 
 
-def _int(value):
-    return struct.unpack("<i", _bytes(value, 4))[0]
-
-
-def _seconds(value):
-    seconds, micros = struct.unpack("<qq", _bytes(value, 16))
-    if not 0 <= micros < 1000000 or seconds < 0:
-        raise OSError(errnos.EINVAL)
-    return seconds + micros / 1000000
-
-
-def _timeval(seconds):
-    whole = int(seconds)
-    return struct.pack("<qq", whole, int((seconds - whole) * 1000000))
+def _connect_us(value):
+    """What the connect time-out is set to, in microseconds. Raises EINVAL, ERANGE."""
+    seconds, micros = struct.unpack("<qq", general.first(value, 16))
+    if not 0 <= seconds < _CONNECT_LONGEST or micros >= 1000000:
+        raise OSError(errnos.ERANGE)
+    us = seconds * 1000000 + -(-micros // general.TICK_US) * general.TICK_US
+    return us if us > 0 else _CONNECT_US
 
 
 def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
-    options = sock.options
-    options.plain = False
-    end = sock.connection
     if level == num.AF_VSOCK:
-        _set_vm_option(options, name, value, end)
-    elif level != SOL_SOCKET:
-        raise OSError(errnos.ENOPROTOOPT)
-    elif name == SO_RCVLOWAT:
-        options.lowat = max(1, _int(value) & 0x7FFFFFFF)
-        if end is not None:
-            options.apply(end)
-            credit.update_due(end.at)
-            end.flush()
-            end.notify()
-    elif name == SO_REUSEADDR:
-        options.reuse = 1 if _int(value) else 0  # Linux's AF_VSOCK takes it and does nothing
-    elif name in (SO_RCVTIMEO, SO_SNDTIMEO):
-        sock.settimeout(_seconds(value) or None)
-    elif name in (SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_LINGER):
-        pass  # known to every Linux socket, without a meaning for these
+        sock.options.plain = False
+        _set_vm_option(sock.options, name, value, sock.connection)
+    elif level == general.SOL_SOCKET:
+        general.set_general(sock, name, value)
     else:
         raise OSError(errnos.ENOPROTOOPT)
 
@@ -175,12 +154,12 @@ def _set_vm_option(options, name, value, end):
         if options.size > options.most:
             options.set_size(options.size, end)
     elif name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
-        options.connect_seconds = _seconds(value) or _CONNECT_SECONDS
+        options.connect_us = _connect_us(value)
     elif name == SO_VM_SOCKETS_LATE_SEND:
-        options.late = 1 if _int(value) else 0
+        options.late = 1 if general.integer(value) else 0
         _apply_late(options, end)
     elif name == SO_VM_SOCKETS_LATE_SEND_TIMEOUT:
-        options.patience = min(max(0, _int(value)), _PATIENCE_MOST)
+        options.patience = min(max(0, general.integer(value)), _PATIENCE_MOST)
         _apply_late(options, end)
     else:
         raise OSError(errnos.ENOPROTOOPT)
@@ -203,8 +182,8 @@ def get_option(sock, level, name, buflen=0):
             packed = struct.pack("<i", options.patience)
         else:
             packed = _vm_option(options, name)
-    elif level == SOL_SOCKET:
-        packed = _socket_option(sock, options, name)
+    elif level == general.SOL_SOCKET:
+        packed = general.get_general(sock, name)
     else:
         raise OSError(errnos.ENOPROTOOPT)
     if buflen == 0:
@@ -225,29 +204,5 @@ def _vm_option(options, name):
     if name == SO_VM_SOCKETS_BUFFER_MAX_SIZE:
         return struct.pack("<Q", options.most)
     if name in (SO_VM_SOCKETS_CONNECT_TIMEOUT, SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW):
-        return _timeval(options.connect_seconds)
+        return general.timeval(options.connect_us)
     raise OSError(errnos.ENOPROTOOPT)
-
-
-def _socket_option(sock, options, name):
-    if name in (SO_RCVTIMEO, SO_SNDTIMEO):
-        return _timeval(sock.gettimeout() or 0)
-    if name == SO_ERROR:
-        value = sock.take_error()
-    elif name == SO_TYPE:
-        value = sock.type
-    elif name == SO_DOMAIN:
-        value = num.AF_VSOCK
-    elif name == SO_ACCEPTCONN:
-        value = 1 if sock.is_listening() else 0
-    elif name == SO_RCVLOWAT:
-        value = options.lowat
-    elif name == SO_REUSEADDR:
-        value = options.reuse
-    elif name in (SO_SNDBUF, SO_RCVBUF):
-        value = options.size
-    elif name in (SO_PROTOCOL, SO_KEEPALIVE):
-        value = 0
-    else:
-        raise OSError(errnos.ENOPROTOOPT)
-    return struct.pack("<i", value)

@@ -8,11 +8,17 @@ import errnos
 from portable import const
 from vsock import words as w
 
+from . import numbers as num
+
 SOCK_STREAM = const(1)  # Linux's numbers
 SOCK_DGRAM = const(2)
+SOCK_RAW = const(3)
+SOCK_RDM = const(4)
 SOCK_SEQPACKET = const(5)
 SOCK_NONBLOCK = const(0x800)
 SOCK_CLOEXEC = const(0x80000)
+_NUMBER_MASK = const(0xF)  # the rest are flags
+_TYPES_END = const(11)  # Linux knows no type from here on
 
 
 class SocketType:
@@ -20,26 +26,30 @@ class SocketType:
 
     `number` is its SOCK_*, `packet_type` its TYPE_* on the wire, `feature` the bit that a device
     must offer for it, or 0. `borders` are the flags of OP_RW that mean something: with any, data
-    are messages that end with SEQ_EOM; with none, bytes. `sendto` is what that call fails with.
+    are messages that end with SEQ_EOM; with none, bytes.
     """
 
-    def __init__(self, number, packet_type, feature, borders, sendto):
+    def __init__(self, number, packet_type, feature, borders):
         self.number = number
         self.packet_type = packet_type
         self.feature = feature
         self.borders = borders
-        self.sendto = sendto
 
 
-STREAM = SocketType(SOCK_STREAM, w.TYPE_STREAM, 0, 0, errnos.EISCONN)
-SEQPACKET = SocketType(
-    SOCK_SEQPACKET, w.TYPE_SEQPACKET, w.F_SEQPACKET, w.SEQ_EOM | w.SEQ_EOR, errnos.EOPNOTSUPP
-)
+STREAM = SocketType(SOCK_STREAM, w.TYPE_STREAM, 0, 0)
+SEQPACKET = SocketType(SOCK_SEQPACKET, w.TYPE_SEQPACKET, w.F_SEQPACKET, w.SEQ_EOM | w.SEQ_EOR)
 _TYPES = {each.number: each for each in (STREAM, SEQPACKET)}
 
 
-def of(number):
-    """The SocketType of a SOCK_* number without flags. Raises what Linux raises for others."""
+def of(number, proto):
+    """The SocketType of a SOCK_* number, which may have flags. Raises what Linux does."""
+    if number & ~(_NUMBER_MASK | SOCK_NONBLOCK | SOCK_CLOEXEC):
+        raise OSError(errnos.EINVAL)
+    number &= _NUMBER_MASK
+    if number >= _TYPES_END:
+        raise OSError(errnos.EINVAL)
+    if proto not in (0, num.AF_VSOCK):
+        raise OSError(errnos.EPROTONOSUPPORT)
     if number == SOCK_DGRAM:
         raise OSError(errnos.ENODEV)  # virtio has no datagrams, and Linux says so this way
     if number not in _TYPES:

@@ -248,11 +248,11 @@ def lose(at: int, error: int):
 
 @micropython.viper
 def readable(at: int) -> int:
-    """1 if recv would not block: enough queued, the peer's end, our own SHUT_RD, or closed."""
+    """1 if it polls readable: enough queued, the peer's end, our own SHUT_RD, or closed."""
     c = ptr32(at)
     if c[w.STATE] == w.CLOSED or c[w.SHUT] & (w.SHUT_LOCAL_RCV | w.SHUT_PEER_SEND):
         return 1
-    if c[w.BORDERS] != 0:
+    if c[w.BORDERS] != 0 and (c[w.MESSAGES] == 0 or c[w.LOWAT] == 1):
         return int(c[w.MESSAGES] != 0)
     n = (c[w.RX_CNT] - c[w.READ_CNT]) & c[w.ONES]
     return int(n != 0 and n >= c[w.LOWAT])

@@ -34,6 +34,7 @@ BLOCKS = 56 * 64  # two ninths of the RAM
 SHOWN_BY = POSTED // 2  # so many posted ones are shown at once
 NOISE = random.Random(11).randbytes(1 << 18)
 numbers = vsock_bench.module("sockets.numbers")
+general = vsock_bench.module("sockets.general")
 MSG_PEEK = numbers.MSG_PEEK
 SOCKETS = {STREAM: 1, SEQPACKET: 5}
 AF_VSOCK, BUFFER_SIZE = numbers.AF_VSOCK, 0

@@ -8,6 +8,7 @@ import pytest
 import vsock_bench
 
 options = vsock_bench.module("sockets.options")
+general = vsock_bench.module("sockets.general")
 numbers = vsock_bench.module("sockets.numbers")
 
 SIZE = options.SO_VM_SOCKETS_BUFFER_SIZE
@@ -75,6 +76,96 @@ def test_fewer_than_8_bytes_are_no_size(vsock):
     with pytest.raises(OSError) as caught:
         vsock[0](SIZE, b"1234567")
     assert caught.value.args == (errno.EINVAL,)
+
+
+@pytest.fixture
+def general_option():
+    """(set, get) of a socket's SOL_SOCKET options."""
+    sock = Socket()
+
+    def set_option(name, value):
+        options.set_option(sock, general.SOL_SOCKET, name, value)
+
+    def get_option(name, buflen=0):
+        return options.get_option(sock, general.SOL_SOCKET, name, buflen)
+
+    return set_option, get_option
+
+
+def refused(call, *arguments):
+    with pytest.raises(OSError) as caught:
+        call(*arguments)
+    return caught.value.errno
+
+
+def test_a_flag_is_0_or_1_and_has_four_bytes(general_option):
+    set_option, get_option = general_option
+    for value, wanted in (5, 1), (0, 0), (-1, 1), (b"\2\0\0\0more", 1):
+        set_option(general.SO_KEEPALIVE, value)
+        assert get_option(general.SO_KEEPALIVE) == wanted
+        assert get_option(general.SO_KEEPALIVE, 2) == bytes([wanted, 0])
+        assert get_option(general.SO_KEEPALIVE, 9) == bytes([wanted, 0, 0, 0])
+    assert refused(set_option, general.SO_KEEPALIVE, b"\1\0\0") == errno.EINVAL
+
+
+def test_a_number_is_32_bits_without_a_sign(general_option):
+    set_option, get_option = general_option
+    set_option(general.SO_PRIORITY, -1)
+    assert get_option(general.SO_PRIORITY) == (1 << 32) - 1
+
+
+@pytest.mark.parametrize(("name", "least"), [("SO_SNDBUF", 4608), ("SO_RCVBUF", 2304)])
+def test_a_buffer_is_doubled_and_kept_within_bounds(general_option, name, least):
+    set_option, get_option = general_option
+    number = getattr(general, name)
+    assert get_option(number) == 212992
+    for value, wanted in (0, least), (3000, 6000), (1 << 20, 425984), (-1, 425984):
+        set_option(number, value)
+        assert get_option(number) == wanted
+
+
+def test_linger_keeps_its_seconds_while_it_is_on(general_option):
+    set_option, get_option = general_option
+    assert get_option(general.SO_LINGER, 8) == bytes(8)
+    for on, seconds, wanted in (7, 5, (1, 5)), (0, 9, (0, 5)), (1, 0, (1, 0)):
+        set_option(general.SO_LINGER, struct.pack("<ii", on, seconds))
+        assert struct.unpack("<ii", get_option(general.SO_LINGER, 8)) == wanted
+    set_option(general.SO_LINGER, (3 << 32) + 1)
+    assert get_option(general.SO_LINGER) == (3 << 32) + 1
+
+
+def test_timeouts_are_rounded_up_to_ticks_and_refuse_what_is_no_time(general_option):
+    set_option, get_option = general_option
+    for name in general.SO_RCVTIMEO, general.SO_SNDTIMEO, general.SO_RCVTIMEO_NEW:
+        set_option(name, struct.pack("<qq", 3, 1))
+        assert struct.unpack("<qq", get_option(name, 16)) == (3, 4000)
+        set_option(name, struct.pack("<qq", 0, 0))
+        assert get_option(name, 16) == bytes(16)
+        for micros in 1000000, -1:
+            assert refused(set_option, name, struct.pack("<qq", 0, micros)) == errno.EDOM
+        assert refused(set_option, name, 1) == errno.EINVAL
+
+
+def test_a_connect_timeout_refuses_what_is_no_time(vsock):
+    set_option, get_option = vsock
+    name = options.SO_VM_SOCKETS_CONNECT_TIMEOUT
+    for seconds, micros in (-1, 0), (0, 1000000):
+        assert refused(set_option, name, struct.pack("<qq", seconds, micros)) == errno.ERANGE
+    set_option(name, struct.pack("<qq", 1, 1))
+    assert struct.unpack("<qq", get_option(name, 16)) == (1, 4000)
+    set_option(name, bytes(16))
+    assert struct.unpack("<qq", get_option(name, 16)) == (2, 0)
+
+
+def test_what_only_reads_cannot_be_set(general_option):
+    set_option, get_option = general_option
+    for name in general.SO_TYPE, general.SO_ERROR, general.SO_SNDLOWAT, general.SO_DOMAIN, 999:
+        assert refused(set_option, name, 1) == errno.ENOPROTOOPT
+    for name in general.SO_PEEK_OFF, general.SO_ZEROCOPY, general.SO_REUSEPORT:
+        assert refused(set_option, name, 1) == errno.EOPNOTSUPP
+    set_option(general.SO_REUSEPORT, 0)
+    assert get_option(general.SO_PEERCRED, 12) == struct.pack("<Iii", 0, -1, -1)
+    assert refused(get_option, 999) == errno.ENOPROTOOPT
 
 
 def test_a_late_senders_patience_is_a_minute_unless_set(vsock):

@@ -12,7 +12,7 @@ from engines import GuestError
 from road import CID, POSTED, Road, device_module, numbers
 from road_model import BOTH, SIZE, STREAM, Packet, w
 
-options = vsock_bench.module("sockets.options")
+general = vsock_bench.module("sockets.general")
 RX, TX, EVENT, CONFIG = range(4)
 POLLIN, POLLOUT = numbers.POLLIN, numbers.POLLOUT
 POLLERR, POLLHUP, POLLRDHUP = numbers.POLLERR, numbers.POLLHUP, numbers.POLLRDHUP
@@ -150,6 +150,7 @@ def test_bytes_are_read_into_a_part_of_a_buffer(road):
 def test_who_waits_for_more_than_a_window_holds_reads_it_by_and_by(road):
     engine = road.engine
     name = road.open(1236, 5000)  # its window is 3000
+    engine.call(f"{name}.options.set_size", 20000, None)  # but memory is short
     engine.call(f"{name}.settimeout", None)
     engine.clock.looks_take(100)
     data = road.noise(9000)
@@ -179,7 +180,7 @@ def test_each_byte_that_is_read_counts(road):
 def test_a_program_that_wants_two_bytes_at_least_waits_for_the_second(road):
     name = road.open(1234, 5000)
     engine = road.engine
-    engine.call(f"{name}.setsockopt", options.SOL_SOCKET, options.SO_RCVLOWAT, 2)
+    engine.call(f"{name}.setsockopt", general.SOL_SOCKET, general.SO_RCVLOWAT, 2)
     engine.call(f"{name}.settimeout", None)
     heads = engine.host.heads()
     header = [2, 0, CID, 0, 5000, 1234, 1, STREAM | w.OP_RW << w.OP_SHIFT, 0, SIZE, 0]

@@ -15,7 +15,7 @@ LAYERS = (
     ("_boot", "_disk", "_overlay", "main", "services", "startup"),
     ("runner",),
     ("apps", "_notify"),
-    ("socket", "sockets"),
+    ("fcntl", "select", "socket", "sockets"),
     ("vsock",),
     ("channel",),
     ("virtio",),

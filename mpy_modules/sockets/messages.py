@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""recvmsg and sendmsg: several buffers at once, and what Linux tells of a message.
+
+Ancillary data does not exist on these sockets: none comes, and none can be sent.
+"""
+
+import errnos
+from portable import addressof
+from portable import nbytes as bytes_in
+from vsock import words as w
+
+from . import numbers as num
+
+
+def receive(sock, buffer, flags):
+    """Receive into one buffer: (bytes copied, MSG_* that Linux tells).
+
+    Other than recv a call for no bytes looks at the socket, as Linux does, and takes no message.
+    """
+    conn = sock._receiver(flags)
+    n = bytes_in(buffer, True)
+    if not n:
+        return 0, 0
+    if not conn.block[w.BORDERS]:
+        return sock._receive(addressof(buffer), n, flags), 0
+    copied, length, marks = sock._receive_message(conn, addressof(buffer), n, flags)
+    told = num.MSG_TRUNC if length > copied else 0
+    if marks & w.SEQ_EOR:
+        told |= num.MSG_EOR
+    return copied, told
+
+
+def receive_into(sock, buffers, flags):
+    """The same into several buffers, which one after the other are filled."""
+    buffers = [memoryview(buffer) for buffer in buffers]
+    if len(buffers) == 1:
+        return receive(sock, buffers[0], flags)
+    whole = bytearray(sum(bytes_in(buffer, True) for buffer in buffers))
+    n, told = receive(sock, whole, flags)
+    done = 0
+    for buffer in buffers:
+        part = min(bytes_in(buffer), n - done)
+        buffer[:part] = whole[done : done + part]
+        done += part
+    return n, told
+
+
+def send(sock, buffers, flags, address):
+    """Send what `buffers` have as one piece; returns how many bytes."""
+    whole = b"".join([_piece(buffer) for buffer in buffers])
+    sock._open()
+    if flags & num.MSG_OOB:
+        raise OSError(errnos.EOPNOTSUPP)
+    if address is not None:
+        sock._check_connect()
+        sock._refuse_address()
+    return sock._send(whole, flags, False)
+
+
+def _piece(buffer):
+    if isinstance(buffer, str):
+        raise TypeError("a bytes-like object is required, not 'str'")
+    return bytes(memoryview(buffer))
