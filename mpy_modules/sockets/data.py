@@ -10,15 +10,13 @@ from vsock import words as w
 from vsock.wait import deadline, left
 
 from . import numbers as num
-from .endpoint import Endpoint, timed_out, timeout
+from .endpoint import Endpoint, timed_out
 from .file import SocketFile
 from .types import SOCK_STREAM
 from .view import TWO_DEVICES, View
 
 _FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
 _LINE_CHUNK = const(256)  # bytes that readline() looks at
-
-__all__ = ("getdefaulttimeout", "setdefaulttimeout", "socket", "timeout")
 
 _default_timeout = None
 

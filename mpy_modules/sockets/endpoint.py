@@ -37,12 +37,9 @@ _FULL = "there is no room for another connection: close some"
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
-class timeout(OSError):
-    """The socket's time-out passed; `errno` is ETIMEDOUT. In CPython this is TimeoutError."""
-
-
 def timed_out():
-    return timeout(errnos.ETIMEDOUT, "timed out")
+    """What settimeout's end raises: as CPython's without a number; `errno` is ETIMEDOUT here."""
+    return TimeoutError("timed out")
 
 
 class Endpoint(io.IOBase):
@@ -294,7 +291,7 @@ class Endpoint(io.IOBase):
             self._error = 0
             self._state = num.IS_UNCONNECTED
             if error == errnos.ETIMEDOUT:
-                raise timeout(error, _DEAF if self._stack.deaf() else _SILENT % peer)
+                raise TimeoutError(error, _DEAF if self._stack.deaf() else _SILENT % peer)
             if error == errnos.ECONNRESET:
                 raise OSError(error, _REFUSED % peer)
             raise OSError(error)
@@ -336,10 +333,9 @@ class Endpoint(io.IOBase):
         """connect, returning the errno; 0 if it worked."""
         try:
             self.connect(address)
-        except timeout:
-            return errnos.EAGAIN  # as CPython's
         except OSError as error:
-            return error.errno
+            number = error.args[0]
+            return number if isinstance(number, int) else errnos.EAGAIN  # timed_out(), as CPython's
         return 0
 
     # -- the end ----------------------------------------------------------------------------------

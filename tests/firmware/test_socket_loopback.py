@@ -382,15 +382,51 @@ def test_poll_bits_of_a_closed_peer_and_of_both_directions_shut(run):
     run(body)
 
 
+def test_errors_are_of_cpythons_classes(run):
+    def body():
+        def caught(function, *arguments):
+            try:
+                function(*arguments)
+            except OSError as e:
+                return type(e)
+            return None
+
+        a, b = pair()
+        a.setblocking(False)
+        assert caught(a.recv, 1) is BlockingIOError
+        with socket.socket(AF_VSOCK) as refused:
+            assert caught(refused.connect, (1, 77)) is ConnectionResetError
+        waits = socket.socket(AF_VSOCK)
+        waits.setblocking(False)
+        assert caught(waits.connect, (1, 77)) is BlockingIOError
+        waits.close()
+        b.close()
+        assert caught(a.send, b"x") is BrokenPipeError
+        a.close()
+        assert caught(a.recv, 1) is OSError  # EBADF has none of its own
+
+    run(body)
+
+
+def test_connect_ex_gives_what_cpythons_gives(run):
+    def body():
+        for address, number in ((1, 77), errno.ECONNRESET), ((77, 77), errno.ENODEV):
+            with socket.socket(AF_VSOCK) as sock:
+                assert sock.connect_ex(address) == number
+
+    run(body)
+
+
 def test_timeouts_and_nonblocking(run):
     def body():
         a, b = pair()
         a.settimeout(0.05)
         try:
             got = a.recv(1)
-        except socket.timeout as e:  # noqa: UP041 - MicroPython has no TimeoutError
-            got = e.errno
-        assert got == errno.ETIMEDOUT
+        except TimeoutError as e:
+            got = e.args, str(e), e.errno
+        assert got == (("timed out",), "timed out", errno.ETIMEDOUT)
+        assert socket.timeout is TimeoutError
         a.setblocking(False)
         assert error(a.recv, 1) == "EAGAIN"
         assert error(b.recv, 1, socket.MSG_DONTWAIT) == "EAGAIN"

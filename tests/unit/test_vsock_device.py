@@ -797,7 +797,7 @@ def test_nobody_waits_longer_than_half_a_second_without_a_look(road):
     engine = road.engine
     engine.call(f"{name}.settimeout", 1.2)
     engine.clock.looks_take(100)
-    raises(110, engine.call, f"{name}.recv", 10)
+    raises("timed out", engine.call, f"{name}.recv", 10)
     assert engine.machine.waits()[:2] == [500_000] * 2
     assert len(engine.machine.waits()) == 3 and 150_000 < engine.machine.waits()[2] < 200_000
 
