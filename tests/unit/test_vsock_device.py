@@ -91,12 +91,6 @@ def test_automatic_ports_begin_where_nobody_knows(engine):
     assert all(1024 <= each < 1024 + (1 << 28) for each in begins)
 
 
-@pytest.mark.parametrize("byte, port", [(b"\0", 1024), (b"\xff", 1023 + (1 << 28))])
-def test_automatic_ports_begin_where_chance_has_it(engines, monkeypatch, byte, port):
-    monkeypatch.setattr("os.urandom", lambda n: byte * n)
-    assert brought_up(engines["source"]).call("stack._automatic") == port
-
-
 def test_what_is_to_happen_before_the_device_works_happens_once(engines):
     engine = engines["source"]
     engine.power_on({})
