@@ -137,7 +137,9 @@ def test_bytes_are_read_into_a_part_of_a_buffer(road):
     engine.many(["host.give", [[head, header, b"bytes", 49]]], ["device.poll"])
     assert engine.program.read_into(name, 4, 2) == b"by\0\0"
     assert engine.program.read_into(name, 2, 1) == b"t\0"
-    assert engine.program.read_into(name, 1, 9) == b"e"
+    with pytest.raises(GuestError, match="buffer too small"):
+        engine.program.read_into(name, 1, 9)
+    assert engine.program.read_into(name, 1, 1) == b"e"
     assert engine.program.read_into(name, 4, 0) == b"s\0\0\0"
 
 

@@ -78,6 +78,8 @@ if NATIVE:
         """machine.nbytes."""
         if isinstance(buffer, (bytes, bytearray, memoryview)):
             return len(buffer)
+        if isinstance(buffer, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
         return len(bytes(buffer))
 
     def dma_used():
