@@ -92,7 +92,6 @@
     X(EBADF) \
     X(ECHILD) \
     X(EAGAIN) \
-    X(EWOULDBLOCK) \
     X(ENOMEM) \
     X(EACCES) \
     X(EFAULT) \
