@@ -243,8 +243,8 @@ def test_a_bound_socket_that_connects_to_itself_is_eproto(run):
 def test_addresses_that_nobody_can_connect_to(run):
     def body():
         s = socket.socket()
-        assert error(s.connect, (2, 1)) == "ENODEV"  # this machine has no vsock device
-        assert error(s.connect, (0, 1)) == "ENETUNREACH"
+        for cid in 2, 0, -1:  # this machine has no vsock device; so on Linux 6.1
+            assert error(s.connect, (cid, 1)) == "ENODEV"
         s.close()
         assert error(s.connect, (1, 1)) == "EBADF"
 
