@@ -5,7 +5,6 @@ Nothing touches the hardware before the first socket is made. What is not here (
 ancillary data) the machine does not have. docs/errno.md lists calls, situations and errno.
 """
 
-import builtins
 import struct
 
 import errnos
@@ -94,13 +93,12 @@ SO_VM_SOCKETS_LATE_SEND = options.SO_VM_SOCKETS_LATE_SEND  # ours: sockets/optio
 SO_VM_SOCKETS_LATE_SEND_TIMEOUT = options.SO_VM_SOCKETS_LATE_SEND_TIMEOUT
 
 has_ipv6 = False
-timeout = data.timeout
+timeout = TimeoutError
 getdefaulttimeout = data.getdefaulttimeout
 setdefaulttimeout = data.setdefaulttimeout
 error = OSError
 EBADF = errnos.EBADF
 EAGAIN = EWOULDBLOCK = errnos.EAGAIN
-builtins.TimeoutError = timeout  # the name that CPython has for it; MicroPython has none
 vsock.set_aside()
 
 SocketType = socket

@@ -193,11 +193,16 @@ static mp_obj_t machine_copy(size_t n_args, const mp_obj_t *args) {
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_copy_obj, 5, 5, machine_copy);
 
 // machine.nbytes(buffer, writable=False): its length in bytes, whatever its items are. TypeError if
-// it is no buffer, or not writable although it should be.
+// it is no buffer, or not writable although it should be; a str, whose bytes MicroPython lends, is
+// none here, as in CPython.
 static mp_obj_t machine_nbytes(size_t n_args, const mp_obj_t *args) {
     mp_buffer_info_t bufinfo;
     bool write = n_args > 1 && mp_obj_is_true(args[1]);
-    mp_get_buffer_raise(args[0], &bufinfo, write ? MP_BUFFER_WRITE : MP_BUFFER_READ);
+    bool is_buffer = mp_get_buffer(args[0], &bufinfo, write ? MP_BUFFER_WRITE : MP_BUFFER_READ);
+    if (!is_buffer || (!write && mp_obj_is_str(args[0]))) {
+        mp_raise_msg_varg(&mp_type_TypeError, MP_ERROR_TEXT("a %sbytes-like object is required, not '%s'"),
+            write ? "read-write " : "", mp_obj_get_type_str(args[0]));
+    }
     return MP_OBJ_NEW_SMALL_INT(bufinfo.len);
 }
 MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_nbytes_obj, 1, 2, machine_nbytes);

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <alloca.h>
+#include "port/oserror.h"
 
 #define MICROPY_CONFIG_ROM_LEVEL (MICROPY_CONFIG_ROM_LEVEL_EXTRA_FEATURES)
 
@@ -50,6 +51,7 @@
 #define MICROPY_MODULE_OVERRIDE_MAIN_IMPORT (1) // `mpfw run -m`
 
 // Builtins and modules.
+#define MICROPY_PORT_BUILTINS                     OSERROR_BUILTINS
 #define MICROPY_PY_BUILTINS_HELP_TEXT             x86_64_help_text
 #define MICROPY_PY_SYS_EXC_INFO                   (1)
 #define MICROPY_PY_DEFLATE_COMPRESS               (1)
@@ -84,9 +86,11 @@
 #define MICROPY_PY_ERRNO_LIST \
     X(EPERM) \
     X(ENOENT) \
+    X(ESRCH) \
     X(EINTR) \
     X(EIO) \
     X(EBADF) \
+    X(ECHILD) \
     X(EAGAIN) \
     X(ENOMEM) \
     X(EACCES) \

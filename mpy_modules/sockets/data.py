@@ -11,16 +11,15 @@ from vsock.wait import deadline, left
 
 from . import messages
 from . import numbers as num
-from .endpoint import Endpoint, timed_out, timeout
+from .endpoint import Endpoint, checked_address, checked_timeout, timed_out
 from .file import SocketFile
 from .types import SOCK_STREAM
 from .view import TWO_DEVICES, View
 
 _FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
+_NEGATIVE = const(1 << 61)  # a bit that sizes of memory do not have
 _LINE_CHUNK = const(256)  # bytes that readline() looks at
 _UNUSUAL = const(num.MSG_OOB | num.MSG_ERRQUEUE)
-
-__all__ = ("getdefaulttimeout", "setdefaulttimeout", "socket", "timeout")
 
 _default_timeout = None
 
@@ -28,7 +27,7 @@ _default_timeout = None
 def setdefaulttimeout(seconds):
     """The time-out that new sockets have: None waits for ever."""
     global _default_timeout
-    _default_timeout = seconds
+    _default_timeout = checked_timeout(seconds)
 
 
 def getdefaulttimeout():
@@ -68,14 +67,15 @@ class socket(Endpoint):
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         n = bytes_in(buffer, True)
-        if nbytes and nbytes < n:
-            n = nbytes
+        if nbytes > n:
+            raise ValueError("buffer too small for requested bytes")
+        n = nbytes or n
         return self._receive(addressof(buffer), n, flags) if n else 0
 
     @micropython.native
     def recv(self, bufsize, flags=0):
         """Receive up to `bufsize` bytes; b"" at the peer's end."""
-        if bufsize < 0:
+        if bufsize & _NEGATIVE:  # not `< 0`: that would take floats
             raise ValueError("negative buffersize in recv")
         if not bufsize:
             return b""  # CPython does not even ask
@@ -261,7 +261,11 @@ class socket(Endpoint):
         return messages.send(self, buffers, flags, address)
 
     def sendto(self, data, *arguments):
-        """Connections take no address: EISCONN, or EOPNOTSUPP where there is none."""
+        """sendto(data[, flags], address): connections take none: EISCONN, or EOPNOTSUPP before."""
+        bytes_in(data)
+        if len(arguments) not in (1, 2):
+            raise TypeError("sendto() takes 2 or 3 arguments (%d given)" % (len(arguments) + 1))
+        checked_address(arguments[-1])
         self._open()
         self._check_connect()
         self._refuse_address()
@@ -430,9 +434,9 @@ class socket(Endpoint):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def readinto(self, buffer, nbytes=0):
-        """recv_into; None if it would block."""
+        """recv_into, of at most as many bytes as fit; None if it would block."""
         try:
-            return self.recv_into(buffer, nbytes)
+            return self.recv_into(buffer, min(nbytes, bytes_in(buffer, True)))
         except OSError as failure:
             self._would_block(failure)
             return None

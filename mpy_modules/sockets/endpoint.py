@@ -22,6 +22,9 @@ _IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
 _IOCTL_POLL = const(3)
 _IOCTL_CLOSE = const(4)
 
+_INT_MAX = const(0x7FFFFFFF)
+_SECONDS_MAX = const(9223372036)  # CPython counts 64 bits of nanoseconds
+
 # What to do about an error, behind its number.
 _NO_NAME = "this socket has no address: call bind() before listen()"
 _NOT_LISTENING = "this socket does not listen: call listen() before accept()"
@@ -37,12 +40,33 @@ _FULL = "there is no room for another connection: close some"
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
-class timeout(OSError):
-    """The socket's time-out passed; `errno` is ETIMEDOUT. In CPython this is TimeoutError."""
-
-
 def timed_out():
-    return timeout(errnos.ETIMEDOUT, "timed out")
+    """What settimeout's end raises: as CPython's without a number; `errno` is ETIMEDOUT here."""
+    return TimeoutError("timed out")
+
+
+def checked_timeout(seconds):
+    """A time-out as given, if CPython takes it. Raises ValueError, OverflowError, TypeError."""
+    if seconds is not None:
+        if not seconds >= 0:  # NaN is neither
+            raise ValueError("Timeout value out of range")
+        if seconds > _SECONDS_MAX:
+            raise OverflowError("timestamp out of range")
+    return seconds
+
+
+def checked_address(address):
+    """(cid, port): as in CPython 32 bits of each number, so that -1 is CID_ANY, or PORT_ANY."""
+    if not isinstance(address, tuple):
+        raise TypeError("AF_VSOCK address must be tuple, not %s" % type(address).__name__)
+    if len(address) != 2:
+        raise TypeError("an AF_VSOCK address is (cid, port), 2 numbers, not %d" % len(address))
+    cid, port = address
+    try:
+        return cid & w.CID_ANY, port & w.PORT_ANY
+    except TypeError:
+        wrong = port if isinstance(cid, int) else cid
+        raise TypeError("'%s' object cannot be interpreted as an integer" % type(wrong).__name__)
 
 
 class Endpoint(io.IOBase):
@@ -98,8 +122,7 @@ class Endpoint(io.IOBase):
 
     def settimeout(self, seconds):
         """None waits for ever, 0 never, else so many seconds."""
-        if seconds is not None and seconds < 0:
-            raise ValueError("Timeout value out of range")
+        seconds = checked_timeout(seconds)
         self._open()
         self._timeout = seconds
 
@@ -161,7 +184,7 @@ class Endpoint(io.IOBase):
     def bind(self, address):
         """Take a local address (cid, port); PORT_ANY takes a free port from 1024 up."""
         self._open()
-        cid, port = _address(address)
+        cid, port = checked_address(address)
         if self._named() is not None:
             raise OSError(errnos.EINVAL)
         if cid != w.CID_ANY and not self._stack.is_local(cid):
@@ -180,6 +203,8 @@ class Endpoint(io.IOBase):
     def listen(self, backlog=128):
         """Take connections; `backlog` + 1 may wait for accept, more are reset."""
         self._open()
+        if not -_INT_MAX <= backlog <= _INT_MAX:
+            raise OverflowError("a backlog is an int of 32 bits")
         backlog = max(0, backlog)
         if self._state == num.IS_LISTENING:
             self.endpoint.backlog = backlog
@@ -232,7 +257,7 @@ class Endpoint(io.IOBase):
         a failure another try is EALREADY.
         """
         self._open()
-        peer = _address(address)
+        peer = checked_address(address)
         self._check_connect()
         if self._ended or self._state == num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
@@ -255,8 +280,6 @@ class Endpoint(io.IOBase):
         if not local:
             if stack.device is None:
                 raise OSError(errnos.ENODEV, _NO_DEVICE)
-            if cid == w.CID_ANY:
-                raise OSError(errnos.EINVAL)
             if cid == w.CID_HYPERVISOR:
                 raise OSError(errnos.ENETUNREACH)
             if stack.device.broken is not None:
@@ -307,7 +330,7 @@ class Endpoint(io.IOBase):
             else:
                 self._error = 0  # told
             if error == errnos.ETIMEDOUT:
-                raise timeout(error, _DEAF if self._stack.deaf() else _SILENT % peer)
+                raise TimeoutError(error, _DEAF if self._stack.deaf() else _SILENT % peer)
             if error == errnos.ECONNRESET:
                 raise OSError(error, _REFUSED % peer)
             raise OSError(error)
@@ -349,10 +372,11 @@ class Endpoint(io.IOBase):
         """connect, returning the errno; 0 if it worked."""
         try:
             self.connect(address)
-        except timeout:
-            return errnos.EAGAIN  # as CPython's
         except OSError as error:
-            return error.errno
+            number = error.args[0]
+            return (
+                number if isinstance(number, int) else errnos.EAGAIN
+            )  # timed_out(), as CPython's
         return 0
 
     # -- the end ----------------------------------------------------------------------------------
@@ -507,10 +531,3 @@ class Endpoint(io.IOBase):
         elif self._ended == w.SHUT_LOCAL:
             events |= num.POLLHUP
         return events
-
-
-def _address(address):
-    cid, port = address
-    if not (0 <= cid <= w.CID_ANY and 0 <= port <= w.PORT_ANY):
-        raise OverflowError("cid and port take 32 bits")
-    return cid, port

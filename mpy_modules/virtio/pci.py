@@ -82,6 +82,9 @@ class PCITransport(Transport):
     def __repr__(self):
         return repr(self.function)
 
+    def taken(self):
+        return bool(self.function.enabled)
+
     def open(self):
         """Find the structures in the function's BARs and enable it. Raises NotSupported."""
         function = self.function

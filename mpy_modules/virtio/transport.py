@@ -27,6 +27,10 @@ class Transport:
             self._memory = Memory()
         return self._memory
 
+    def taken(self):
+        """True if a driver has the device: `open()` would take it away."""
+        return False
+
     def open(self):
         """Find the registers and let the device reach memory. Raises NotSupported."""
         raise NotImplementedError

@@ -58,7 +58,9 @@ class Connection:
         at = int(self.at)
         c = ptr32(at)
         n = int(nbytes(buffer, True))
-        if want != 0 and want < n:
+        if want != 0:
+            if want > n:
+                return 0
             n = want
         if n <= 0 or c[w.BORDERS] != 0 or c[w.LOWAT] != 1:
             return 0

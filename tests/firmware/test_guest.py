@@ -151,12 +151,12 @@ def test_an_exception_comes_with_its_traceback_in_our_lines(guest):
     with pytest.raises(mpfw.RemoteError) as raised:
         guest.call(fails, 104)
     error = raised.value
-    assert (error.name, error.errno, error.output) == ("OSError", 104, "before\n")
+    assert (error.name, error.errno, error.output) == ("ConnectionResetError", 104, "before\n")
     line = fails.__code__.co_firstlineno + 2
     assert str(error).splitlines() == [
         "Traceback (most recent call last):",
         f'  File "test_guest.py", line {line}, in fails',
-        "OSError: [Errno 104] ECONNRESET",
+        "ConnectionResetError: [Errno 104] ECONNRESET",
     ]
     assert guest.call(swapped, 1, 2)
 

@@ -89,3 +89,31 @@ def test_a_device_that_needs_a_reset_is_eio(source):
     guest.console.start(f"print({READS})")
     function.needs_reset()
     assert guest.console.finish(10) == f"{[-5] * 8}\n"
+
+
+WAYS_TO_FAIL = {
+    "nothing": {"fills": False},
+    "empty buffers": {"length": 0},
+    "more than there is room for": {"length": 0xFFFFFFFF},
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_FAIL.values(), ids=WAYS_TO_FAIL)
+def test_urandom_does_without_a_device_that_gives_nothing(source, way):
+    guest, function = source
+    for name, value in way.items():
+        setattr(function, name, value)
+    guest.console.exec("import os")
+    assert guest.console.eval("len(os.urandom(100))", 20) == 100
+    log = guest.debugcon()
+    assert "gives no random numbers: " in log
+    assert "WARNING os: random numbers can be guessed" in log
+    computes(guest)
+
+
+def test_urandom_takes_what_a_slow_device_gives_little_by_little(source):
+    guest, function = source
+    function.length = 7
+    guest.console.exec("import os")
+    assert guest.console.eval("len(os.urandom(100))", 20) == 100
+    assert "WARNING" not in guest.debugcon()

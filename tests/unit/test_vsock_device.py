@@ -91,9 +91,15 @@ def test_automatic_ports_begin_where_nobody_knows(engine):
     assert all(1024 <= each < 1024 + (1 << 28) for each in begins)
 
 
-@pytest.mark.parametrize("byte, port", [(b"\0", 1024), (b"\xff", 1023 + (1 << 28))])
-def test_automatic_ports_begin_where_chance_has_it(engines, monkeypatch, byte, port):
-    monkeypatch.setattr("os.urandom", lambda n: byte * n)
+SPREAD = 0x9E3779B1  # what the clock is multiplied by
+LAST = -pow(SPREAD, -1, 1 << 32) % (1 << 32)  # a clock for which all 32 bits of that are 1
+
+
+@pytest.mark.parametrize(
+    "ticks, port", [(0, 1024), (1, 1024 + 0x9E3779B), (LAST, 1023 + (1 << 28))]
+)
+def test_automatic_ports_begin_where_the_clock_has_it(engines, monkeypatch, ticks, port):
+    monkeypatch.setattr(vsock_bench.module("bench_clock"), "ticks_cpu", lambda: ticks)
     assert brought_up(engines["source"]).call("stack._automatic") == port
 
 
@@ -143,7 +149,9 @@ def test_bytes_are_read_into_a_part_of_a_buffer(road):
     engine.many(["host.give", [[head, header, b"bytes", 49]]], ["device.poll"])
     assert engine.program.read_into(name, 4, 2) == b"by\0\0"
     assert engine.program.read_into(name, 2, 1) == b"t\0"
-    assert engine.program.read_into(name, 1, 9) == b"e"
+    with pytest.raises(GuestError, match="buffer too small"):
+        engine.program.read_into(name, 1, 9)
+    assert engine.program.read_into(name, 1, 1) == b"e"
     assert engine.program.read_into(name, 4, 0) == b"s\0\0\0"
 
 
@@ -798,7 +806,7 @@ def test_nobody_waits_longer_than_half_a_second_without_a_look(road):
     engine = road.engine
     engine.call(f"{name}.settimeout", 1.2)
     engine.clock.looks_take(100)
-    raises(110, engine.call, f"{name}.recv", 10)
+    raises("timed out", engine.call, f"{name}.recv", 10)
     assert engine.machine.waits()[:2] == [500_000] * 2
     assert len(engine.machine.waits()) == 3 and 150_000 < engine.machine.waits()[2] < 200_000
 

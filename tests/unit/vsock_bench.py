@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import types
 from array import array
+from errno import ETIMEDOUT
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,18 @@ class MicroOSError(OSError):
     errno = property(lambda self: self.args[0] if self.args else None)
 
 
+class MicroTimeoutError(MicroOSError):
+    """The firmware's TimeoutError, whose `errno` is ETIMEDOUT where it says none."""
+
+    errno = property(lambda self: self.args[0] if len(self.args) > 1 else ETIMEDOUT)
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     """Gives modules the names that MicroPython has built in."""
 
     def exec_module(self, module):
         module.OSError = MicroOSError
+        module.TimeoutError = MicroTimeoutError
         module.ptr8 = lambda buffer: buffer  # where viper only points to one
         super().exec_module(module)
 

@@ -17,7 +17,7 @@ if bench_machine.NATIVE:
 
 import bench_queue  # noqa: F401
 import bench_world  # noqa: F401
-from bench_objects import find, objects, offered
+from bench_objects import find, given, objects, offered
 
 objects["machine"] = bench_machine
 objects["clock"] = bench_clock
@@ -32,7 +32,7 @@ def load(name):
 def call(path, *arguments):
     """The answer of one call, as it travels."""
     found = find(path)
-    return bench_codec.plain(found(*arguments) if callable(found) else found)
+    return bench_codec.plain(found(*given(path, arguments)) if callable(found) else found)
 
 
 def serve(request, answer):

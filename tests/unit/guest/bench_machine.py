@@ -5,6 +5,7 @@ Runs under CPython, on memory that knows its bounds (bench_memory.py), and under
 port on ordinary memory.
 """
 
+import builtins
 import sys
 
 import bench_clock as clock
@@ -13,6 +14,15 @@ NATIVE = sys.implementation.name == "micropython"  # these are the expanded modu
 
 if NATIVE:
     from uctypes import addressof, bytearray_at
+
+    class TimeoutError(OSError):
+        """The firmware's builtin of that name (port/oserror.c), which the unix port lacks."""
+
+        @property
+        def errno(self):
+            return self.args[0] if len(self.args) > 1 else 110
+
+    builtins.TimeoutError = TimeoutError
 
     _GUARD = b"\xc5" * 64
 
@@ -68,6 +78,8 @@ if NATIVE:
         """machine.nbytes."""
         if isinstance(buffer, (bytes, bytearray, memoryview)):
             return len(buffer)
+        if isinstance(buffer, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
         return len(bytes(buffer))
 
     def dma_used():

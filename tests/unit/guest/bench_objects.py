@@ -17,3 +17,10 @@ def find(path):
     for name in names[1:]:
         found = getattr(found, name)
     return found
+
+
+def given(path, arguments):
+    """The arguments of a call: addresses travel as lists, and are tuples."""
+    if path.rsplit(".", 1)[-1] in ("bind", "connect", "connect_ex"):
+        return [tuple(each) if isinstance(each, list) else each for each in arguments]
+    return arguments

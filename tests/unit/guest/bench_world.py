@@ -13,7 +13,7 @@ import virtio
 import vsock
 import vsock.device
 from bench_machine import span
-from bench_objects import find, objects, offered
+from bench_objects import find, given, objects, offered
 from bench_transport import FakeTransport
 from portable import addressof, copy, octets
 from sockets.data import socket
@@ -456,7 +456,7 @@ def _come_up():
 def attempt(path, *arguments):
     """[value, None] of a call, or [None, errno] if it raises an OSError."""
     try:
-        found = find(path)(*arguments)
+        found = find(path)(*given(path, arguments))
     except OSError as error:
         return [None, error.errno]
     return [found, None]

@@ -17,7 +17,7 @@ LAYERS = (
     ("apps", "_notify"),
     ("fcntl", "select", "socket", "sockets"),
     ("vsock",),
-    ("channel",),
+    ("_entropy", "channel"),
     ("virtio",),
     ("pci",),
     ("os",),
