@@ -13,9 +13,8 @@ import machine
 from portable import const
 from sockets import ending
 
-from .syslog import Messages
+from .syslog import MOST, Messages
 
-_RING = const(65536)  # bytes of lines between two looks: who loses there has no room below
 _RETRY_US = const(1000000)
 _LAST_SECONDS = const(1)  # that the peer has to read the last messages before power-off
 
@@ -35,7 +34,8 @@ class Logs:
         self._background = socket.background(self._serve)
         self._wire = machine.Vector()
         self._wire.irq(self._take)
-        machine.journal.irq(self._wire, bytearray(_RING))
+        # Between two looks as many bytes as may wait here: what has no room there would have none.
+        machine.journal.irq(self._wire, bytearray(MOST))
         self._call()
 
     def close(self):

@@ -9,7 +9,7 @@ import time
 
 from portable import const
 
-_MOST = const(65536)  # bytes of messages that wait
+MOST = const(65536)  # bytes of messages that wait
 _NAME_MOST = const(48)  # bytes of an APP-NAME (RFC 5424, 6)
 _FACILITY = const(3 << 3)  # daemons
 _NOTICE = const(5)  # the severity of a level that is none of
@@ -85,10 +85,10 @@ class Messages:
 
     def half_full(self):
         """True if it is time to ask the peer what it has read."""
-        return self._size > _MOST // 2
+        return self._size > MOST // 2
 
     def _fits(self, message):
-        if self._size + len(message) > _MOST:
+        if self._size + len(message) > MOST:
             return False
         self._waiting.append(message)
         self._size += len(message)

@@ -35,9 +35,9 @@ class Memory:
         """
         for buffer in self._kept:
             if len(buffer) == size:
-                self._kept.remove(buffer)
                 for at in range(0, size, len(_ZEROS)):
                     copy(buffer.addr, at, _ZEROS, 0, min(len(_ZEROS), size - at))
+                self._kept.remove(buffer)  # Ctrl-C comes before this, or after
                 return buffer
         return DMABuffer(size)
 

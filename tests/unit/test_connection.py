@@ -8,6 +8,7 @@ import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from vsock_bench import owed
 
 w = vsock_bench.module("vsock.words")
 control = vsock_bench.module("vsock.control")
@@ -28,14 +29,6 @@ def established(window=262144, peer_window=262144):
     control.accept(c, peer_window, 0)
     assert owed(c) == [RESPONSE]
     return c
-
-
-def owed(c):
-    """The ops of the control packets that go out now."""
-    ops = []
-    while op := control.next_owed(c):
-        ops.append(op)
-    return ops
 
 
 class End:

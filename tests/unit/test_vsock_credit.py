@@ -8,6 +8,7 @@ from errno import ENOBUFS
 
 import pytest
 import vsock_bench
+from vsock_bench import owed
 
 w = vsock_bench.module("vsock.words")
 control = vsock_bench.module("vsock.control")
@@ -28,14 +29,6 @@ def established(window=262144, start=0, kind=STREAM):
     control.accept(c, 262144, start)
     assert owed(c) == [w.OP_RESPONSE]
     return c
-
-
-def owed(c):
-    """The ops of the control packets that go out now."""
-    ops = []
-    while op := control.next_owed(c):
-        ops.append(op)
-    return ops
 
 
 def come(c, n, flags=0):

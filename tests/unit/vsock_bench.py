@@ -134,6 +134,14 @@ w = module("vsock.words")
 control = module("vsock.control")
 
 
+def owed(block):
+    """The ops of the control packets that a connection sends now."""
+    ops = []
+    while op := control.next_owed(block):
+        ops.append(op)
+    return ops
+
+
 class Wire(list):
     """A way out that keeps packets: (header words, payload). `slots` is what it has room for."""
 
