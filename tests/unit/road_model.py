@@ -516,7 +516,7 @@ class Guest:
             if line.lost:
                 self.ended_to(line)
             raise Refusal(EPIPE)
-        if whole and len(data) > min(line.limit, line.peer_alloc):
+        if whole and room and len(data) > min(line.limit, line.peer_alloc):
             raise Refusal(EMSGSIZE)
         if whole or not room:
             raise Refusal(EAGAIN)

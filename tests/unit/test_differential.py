@@ -73,7 +73,7 @@ def test_a_row_for_calls_needs_call_state_argument_and_both_outputs():
 
 
 def test_the_tree_s_table_is_what_docs_errno_md_shows():
-    document = (paths.ROOT / "docs" / "errno.md").read_text()
+    document = (paths.ROOT / "docs/errno.md").read_text()
     assert table.rendered_into(document, table.load()) == document
 
 

@@ -46,7 +46,7 @@ def test_a_size_is_an_integer(pair, size):
 def test_more_than_a_buffer_holds_is_refused(pair, waits, size):
     if waits:
         pair.engine.call("~s.send", waits)
-    assert refusal(pair.engine, "~c.recv_into", bytes(4), size) == "ValueError"
+    assert refusal(pair.engine, "~c.recv_into", bytearray(4), size) == "ValueError"
     assert pair.engine.attempt("~c.recv", 10)[0] == (waits or None)
 
 

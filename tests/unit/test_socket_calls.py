@@ -129,7 +129,7 @@ def test_flags_that_streams_do_not_have(road, stream):
 
 def test_an_address_is_refused_where_there_is_a_connection_and_where_there_is_none(road, stream):
     for call in "sendto", "sendmsg":
-        arguments = [b"x", [2, 1]] if call == "sendto" else [[b"x"], [], 0, [2, 1]]
+        arguments = [b"x", (2, 1)] if call == "sendto" else [[b"x"], [], 0, (2, 1)]
         assert failing(road, f"{stream}.{call}", *arguments) == errno.EISCONN
         name = f"~{call}"
         road.engine.program.socket(name, 1)

@@ -133,7 +133,7 @@ def receive_now(conn, size, want=0, wait=False):
 
 
 @pytest.mark.parametrize(
-    "size, want, n", [(9, 0, 9), (9, 5, 5), (9, 9, 9), (9, 20, 9), (20, 0, 10), (1, 0, 1)]
+    "size, want, n", [(9, 0, 9), (9, 5, 5), (9, 9, 9), (9, 20, 0), (20, 0, 10), (1, 0, 1)]
 )
 def test_what_is_there_is_read_at_once_as_much_as_fits_and_is_wanted(host, size, want, n):
     conn = host.connected()

@@ -249,12 +249,22 @@ def test_a_stream_is_readable_with_so_many_bytes(lowat, unread, readable, start)
 
 def test_messages_are_readable_once_one_is_whole():
     c = established(kind=SEQPACKET)
-    c[w.LOWAT] = 1000
     come(c, 10)
     assert control.readable(c) == 0
     come(c, 10, w.SEQ_EOM)
     assert control.readable(c) == 1
     come(c, 10, w.SEQ_EOM)
+    assert control.readable(c) == 1
+
+
+def test_messages_are_readable_with_so_many_bytes_whole_ones_and_begun_ones():
+    c = established(kind=SEQPACKET)
+    c[w.LOWAT] = 25
+    come(c, 10, w.SEQ_EOM)
+    assert control.readable(c) == 0
+    come(c, 14)
+    assert control.readable(c) == 0
+    come(c, 1)
     assert control.readable(c) == 1
 
 

@@ -223,6 +223,7 @@ class End:
             ready = self.unread and self.unread >= c[w.LOWAT]
         else:
             ready = any(end for _, end in self.queue)
+            ready = ready and (self.unread >= c[w.LOWAT] or c[w.LOWAT] == 1)
             assert c[w.MESSAGES] == sum(end for _, end in self.queue)
         ended = state == w.CLOSED or shut & (RCV | w.SHUT_PEER_SEND)
         assert bool(control.readable(c)) == bool(ready or ended)

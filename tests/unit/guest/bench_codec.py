@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What travels between a test and the bench: None, numbers, strings, bytes, lists, dictionaries.
+"""What travels to the bench and back: None, numbers, strings, bytes, tuples, lists, dictionaries.
 
 A message is a line of JSON, then all its bytes objects, one behind the other. Runs under CPython
 and MicroPython.
@@ -8,6 +8,7 @@ and MicroPython.
 import json
 
 _BYTES = "\0"  # the key of a dictionary that stands for a bytes object: its length
+_TUPLE = "\1"  # the same for a tuple: a list of what is in it
 
 
 def plain(value):
@@ -42,7 +43,9 @@ def _without_bytes(value, blobs):
     if isinstance(value, (bytes, bytearray, memoryview)):
         blobs.append(bytes(value))
         return {_BYTES: len(value)}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
+        return {_TUPLE: [_without_bytes(each, blobs) for each in value]}
+    if isinstance(value, list):
         return [_without_bytes(each, blobs) for each in value]
     if isinstance(value, dict):
         return {key: _without_bytes(value[key], blobs) for key in sorted(value)}
@@ -57,5 +60,7 @@ def _with_bytes(value, stream):
     if isinstance(value, dict):
         if _BYTES in value:
             return stream.read(value[_BYTES])
+        if _TUPLE in value:
+            return tuple(_with_bytes(value[_TUPLE], stream))
         return {key: _with_bytes(value[key], stream) for key in sorted(value)}
     return value
