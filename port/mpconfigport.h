@@ -101,6 +101,7 @@
     X(ENOTDIR) \
     X(EISDIR) \
     X(EINVAL) \
+    X(ENOTTY) \
     X(ENOSPC) \
     X(EROFS) \
     X(EPIPE) \
@@ -108,16 +109,21 @@
     X(ERANGE) \
     X(ENOTEMPTY) \
     X(EPROTO) \
+    X(ENOTSOCK) \
+    X(EDESTADDRREQ) \
     X(EMSGSIZE) \
     X(EPROTOTYPE) \
     X(ENOPROTOOPT) \
     X(EPROTONOSUPPORT) \
     X(ESOCKTNOSUPPORT) \
     X(EOPNOTSUPP) \
+    X(EPFNOSUPPORT) \
     X(EAFNOSUPPORT) \
     X(EADDRINUSE) \
     X(EADDRNOTAVAIL) \
+    X(ENETDOWN) \
     X(ENETUNREACH) \
+    X(ENETRESET) \
     X(ECONNABORTED) \
     X(ECONNRESET) \
     X(ENOBUFS) \
@@ -134,13 +140,18 @@
 // Linux numbers that py/mperrno.h has no name for.
 #define MP_ENOTEMPTY       (39)
 #define MP_EPROTO          (71)
+#define MP_ENOTSOCK        (88)
+#define MP_EDESTADDRREQ    (89)
 #define MP_EMSGSIZE        (90)
 #define MP_EPROTOTYPE      (91)
 #define MP_ENOPROTOOPT     (92)
 #define MP_EPROTONOSUPPORT (93)
 #define MP_ESOCKTNOSUPPORT (94)
+#define MP_EPFNOSUPPORT    (96)
 #define MP_EADDRNOTAVAIL   (99)
+#define MP_ENETDOWN        (100)
 #define MP_ENETUNREACH     (101)
+#define MP_ENETRESET       (102)
 #define MP_ESHUTDOWN       (108)
 
 // libm_dbl has log10, log and log1p; py/modmath.c is told to make log2 of them.

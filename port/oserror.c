@@ -97,14 +97,9 @@ void mp_obj_exception_print(const mp_print_t *print, mp_obj_t self_in, mp_print_
     exception_print(print, MP_OBJ_FROM_PTR(&self), kind);
 }
 
-// errno: the number, if there is one; a TimeoutError that says something else has ETIMEDOUT.
-static mp_obj_t oserror_errno(const mp_obj_exception_t *self) {
-    const mp_obj_tuple_t *args = self->args;
-    if (args->len != 1 || mp_obj_is_int(args->items[0])) {
-        return args->len == 0 ? mp_const_none : args->items[0];
-    }
-    mp_obj_t type = MP_OBJ_FROM_PTR(self->base.type);
-    return mp_obj_is_subclass_fast(type, MP_OBJ_FROM_PTR(&mp_type_TimeoutError)) ? MP_OBJ_NEW_SMALL_INT(MP_ETIMEDOUT) : mp_const_none;
+// errno: the number, if there is one. A TimeoutError("timed out") has none, as CPython's.
+static mp_obj_t oserror_errno(const mp_obj_tuple_t *args) {
+    return args->len > 1 || (args->len == 1 && mp_obj_is_int(args->items[0])) ? args->items[0] : mp_const_none;
 }
 
 // strerror: what stands behind the number, or the number's name.
@@ -122,7 +117,7 @@ void mp_obj_exception_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
     if (dest[0] != MP_OBJ_NULL || !ours || !is_oserror(self->base.type)) {
         exception_attr(self_in, attr, dest);
     } else if (attr == MP_QSTR_errno) {
-        dest[0] = oserror_errno(self);
+        dest[0] = oserror_errno(self->args);
     } else if (attr == MP_QSTR_strerror) {
         dest[0] = oserror_strerror(self->args);
     } else {

@@ -11,13 +11,14 @@ from vsock.wait import deadline, left
 
 from . import messages
 from . import numbers as num
-from .endpoint import Endpoint, checked_address, checked_timeout, timed_out
+from .arguments import checked_address, checked_timeout, timed_out
+from .endpoint import Endpoint
 from .file import SocketFile
 from .types import SOCK_STREAM
 from .view import TWO_DEVICES, View
 
 _FIRST_CHUNK = const(65536)  # bytes that read() asks for when it wants everything
-_NEGATIVE = const(1 << 61)  # a bit that sizes of memory do not have
+_SIZE_BITS = const(61)  # more than any size of memory has
 _LINE_CHUNK = const(256)  # bytes that readline() looks at
 _UNUSUAL = const(num.MSG_OOB | num.MSG_ERRQUEUE)
 
@@ -75,8 +76,10 @@ class socket(Endpoint):
     @micropython.native
     def recv(self, bufsize, flags=0):
         """Receive up to `bufsize` bytes; b"" at the peer's end."""
-        if bufsize & _NEGATIVE:  # not `< 0`: that would take floats
-            raise ValueError("negative buffersize in recv")
+        if bufsize >> _SIZE_BITS:  # not `< 0`: that would take floats
+            if bufsize < 0:
+                raise ValueError("negative buffersize in recv")
+            raise OverflowError("no memory has so many bytes")
         if not bufsize:
             return b""  # CPython does not even ask
         conn = self.connection
@@ -91,16 +94,20 @@ class socket(Endpoint):
                     self._check_target(conn)
                 queued = self._receive_wait(conn, flags, target)
             bufsize = min(bufsize, queued)
-        buffer = bytearray(bufsize)
+        buffer = bytearray(+bufsize)
         n = 0 if flags else conn.receive_now(buffer, 0, False)
         if bufsize and not n:
             n = self._receive(addressof(buffer), bufsize, flags)
         return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
 
     def recvfrom(self, bufsize, flags=0):
+        if bufsize == 0:
+            messages.receive_nothing(self, flags)  # it is recv that does not even ask
         return self.recv(bufsize, flags), None
 
     def recvfrom_into(self, buffer, nbytes=0, flags=0):
+        if not bytes_in(buffer, True):
+            messages.receive_nothing(self, flags)
         return self.recv_into(buffer, nbytes, flags), None
 
     def recvmsg(self, bufsize, ancbufsize=0, flags=0):
@@ -133,14 +140,18 @@ class socket(Endpoint):
         """The connection to receive from. Raises ENOTCONN, and what `flags` cannot have."""
         self._open()
         if flags & num.MSG_ERRQUEUE:
+            if self._timeout:
+                self._until(lambda: self._closed)
             raise OSError(errnos.EAGAIN)  # nothing is ever in it
         conn = self.connection
         if self._state != num.IS_CONNECTED:
+            self._poll_first(num.POLL_READ)
             self._check_connect()
             if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
             conn = self.connection
         if flags & num.MSG_OOB and conn.block[w.STATE] != w.CLOSED:
+            self._poll_first(num.POLL_READ)
             raise OSError(errnos.EOPNOTSUPP)
         return conn
 
@@ -265,12 +276,15 @@ class socket(Endpoint):
         bytes_in(data)
         if len(arguments) not in (1, 2):
             raise TypeError("sendto() takes 2 or 3 arguments (%d given)" % (len(arguments) + 1))
+        if len(arguments) == 2:
+            arguments[0] & 0  # a TypeError if it is no integer
         checked_address(arguments[-1])
         self._open()
-        self._check_connect()
         self._refuse_address()
 
     def _refuse_address(self):
+        self._poll_first(num.POLL_WRITE)
+        self._check_connect()
         conn = self.connection
         there = self._state == num.IS_CONNECTED and conn.block[w.STATE] == w.ESTABLISHED
         raise OSError(errnos.EISCONN if there else errnos.EOPNOTSUPP)
@@ -278,12 +292,13 @@ class socket(Endpoint):
     @micropython.native
     def _sender(self, flags):
         self._open()
+        self._poll_first(num.POLL_WRITE)
         if flags & num.MSG_OOB:
             raise OSError(errnos.EOPNOTSUPP)
         if self._state != num.IS_CONNECTED:
             self._check_connect()
             if self._state != num.IS_CONNECTED:
-                raise OSError(errnos.ENOTCONN)
+                raise OSError(errnos.EPIPE if self._ended & w.SHUT_LOCAL_SEND else errnos.ENOTCONN)
         return self.connection
 
     @micropython.native
@@ -306,6 +321,8 @@ class socket(Endpoint):
         end, staged = None, False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
+            if conn.out is self._stack.loopback and n - done > credit.room(conn.at):
+                conn.out.told(conn)
             if staged:
                 sent = conn.send_staged()
             else:
@@ -331,10 +348,8 @@ class socket(Endpoint):
                 if self._stack.waiter.spin():
                     continue
             if patience == 1 and conn.room() == 0:
-                # The peer may have room and not have said so; ask once, not in a loop.
-                patience = 0
-                if not self._credit_soon(conn):
-                    conn.ask_credit()
+                patience = 0  # the peer may have room and not have said so: asked once
+                self._ask_credit(conn)
                 continue
             if waits and end is None:
                 end = deadline(seconds)
@@ -348,10 +363,12 @@ class socket(Endpoint):
             self._wait_returned(conn)
         return done
 
-    def _credit_soon(self, conn):
-        """Wait a moment for credit; True if it came."""
+    def _ask_credit(self, conn):
+        """Wait a moment for credit, then ask for it."""
         self._stack.waiter.wait(1000)
-        return conn.room() != 0
+        # Over the loopback nobody has forgotten: what Linux does not tell yet is not to be had.
+        if conn.room() == 0 and (self._timeout is None or conn.out is not self._stack.loopback):
+            conn.ask_credit()
 
     @micropython.native
     def _wait_room(self, conn, rest):
@@ -370,6 +387,8 @@ class socket(Endpoint):
 
     def _no_more(self, conn):
         """Nothing can be sent any more: EPIPE, or what became of the device."""
+        if conn.block[w.SHUT] & w.SHUT_LOCAL_SEND:
+            self._poll_first(num.POLL_WRITE)
         if conn.block[w.SHUT] & w.SHUT_LOST:
             self._lost()
         raise OSError(errnos.EPIPE)
@@ -383,7 +402,8 @@ class socket(Endpoint):
         if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]) and (room or waits):
             raise OSError(errnos.EMSGSIZE)
         if n > room and not waits:
-            raise OSError(errnos.EAGAIN)
+            if conn.out is not self._stack.loopback or not conn.out.told(conn) or n > conn.room():
+                raise OSError(errnos.EAGAIN)
 
     @micropython.native
     def splice(self, to):

@@ -4,26 +4,21 @@
 `data.socket` derives from this and adds the moving of bytes.
 """
 
-import io
-
 import errnos
-import machine
 from portable import const, micropython
 from vsock import control
 from vsock import words as w
 from vsock.stack import Listener
 from vsock.wait import deadline, left
 
+from . import descriptors
 from . import numbers as num
+from .arguments import checked_address, checked_timeout, timed_out
 from .options import Options, get_option, set_option
+from .polling import Polled
 from .types import SOCK_NONBLOCK, SOCK_STREAM, STREAM, of
 
-_IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
-_IOCTL_POLL = const(3)
-_IOCTL_CLOSE = const(4)
-
 _INT_MAX = const(0x7FFFFFFF)
-_SECONDS_MAX = const(9223372036)  # CPython counts 64 bits of nanoseconds
 
 # What to do about an error, behind its number.
 _NO_NAME = "this socket has no address: call bind() before listen()"
@@ -37,39 +32,11 @@ _DEAF = (
     "-object memory-backend-memfd,share=on"
 )
 _FULL = "there is no room for another connection: close some"
+_HOST_IS_HERE = "this machine has no vsock device: CID 2 is the machine itself, which refuses"
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
-def timed_out():
-    """What settimeout's end raises: as CPython's without a number; `errno` is ETIMEDOUT here."""
-    return TimeoutError("timed out")
-
-
-def checked_timeout(seconds):
-    """A time-out as given, if CPython takes it. Raises ValueError, OverflowError, TypeError."""
-    if seconds is not None:
-        if not seconds >= 0:  # NaN is neither
-            raise ValueError("Timeout value out of range")
-        if seconds > _SECONDS_MAX:
-            raise OverflowError("timestamp out of range")
-    return seconds
-
-
-def checked_address(address):
-    """(cid, port): as in CPython 32 bits of each number, so that -1 is CID_ANY, or PORT_ANY."""
-    if not isinstance(address, tuple):
-        raise TypeError("AF_VSOCK address must be tuple, not %s" % type(address).__name__)
-    if len(address) != 2:
-        raise TypeError("an AF_VSOCK address is (cid, port), 2 numbers, not %d" % len(address))
-    cid, port = address
-    try:
-        return cid & w.CID_ANY, port & w.PORT_ANY
-    except TypeError:
-        wrong = port if isinstance(cid, int) else cid
-        raise TypeError("'%s' object cannot be interpreted as an integer" % type(wrong).__name__)
-
-
-class Endpoint(io.IOBase):
+class Endpoint(Polled):
     """A socket without its data."""
 
     # What most sockets never change stands here: an object's own attribute costs 1 us to make.
@@ -83,11 +50,15 @@ class Endpoint(io.IOBase):
     _closed = False
     _files = 0  # makefile() objects that keep us open
     _close_later = False
+    _number = None  # its descriptor, once anybody asked; it is in the table until we close
 
     @micropython.native
     def __init__(self, stack, family, kind, proto, timeout):
         if family != num.AF_VSOCK:
+            family & 0  # a TypeError if it is no integer
             raise OSError(errnos.EAFNOSUPPORT)
+        if kind == -1:
+            kind = SOCK_STREAM
         if kind != SOCK_STREAM or proto > 0:
             if kind & SOCK_NONBLOCK:
                 timeout = 0
@@ -122,16 +93,15 @@ class Endpoint(io.IOBase):
 
     def settimeout(self, seconds):
         """None waits for ever, 0 never, else so many seconds."""
-        seconds = checked_timeout(seconds)
-        self._open()
-        self._timeout = seconds
+        self._timeout = checked_timeout(seconds)
+        self._open()  # late: CPython remembers it all the same
 
     def gettimeout(self):
         return None if self._timeout is None else float(self._timeout)
 
     def setblocking(self, flag):
-        self._open()
         self._timeout = None if flag else 0
+        self._open()
 
     def getblocking(self):
         return self._timeout != 0
@@ -187,7 +157,7 @@ class Endpoint(io.IOBase):
         cid, port = checked_address(address)
         if self._named() is not None:
             raise OSError(errnos.EINVAL)
-        if cid != w.CID_ANY and not self._stack.is_local(cid):
+        if cid != w.CID_ANY and (cid == w.CID_HOST or not self._stack.is_local(cid)):
             raise OSError(errnos.EADDRNOTAVAIL, _NOT_OURS % cid)
         try:
             self._bind(cid, port)
@@ -203,7 +173,7 @@ class Endpoint(io.IOBase):
     def listen(self, backlog=128):
         """Take connections; `backlog` + 1 may wait for accept, more are reset."""
         self._open()
-        if not -_INT_MAX <= backlog <= _INT_MAX:
+        if not -_INT_MAX - 1 <= backlog + (backlog & 0) <= _INT_MAX:  # `&`: no float
             raise OverflowError("a backlog is an int of 32 bits")
         backlog = max(0, backlog)
         if self._state == num.IS_LISTENING:
@@ -227,6 +197,7 @@ class Endpoint(io.IOBase):
         """
         self._open()
         if self._state != num.IS_LISTENING:
+            self._poll_first(num.POLL_READ)
             raise OSError(errnos.EINVAL, _NOT_LISTENING)
         pending = self.endpoint.pending
         if not pending:
@@ -290,7 +261,7 @@ class Endpoint(io.IOBase):
             self._bind(w.CID_ANY, w.PORT_ANY)
         source = self._name[0]
         if local:
-            source = cid
+            source = w.CID_LOCAL if cid == w.CID_HOST else cid
         elif source in (w.CID_ANY, w.CID_LOCAL):
             source = stack.cid
         conn = stack.open(source, self._name[1], cid, port, self.kind, self.options.size)
@@ -332,7 +303,8 @@ class Endpoint(io.IOBase):
             if error == errnos.ETIMEDOUT:
                 raise TimeoutError(error, _DEAF if self._stack.deaf() else _SILENT % peer)
             if error == errnos.ECONNRESET:
-                raise OSError(error, _REFUSED % peer)
+                alone = peer[0] == w.CID_HOST and self._stack.alone
+                raise OSError(error, _HOST_IS_HERE if alone else _REFUSED % peer)
             raise OSError(error)
 
     @micropython.native
@@ -374,9 +346,7 @@ class Endpoint(io.IOBase):
             self.connect(address)
         except OSError as error:
             number = error.args[0]
-            return (
-                number if isinstance(number, int) else errnos.EAGAIN
-            )  # timed_out(), as CPython's
+            return number if isinstance(number, int) else errnos.EAGAIN  # timed_out(): CPython's
         return 0
 
     # -- the end ----------------------------------------------------------------------------------
@@ -385,7 +355,7 @@ class Endpoint(io.IOBase):
         """Close directions, SHUT_RD, SHUT_WR or both; the peer is told before it returns."""
         self._open()
         self._check_connect()
-        if how not in (0, 1, 2):
+        if how & 0 or how not in (0, 1, 2):  # `&`: a TypeError if it is no integer
             raise OSError(errnos.EINVAL)
         if self._state not in (num.IS_CONNECTED, num.IS_CONNECTING):
             raise OSError(errnos.ENOTCONN)
@@ -403,6 +373,8 @@ class Endpoint(io.IOBase):
             self._close_later = True
         elif not self._closed:
             self._closed = True
+            if self._number is not None:
+                descriptors.take_back(self._number)
             self._release()
 
     @micropython.native
@@ -425,14 +397,34 @@ class Endpoint(io.IOBase):
         self._state = num.IS_UNCONNECTED
 
     def detach(self):
-        """CPython's: there are no file descriptors here, so this closes; what fileno() was."""
+        """CPython's: nothing else can hold a descriptor, so this closes; what fileno() was."""
         number = self.fileno()
         self.close()
         return number
 
     def fileno(self):
-        """A number as CPython's has it; it names nothing."""
-        return -1 if self._closed else id(self) >> 4 & 0x7FFFFFFF
+        """The socket's number, by which select finds it; -1 once it is closed.
+
+        Who has asked for it must close the socket: until then the table holds it.
+        """
+        if self._closed:
+            return -1
+        if self._number is None:
+            self._number = descriptors.give(self)
+        return self._number
+
+    def is_closed(self):
+        """Ours: what `fileno() < 0` says, and no number is taken."""
+        return self._closed
+
+    def __hash__(self):
+        return self.fileno() if self._number is None else self._number
+
+    def __eq__(self, other):
+        """poll gives what was registered: it equals its number, which CPython's gives."""
+        if isinstance(other, int):
+            return self.fileno() == other >= 0
+        return self is other
 
     def get_inheritable(self):
         """CPython's; no program inherits anything here."""
@@ -452,82 +444,3 @@ class Endpoint(io.IOBase):
     def _open(self):
         if self._closed:
             raise OSError(errnos.EBADF)
-
-    # -- waiting and polling ----------------------------------------------------------------------
-
-    def _until(self, condition):
-        """Wait until `condition()`; EAGAIN if the socket never waits or SO_RCVTIMEO is over,
-        timeout if its own is."""
-        seconds = self._timeout
-        if seconds is None and self.options.receive_us is not None:
-            seconds = self.options.receive_us / 1000000
-        if self._timeout == 0:
-            raise OSError(errnos.EAGAIN)
-        end = deadline(seconds)
-        while not condition():
-            rest = left(end)
-            if rest == 0:
-                if self._timeout is None:
-                    raise OSError(errnos.EAGAIN)
-                raise timed_out()
-            self._stack.waiter.wait(rest)
-
-    @micropython.native
-    def ioctl(self, request, argument):
-        """MicroPython's stream protocol: what select.poll and asyncio ask."""
-        if request == _IOCTL_POLL:
-            stack = self._stack
-            if stack.device is not None:
-                stack.device.attend()
-            if stack.lingering or stack.late:
-                stack.waiter.tend()
-            if self._state == num.IS_LISTENING:
-                ready = argument & num.POLL_READ if self.endpoint.pending else 0
-                return ready | (num.POLLERR if self.endpoint.error else 0)
-            ready = num.POLLNVAL if self._closed else self._ready()
-            return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)
-        if request == _IOCTL_CLOSE:
-            self.close()
-            return 0
-        return 0 if request == _IOCTL_FLUSH else -errnos.EINVAL
-
-    def _ready(self):
-        """POLL* bits, as Linux's vsock_poll sets them."""
-        self._check_connect()
-        conn = self.connection
-        if conn is None:
-            return self._ready_alone()
-        state = conn.block[w.STATE]
-        if state == w.CONNECTING:
-            machine.alarm(left(self._give_up))  # the poll that asks us ends then, to ask again
-            return 0
-        shut = conn.block[w.SHUT]
-        events = num.POLLERR if conn.block[w.ERROR] else 0
-        if shut & (w.SHUT_LOCAL_RCV | w.SHUT_PEER_SEND):
-            events |= num.POLL_READ | num.POLLRDHUP
-        elif control.readable(conn.at):
-            events |= num.POLL_READ
-        else:
-            conn.tell()
-        local_end = w.SHUT_LOCAL_SEND
-        ended = shut & w.SHUT_LOCAL == w.SHUT_LOCAL or shut & w.SHUT_LOST
-        if ended or (shut & local_end and shut & w.SHUT_PEER_SEND):
-            events |= num.POLLHUP
-        if not shut & local_end and (
-            shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
-        ):
-            events |= num.POLL_WRITE
-        elif not shut & local_end and conn.out.full():
-            self._stack.device.sending_done()
-        return events
-
-    def _ready_alone(self):
-        """The same for a socket without a connection, which may have failed and been shut."""
-        events = num.POLLERR if self._error else 0
-        if self._ended & w.SHUT_LOCAL_RCV:
-            events |= num.POLL_READ | num.POLLRDHUP
-        if not self._ended & w.SHUT_LOCAL_SEND:
-            events |= num.POLL_WRITE
-        elif self._ended == w.SHUT_LOCAL:
-            events |= num.POLLHUP
-        return events

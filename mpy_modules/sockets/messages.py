@@ -4,7 +4,6 @@
 Ancillary data does not exist on these sockets: none comes, and none can be sent.
 """
 
-import errnos
 from portable import addressof
 from portable import nbytes as bytes_in
 from vsock import words as w
@@ -17,10 +16,11 @@ def receive(sock, buffer, flags):
 
     Other than recv a call for no bytes looks at the socket, as Linux does, and takes no message.
     """
-    conn = sock._receiver(flags)
     n = bytes_in(buffer, True)
     if not n:
+        receive_nothing(sock, flags)
         return 0, 0
+    conn = sock._receiver(flags)
     if not conn.block[w.BORDERS]:
         return sock._receive(addressof(buffer), n, flags), 0
     copied, length, marks = sock._receive_message(conn, addressof(buffer), n, flags)
@@ -28,6 +28,14 @@ def receive(sock, buffer, flags):
     if marks & w.SEQ_EOR:
         told |= num.MSG_EOR
     return copied, told
+
+
+def receive_nothing(sock, flags):
+    """Linux looks at the socket, takes nothing and says nothing of what it has."""
+    sock._open()
+    if not flags & num.MSG_ERRQUEUE:
+        sock._poll_first(num.POLL_READ)
+    sock._receiver(flags)
 
 
 def receive_into(sock, buffers, flags):
@@ -50,9 +58,8 @@ def send(sock, buffers, flags, address):
     whole = b"".join([_piece(buffer) for buffer in buffers])
     sock._open()
     if flags & num.MSG_OOB:
-        raise OSError(errnos.EOPNOTSUPP)
+        sock._sender(flags)
     if address is not None:
-        sock._check_connect()
         sock._refuse_address()
     return sock._send(whole, flags, False)
 

@@ -19,7 +19,10 @@ from . import numbers as num
 SO_VM_SOCKETS_BUFFER_SIZE = const(0)  # linux/vm_sockets.h
 SO_VM_SOCKETS_BUFFER_MIN_SIZE = const(1)
 SO_VM_SOCKETS_BUFFER_MAX_SIZE = const(2)
+SO_VM_SOCKETS_PEER_HOST_VM_ID = const(3)  # VMware's, as are TRUSTED and NONBLOCK_TXRX
+SO_VM_SOCKETS_TRUSTED = const(5)
 SO_VM_SOCKETS_CONNECT_TIMEOUT = const(6)
+SO_VM_SOCKETS_NONBLOCK_TXRX = const(7)
 SO_VM_SOCKETS_CONNECT_TIMEOUT_NEW = const(8)
 # Ours, far from Linux's numbers: an int; non-zero lets send() go on after the peer said that it
 # takes no more. vhost-device-vsock says so when its client merely stops sending.
@@ -87,7 +90,10 @@ class Options:
                 bits |= w.OPT_LATE_SEND
                 end.patience = 1000 * self.patience
         device = end.stack.device
-        if device is not None and device.seqpacket:
+        if end.out is end.stack.loopback:
+            # A window that does not grow, and credit not before Linux gives it: programs see it.
+            bits |= w.OPT_LOOPBACK | w.OPT_FIXED_WINDOW
+        elif device is not None and device.seqpacket:
             # Linux's own device. A program there may use the same two ports again at once, and
             # an old SHUTDOWN that meets its new REQUEST fails that with EPROTO.
             bits |= w.OPT_SHUTDOWN_ONCE
@@ -131,6 +137,8 @@ def _connect_us(value):
 
 def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
+    if isinstance(value, str):
+        raise TypeError("an option's value is an int or bytes, not 'str'")
     if level == num.AF_VSOCK:
         sock.options.plain = False
         _set_vm_option(sock.options, name, value, sock.connection)

@@ -124,9 +124,14 @@ def update_due(at: int) -> int:
     if untold == 0 or c[w.STATE] != w.ESTABLISHED or c[w.SHUT] & w.SHUT_PEER_SEND:
         return 0
     window = c[w.BUF_ALLOC]
+    queued = (c[w.RX_CNT] - c[w.READ_CNT]) & c[w.ONES]
+    if c[w.OPTIONS] & w.OPT_LOOPBACK:
+        if queued >= c[w.LOWAT] and window >= w.MAX_DATA and untold <= window - w.MAX_DATA:
+            return 0
+        c[w.OWED] = c[w.OWED] | w.OWE_UPDATE
+        return 1
     known = int(peer_knows(at))
     if untold < window >> 1 and (known >= w.MAX_DATA or untold < window >> 4):
-        queued = (c[w.RX_CNT] - c[w.READ_CNT]) & c[w.ONES]
         if c[w.LOWAT] == 1 or queued >= c[w.LOWAT]:
             return 0
     c[w.OWED] = c[w.OWED] | w.OWE_UPDATE

@@ -10,7 +10,7 @@ from array import array
 
 from portable import addressof, copy, micropython, octets
 
-from . import control
+from . import control, credit
 from . import words as w
 from .receive import Receiver
 
@@ -27,7 +27,7 @@ class Loopback:
         self.at = addressof(self._words)
         self._busy = False
         self.receiver = Receiver(stack, self, True)
-        self.receiver.serve(w.CID_LOCAL, w.CID_LOCAL)
+        self.receiver.serve(w.CID_HOST, w.CID_LOCAL)  # Stack.is_local
 
     def free(self):
         """Packets that fit now."""
@@ -84,6 +84,20 @@ class Loopback:
         if last:
             self.publish()
         return 1
+
+    @micropython.native
+    def told(self, conn):
+        """Have a peer that has read all, or a message, say so now; True if it had not.
+
+        Linux's tells of both at once, ours when the peer's program goes to sleep.
+        """
+        twin = conn.stack.table.find(conn.at, self)
+        if twin is None or (credit.queued(twin.at) and not twin.block[w.BORDERS]):
+            return False
+        if not credit.tell(twin.at):
+            return False
+        twin.flush()
+        return True
 
     def spare(self):
         """As Transmitter.spare: none, since everything is copied."""

@@ -68,6 +68,7 @@ class Stack:
         self.window_limit = window_limit
         self.budget = Budget(store)
         self.table = Table(self.budget.connections)
+        self.alone = True  # until a device joins
         self.loopback = Loopback(self)
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
@@ -84,6 +85,7 @@ class Stack:
 
     def join(self, device, out, cid):
         """From now on packets for other CIDs go out through `out`, and ours is `cid`."""
+        self.alone = False
         self.device = device
         self.out = out
         self.rename(cid)
@@ -169,8 +171,11 @@ class Stack:
 
     @micropython.native
     def is_local(self, cid):
-        """True if that CID is this guest itself."""
-        return cid == w.CID_LOCAL or (cid == self.cid and self.device is not None)
+        """True if that CID is this guest itself. Where there never was a device the host is, too:
+        so it is on Linux, whose loopback then takes what is for the host."""
+        if cid == w.CID_LOCAL or (cid == self.cid and self.device is not None):
+            return True
+        return cid == w.CID_HOST and self.alone
 
     @micropython.native
     def open(self, local_cid, local_port, peer_cid, peer_port, kind, buf_alloc):

@@ -137,6 +137,7 @@ EV_STACK = const(12)  # those that the Stack has to do something about
 # OPTIONS
 OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUTDOWN(RCV)
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
+OPT_LOOPBACK = const(8)  # both ends are here: credit is told when Linux tells it, not before
 OPT_SHUTDOWN_ONCE = const(4)  # the host hears SHUTDOWN at any time: a second one would be astray
 
 # What credit.news says.

@@ -95,7 +95,7 @@ print(caught(OSError(110), TimeoutError, IOError, Exception, ValueError))
         ("OSError(2, 'why', 'file')", 2, "why", "file", None),
         ("OSError(2)", 2, "ENOENT", None, "[Errno 2] ENOENT"),  # one argument: MicroPython's
         ("TimeoutError()", None, None, None, ""),
-        ("TimeoutError('timed out')", 110, None, None, "timed out"),
+        ("TimeoutError('timed out')", None, None, None, "timed out"),
         ("TimeoutError(110, 'why')", 110, "why", None, "[Errno 110] ETIMEDOUT: why"),
     ],
 )

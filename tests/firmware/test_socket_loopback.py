@@ -24,10 +24,12 @@ from socket import AF_VSOCK, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
 
 
 def error(function, *arguments):
-    """The name of the errno that a call fails with; None if it does not."""
+    """The name of the errno that a call fails with, or "timed out"; None if it does not."""
     try:
         function(*arguments)
     except OSError as e:
+        if e.errno is None:
+            return str(e)
         return errno.errorcode.get(e.errno or 0, e.errno)
     return None
 
@@ -243,9 +245,19 @@ def test_a_bound_socket_that_connects_to_itself_is_eproto(run):
 def test_addresses_that_nobody_can_connect_to(run):
     def body():
         s = socket.socket()
-        for cid in 2, 0, -1:  # this machine has no vsock device; so on Linux 6.1
+        for cid in 3, 0, -1:  # this machine has no vsock device; so on Linux
             assert error(s.connect, (cid, 1)) == "ENODEV"
-        s.close()
+        assert error(s.connect, (2, 1)) == "ECONNRESET"  # the host is this machine itself then
+        listener = socket.create_server((socket.VMADDR_CID_ANY, 900))
+        s.connect((2, 900))
+        accepted, address = listener.accept()
+        assert s.getpeername() == accepted.getsockname() == (2, 900)
+        assert address[0] == accepted.getpeername()[0] == 1
+        s.send(b"x")
+        assert accepted.recv(2) == b"x"
+        assert error(socket.socket().bind, (2, 901)) == "EADDRNOTAVAIL"
+        for each in (s, accepted, listener):
+            each.close()
         assert error(s.connect, (1, 1)) == "EBADF"
 
     run(body)
@@ -338,6 +350,7 @@ def test_local_shutdown_ends_getpeername_and_send(run):
         peer = a.getpeername()
         a.shutdown(socket.SHUT_WR)
         assert error(a.getpeername) == "ENOTCONN"
+        a.setblocking(True)  # with a time-out CPython waits for what never polls writable
         assert error(a.send, b"x") == "EPIPE"
         assert b.getpeername()[0] == 1
         a.close()
@@ -496,12 +509,12 @@ def test_timeouts_and_nonblocking(run):
             got = a.recv(1)
         except TimeoutError as e:
             got = e.args, str(e), e.errno
-        assert got == (("timed out",), "timed out", errno.ETIMEDOUT)
+        assert got == (("timed out",), "timed out", None)
         assert socket.timeout is TimeoutError
         a.setblocking(False)
         assert error(a.recv, 1) == "EAGAIN"
         b.settimeout(0.05)
-        assert error(b.recv, 1, socket.MSG_DONTWAIT) == "ETIMEDOUT"  # CPython waits first
+        assert error(b.recv, 1, socket.MSG_DONTWAIT) == "timed out"  # CPython waits first
         b.settimeout(None)
         assert error(b.recv, 1, socket.MSG_DONTWAIT) == "EAGAIN"
         assert a.gettimeout() == 0.0 and not a.getblocking()
@@ -677,7 +690,7 @@ def test_fcntl_tells_what_is_unread_at_both_ends(run):
         assert fcntl.ioctl(b, fcntl.SIOCINQ, b"    ") == b"\3\0\0\0"
         assert b.recv(3) == b"abc"
         assert fcntl.ioctl(b, fcntl.SIOCINQ, b"    ") == bytes(4)
-        assert error(fcntl.ioctl, a, 1, b"    ") == 25  # ENOTTY
+        assert error(fcntl.ioctl, a, 1, b"    ") == "ENOTTY"
         request = socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID
         assert fcntl.ioctl(a, request, b"    ") == struct.pack("I", socket.get_local_cid())
         a.close()

@@ -14,7 +14,8 @@ PORT = 7800
 
 
 def time_out_everywhere(port):
-    """How long each call waits that may wait, in milliseconds, and the errno it then gives."""
+    """How long each call waits that may wait, in milliseconds, and the errno it then gives:
+    none, as CPython's, if it is the socket's own time that is over."""
 
     def measured(function, *arguments):
         started = time.ticks_ms()
@@ -46,7 +47,7 @@ def test_time_outs_end_in_time(guest_side, vsock):
     with vsock.dial(PORT):
         results, inherited = guest_side.result()
     for number, milliseconds in results[:4]:
-        assert number == errno.ETIMEDOUT
+        assert number is None
         assert 290 <= milliseconds < 30_000
     assert [number for number, _ in results[4:]] == [errno.EAGAIN] * 3
     assert inherited == (0.0, 0.0, False)

@@ -15,7 +15,7 @@ LAYERS = (
     ("_boot", "_disk", "_overlay", "main", "services", "startup"),
     ("runner",),
     ("apps", "_notify"),
-    ("fcntl", "select", "socket", "sockets"),
+    ("asyncio", "fcntl", "select", "selectors", "socket", "sockets"),
     ("vsock",),
     ("_entropy", "channel"),
     ("virtio",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("machine",),  # the port's
 )
 # They know nothing of the layers, so that every layer may import them.
-EVERYWHERE = ("errnos", "inline", "portable")
+EVERYWHERE = ("errno", "errnos", "inline", "portable")
 
 # The modules of vsock that know a device and its queues ("vsock" is its __init__). All others are
 # the protocol: they run on any host, at either end of a wire.
