@@ -5,6 +5,7 @@ Guests take turns within each round, so that what else the machine does meets al
 nothing of what the numbers should be.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -105,12 +106,14 @@ class Sitting:
     def run(self) -> None:
         """Everything. Raises MeasurementError if a guest fails every time."""
         kinds = list(self.parts.kinds.values())
+        # Not in turn: whoever always came behind the same one was a tenth slower, or faster.
+        order = random.Random(self.effort.rounds)
         for number in range(self.effort.rounds):
             self._tell(f"round {number + 1}: QEMU alone")
             self.nothing_ms.append(time_nothing(self.parts))
             curves = number < self.effort.curve_rounds
-            turn = number % len(kinds)
-            for kind in kinds[turn:] + kinds[:turn]:
+            order.shuffle(kinds)
+            for kind in kinds:
                 self._tell(f"round {number + 1}: {kind.label}")
                 self._again(kind, partial(self._round, kind, curves))
         for name, extra in (("script", self._script_extra), ("echo", self._echo_extra)):
