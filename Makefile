@@ -119,9 +119,9 @@ test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid
 	@$(PYTHON) tools/bootstrap.py fresh
 	@$(MPFW) fresh $(addprefix --only=,$(FRESH)) $(or $(SUITE),$(error say which: SUITE=bookworm, trixie or sid))
 
-bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes)
+bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes; BUSY=one, full)
 	@$(PYTHON) tools/bootstrap.py bench
-	@$(MPFW) bench $(if $(QUICK),--quick) $(BENCH_ARGS)
+	@$(MPFW) bench $(if $(QUICK),--quick) $(addprefix --busy=,$(BUSY)) $(BENCH_ARGS)
 
 soak: image ## Half an hour of clients that talk, some of which die (MINUTES=30, SOAK_ARGS)
 	@$(PYTHON) tools/bootstrap.py run

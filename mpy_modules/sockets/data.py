@@ -7,7 +7,7 @@ from portable import addressof, const, micropython
 from portable import nbytes as bytes_in
 from vsock import credit
 from vsock import words as w
-from vsock.wait import deadline, left
+from vsock.wait import SENDING, deadline, left
 
 from . import messages
 from . import numbers as num
@@ -345,7 +345,7 @@ class socket(Endpoint):
                 patience = 1
                 if not staged and mark == 0 and type(data) is not bytes:
                     staged = conn.stage(start + done, n - done)
-                if self._stack.waiter.spin():
+                if self._stack.waiter.spin(SENDING):
                     continue
             if patience == 1 and conn.room() == 0:
                 patience = 0  # the peer may have room and not have said so: asked once
@@ -365,7 +365,7 @@ class socket(Endpoint):
 
     def _ask_credit(self, conn):
         """Wait a moment for credit, then ask for it."""
-        self._stack.waiter.wait(1000)
+        self._stack.waiter.wait(1000, None, SENDING)
         # Over the loopback nobody has forgotten: what Linux does not tell yet is not to be had.
         if conn.room() == 0 and (self._timeout is None or conn.out is not self._stack.loopback):
             conn.ask_credit()
@@ -376,7 +376,7 @@ class socket(Endpoint):
         if conn.out.full():
             self._stack.waiter.wait_sent(rest)
         elif conn.room() == 0:
-            self._stack.waiter.wait(rest)
+            self._stack.waiter.wait(rest, None, SENDING)
 
     def _wait_returned(self, conn):
         """Wait until the device has given our buffer back; it owes us that at once."""

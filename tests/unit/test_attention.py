@@ -15,6 +15,7 @@ from road_model import SIZE, STREAM, w
 RX = 0
 IDLE_US = 2000  # a program that polls does so more often than that
 SPIN_US = 300
+READING, SENDING = 0, 1
 TO_NOBODY = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << 16, 0, SIZE, 0]
 
 
@@ -192,28 +193,51 @@ def test_a_program_that_waits_in_its_own_way_hears_of_packets_without_end(guest)
     assert not guest.armed()
 
 
-def spun(guest, sleep=1000):
-    """How long a program spins before it sleeps so long."""
-    start = guest.engine.clock.now()
-    guest.engine.call("stack.waiter.wait", sleep)
+def spun(guest, sleep=1000, kind=READING):
+    """How long a program spins that is woken by something after so long a sleep."""
+    engine = guest.engine
+    engine.plan([[["clock.advance", sleep]]])
+    start = engine.clock.now()
+    engine.call("stack.waiter.wait", 10_000, None, kind)
     looks = 5  # as it begins to spin, around its sleep, and around the machine's
-    return guest.engine.clock.now() - start - sleep - looks
+    return engine.clock.now() - start - sleep - looks
 
 
 def test_a_spin_is_half_as_long_after_a_long_sleep_and_whole_after_a_short_one(guest):
     guest.engine.clock.looks_take(1)
     assert [spun(guest) for _ in range(10)] == [300, 150, 75, 37, 18, 9, 4, 2, 1, 1]
-    assert [spun(guest, sleep) for sleep in (SPIN_US - 4, SPIN_US - 3, 1)] == [1, 300, 150]
+    assert [spun(guest, sleep) for sleep in (SPIN_US - 3, SPIN_US - 4, 1000)] == [1, 1, 300]
+
+
+def test_each_kind_of_wait_learns_for_itself(guest):
+    guest.engine.clock.looks_take(1)
+    assert [spun(guest), spun(guest), spun(guest, kind=SENDING)] == [300, 150, 300]
+
+
+def test_a_wait_that_was_over_for_no_news_teaches_nothing(guest):
+    engine = guest.engine
+    engine.clock.looks_take(1)
+    assert [spun(guest), spun(guest)] == [300, 150]
+    engine.call("stack.waiter.wait", 10)
+    assert spun(guest) == 75
+
+
+def test_who_has_spun_in_vain_does_not_spin_again_before_he_sleeps(guest):
+    engine = guest.engine
+    engine.clock.looks_take(1)
+    assert engine.call("stack.waiter.spin") is False
+    assert spun(guest) < 1
+    assert spun(guest) == 150
 
 
 def test_who_waits_for_his_buffer_spins_before_he_sleeps_and_sleeps_no_longer_than_he_may(guest):
     engine = guest.engine
     engine.clock.advance(5000)
     engine.clock.looks_take(1)
-    for left in 1000, 0:
+    for left, spin in (1000, SPIN_US), (0, SPIN_US // 2):
         start = engine.clock.now()
         engine.call("stack.waiter.wait_sent", left)
-        assert engine.clock.now() - start == SPIN_US + 3 + left
+        assert engine.clock.now() - start == spin + 5 + left
     assert engine.machine.waits() == [1000, 0]
 
 

@@ -12,6 +12,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mpfw import paths
+from mpfw.bench import busy as busy_machine
 from mpfw.bench import guests, plan, report, results
 from mpfw.bench.client import MeasurementError
 from mpfw.build import deps
@@ -26,9 +27,11 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
     epilog=examples(
         "mpfw bench --quick                      three minutes",
         "mpfw bench --output results             a whole sitting",
+        "mpfw bench --quick --busy one           everything on one processor",
     )
 )
 @click.option("--quick", is_flag=True, help="Fewer rounds and shorter ones: three minutes.")
+@busy_machine.option
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")
 @click.option(
@@ -37,21 +40,25 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
     default=paths.BUILD / "bench" / "results",
     help="Directory for results.json, README.md and the plots.",
 )
-def bench(quick: bool, image: Path, accel: str, output: Path) -> None:
+def bench(quick: bool, busy: str, image: Path, accel: str, output: Path) -> None:
     """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
     accel = pick_accelerator() if accel == "auto" else accel
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
     allow_descriptors()
     try:
         parts = guests.build(accel, image)
-        sitting = sit(parts, plan.QUICK if quick else plan.FULL)
+        with busy_machine.machine(busy):
+            sitting = sit(parts, plan.QUICK if quick else plan.FULL)
     except (deps.DependencyError, MeasurementError) as error:
         raise click.ClickException(
             "\n".join([str(error), *getattr(error, "__notes__", [])])
         ) from error
     extra = sitting.extra | {"payload_bytes": parts.payload_bytes}
     judge = results.Judge(sitting.measured, sitting.nothing_ms, extra)
-    about = _about(accel, parts.kernel, "make bench" + (" QUICK=1" if quick else ""))
+    command = "make bench" + (" QUICK=1" if quick else "")
+    if busy != busy_machine.QUIET:
+        command += f" BUSY={busy} ({busy_machine.ABOUT[busy]})"
+    about = _about(accel, parts.kernel, command)
     _write(output, sitting, judge, about)
     for target in judge.targets:
         mark = "  " if target.met else "! "

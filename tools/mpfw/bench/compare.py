@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpfw import paths
+from mpfw.bench import busy as busy_machine
 from mpfw.bench import guests, plan
 from mpfw.bench.cli import allow_descriptors, sit
 from mpfw.bench.client import MeasurementError
@@ -50,7 +51,8 @@ OLD, AGAIN, NEW = "old", "old again", "new"
 )
 @click.option("--rounds", default=5, show_default=True, help="How often each is measured.")
 @click.option("--quick", is_flag=True, help="Shorter rounds.")
-def compare(old: Path, new: Path, rounds: int, quick: bool) -> None:
+@busy_machine.option
+def compare(old: Path, new: Path, rounds: int, quick: bool, busy: str) -> None:
     """Measure image NEW (this tree's) against OLD, taking turns, and OLD against itself."""
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
     allow_descriptors()
@@ -59,7 +61,8 @@ def compare(old: Path, new: Path, rounds: int, quick: bool) -> None:
     try:
         parts = guests.build(pick_accelerator(), new, peer=False)
         images = {OLD: old, AGAIN: old, NEW: new}
-        sitting = sit(guests.variants(parts, images), effort)
+        with busy_machine.machine(busy):
+            sitting = sit(guests.variants(parts, images), effort)
     except (deps.DependencyError, MeasurementError) as error:
         raise click.ClickException(
             "\n".join([str(error), *getattr(error, "__notes__", [])])
