@@ -28,6 +28,7 @@ _SECONDS_MAX = const(9223372036)  # CPython counts 64 bits of nanoseconds
 # What to do about an error, behind its number.
 _NO_NAME = "this socket has no address: call bind() before listen()"
 _NOT_LISTENING = "this socket does not listen: call listen() before accept()"
+_NOBODY_CALLS = "datagrams come without a connection: recvfrom() says from whom"
 _TAKEN = "port %d is taken: close the socket that has it, or take another port"
 _NOT_OURS = "CID %d is not this machine's: VMADDR_CID_ANY stands for all that are"
 _NO_DEVICE = "this machine has no vsock device: CID 1, the machine itself, is all there is"
@@ -83,24 +84,31 @@ class Endpoint(io.IOBase):
     _closed = False
     _files = 0  # makefile() objects that keep us open
     _close_later = False
+    mailbox = None  # in place of connections, if its kind has none
 
     @micropython.native
     def __init__(self, stack, family, kind, proto, timeout):
         if family != num.AF_VSOCK:
             raise OSError(errnos.EAFNOSUPPORT)
+        state, end = num.IS_UNCONNECTED, None
         if kind != SOCK_STREAM or proto > 0:
             if kind & SOCK_NONBLOCK:
                 timeout = 0
             self.kind = of(kind, max(0, proto))
             if proto > 0:
                 self.proto = proto
+            if not self.kind.connects:
+                from .datagram import Mailbox
+
+                self.mailbox = Mailbox(self, stack)
+                state, end = num.IS_MAILBOX, self.mailbox.port
         self.type = self.kind.number
         self.options = Options()
-        self.endpoint = None  # Connection or Listener
+        self.endpoint = end  # Connection, Listener, or a mailbox's Port
         self.connection = None  # the Connection, or None
         self._stack = stack
         self._timeout = timeout
-        self._state = num.IS_UNCONNECTED
+        self._state = state
 
     def __getattr__(self, name):
         # Not properties: with a single one in a class, MicroPython looks for a setter in it and in
@@ -140,11 +148,20 @@ class Endpoint(io.IOBase):
         self._open()
         if value is None:
             value = bytes(optlen)
+        self._check_level(level)
         set_option(self, level, name, value)
+        if self.mailbox is not None:
+            self.mailbox.resize()
 
     def getsockopt(self, level, name, buflen=0):
         self._open()
+        self._check_level(level)
         return get_option(self, level, name, buflen)
+
+    def _check_level(self, level):
+        """Linux knows AF_VSOCK's own options with connections only."""
+        if level == num.AF_VSOCK and self.mailbox is not None:
+            raise OSError(errnos.EOPNOTSUPP)
 
     def is_listening(self):
         return self._state == num.IS_LISTENING
@@ -152,7 +169,7 @@ class Endpoint(io.IOBase):
     def take_error(self):
         """SO_ERROR: the pending error, once."""
         self._check_connect()
-        if self._state == num.IS_LISTENING:
+        if self._state in (num.IS_LISTENING, num.IS_MAILBOX):
             error, self.endpoint.error = self.endpoint.error, 0
         elif self.connection is None:
             error, self._error = self._error, 0
@@ -177,6 +194,8 @@ class Endpoint(io.IOBase):
     def getpeername(self):
         self._open()
         conn = self.connection
+        if self._state == num.IS_MAILBOX:
+            return self.mailbox.peer()
         if self._state != num.IS_CONNECTED or conn.block[w.SHUT] & (w.SHUT_LOCAL | w.SHUT_LOST):
             raise OSError(errnos.ENOTCONN)
         return conn.block[w.DST_CID], conn.block[w.DST_PORT]
@@ -190,8 +209,13 @@ class Endpoint(io.IOBase):
         if cid != w.CID_ANY and not self._stack.is_local(cid):
             raise OSError(errnos.EADDRNOTAVAIL, _NOT_OURS % cid)
         try:
-            self._bind(cid, port)
+            if self.mailbox is not None:
+                self._name = (cid, self.mailbox.bind(cid, port))
+            else:
+                self._bind(cid, port)
         except OSError as error:
+            if error.errno != errnos.EADDRINUSE:
+                raise
             raise OSError(error.errno, _TAKEN % port)
 
     def _bind(self, cid, port):
@@ -210,7 +234,7 @@ class Endpoint(io.IOBase):
             self.endpoint.backlog = backlog
             return
         if self._state != num.IS_UNCONNECTED:
-            raise OSError(errnos.EINVAL)
+            raise self._misplaced(errnos.EINVAL)
         if self._name is None:
             raise OSError(errnos.EINVAL, _NO_NAME)
         cid, port = self._name
@@ -227,7 +251,7 @@ class Endpoint(io.IOBase):
         """
         self._open()
         if self._state != num.IS_LISTENING:
-            raise OSError(errnos.EINVAL, _NOT_LISTENING)
+            raise self._misplaced(errnos.EINVAL, _NOT_LISTENING)
         pending = self.endpoint.pending
         if not pending:
             self._until_pending()
@@ -237,6 +261,12 @@ class Endpoint(io.IOBase):
         sock._state = num.IS_CONNECTED
         block = conn.block
         return sock, (block[w.DST_CID], block[w.DST_PORT])
+
+    def _misplaced(self, *arguments):
+        """The error of listen and accept: of those arguments, unless no such socket can."""
+        if self._state == num.IS_MAILBOX:
+            return OSError(errnos.EOPNOTSUPP, _NOBODY_CALLS)
+        return OSError(*arguments)
 
     def _until_pending(self):
         """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
@@ -261,7 +291,10 @@ class Endpoint(io.IOBase):
         self._check_connect()
         if self._ended or self._state == num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
-        if self._state == num.IS_CONNECTED:
+        if self._state >= num.IS_CONNECTED:
+            if self._state == num.IS_MAILBOX:
+                self.mailbox.connect(peer)
+                return
             raise OSError(errnos.EISCONN)
         if self._state == num.IS_CONNECTING:
             if self._timeout is not None:
@@ -387,6 +420,9 @@ class Endpoint(io.IOBase):
         self._check_connect()
         if how not in (0, 1, 2):
             raise OSError(errnos.EINVAL)
+        if self._state == num.IS_MAILBOX:
+            self.mailbox.shutdown(how + 1)
+            return
         if self._state not in (num.IS_CONNECTED, num.IS_CONNECTING):
             raise OSError(errnos.ENOTCONN)
         conn = self.connection
@@ -418,6 +454,8 @@ class Endpoint(io.IOBase):
                 # The port stays taken until the peer has ended the connection too.
                 conn.holder = self._name
                 self._holds = False
+        elif self.mailbox is not None:
+            self.mailbox.close()
         if self._holds:
             self._stack.unbind(*self._name)
             self._holds = False
@@ -523,6 +561,8 @@ class Endpoint(io.IOBase):
 
     def _ready_alone(self):
         """The same for a socket without a connection, which may have failed and been shut."""
+        if self.mailbox is not None:
+            return self.mailbox.ready()
         events = num.POLLERR if self._error else 0
         if self._ended & w.SHUT_LOCAL_RCV:
             events |= num.POLL_READ | num.POLLRDHUP
