@@ -37,7 +37,7 @@ def getdefaulttimeout():
 
 
 @micropython.native
-def _may_take(us, flags):
+def may_take(us, flags):
     """Seconds that Linux waits: SO_RCVTIMEO's or SO_SNDTIMEO's `us`, None for ever."""
     if flags & num.MSG_DONTWAIT:
         return 0
@@ -71,6 +71,8 @@ class socket(Endpoint):
         if nbytes > n:
             raise ValueError("buffer too small for requested bytes")
         n = nbytes or n
+        if conn is None and self.mailbox is not None:
+            return self.mailbox.recvfrom_into(buffer, n, flags)[0] if n else 0
         return self._receive(addressof(buffer), n, flags) if n else 0
 
     @micropython.native
@@ -84,6 +86,8 @@ class socket(Endpoint):
             return b""  # CPython does not even ask
         conn = self.connection
         if conn is None or self._state != num.IS_CONNECTED or flags & _UNUSUAL:
+            if self.mailbox is not None:
+                return self.mailbox.recvfrom(bufsize, flags)[0]
             conn = self._receiver(flags)
         if not conn.block[w.BORDERS] and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
@@ -101,29 +105,42 @@ class socket(Endpoint):
         return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
 
     def recvfrom(self, bufsize, flags=0):
+        """(data, its sender's (cid, port)); of a connection, whose peer is known, None."""
+        if self.mailbox is not None:
+            if bufsize < 0:
+                raise ValueError("negative buffersize in recvfrom")
+            return self.mailbox.recvfrom(bufsize, flags)
         if bufsize == 0:
             messages.receive_nothing(self, flags)  # it is recv that does not even ask
         return self.recv(bufsize, flags), None
 
     def recvfrom_into(self, buffer, nbytes=0, flags=0):
+        if self.mailbox is not None:
+            n = bytes_in(buffer, True)
+            if not 0 <= nbytes <= n:
+                raise ValueError("nbytes is negative or greater than the length of the buffer")
+            return self.mailbox.recvfrom_into(buffer, nbytes or n, flags)
         if not bytes_in(buffer, True):
             messages.receive_nothing(self, flags)
         return self.recv_into(buffer, nbytes, flags), None
 
     def recvmsg(self, bufsize, ancbufsize=0, flags=0):
-        """(data, [], flags, None): of the flags MSG_TRUNC and MSG_EOR tell of a message."""
+        """(data, [], flags, None): of the flags MSG_TRUNC and MSG_EOR tell of a message.
+
+        A datagram's sender stands in the last place.
+        """
         if bufsize < 0 or ancbufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         buffer = bytearray(bufsize)
-        n, told = messages.receive(self, buffer, flags)
-        return bytes(memoryview(buffer)[:n]), [], told, None
+        n, told, sender = messages.receive(self, buffer, flags)
+        return bytes(memoryview(buffer)[:n]), [], told, sender
 
     def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
         """The same into several buffers, one after the other: (length, [], flags, None)."""
         if ancbufsize < 0:
             raise ValueError("negative buffer size in recvmsg_into()")
-        n, told = messages.receive_into(self, buffers, flags)
-        return n, [], told, None
+        n, told, sender = messages.receive_into(self, buffers, flags)
+        return n, [], told, sender
 
     def recv_view(self, flags=0):
         """Borrow received bytes where the device put them: a View, or None at the peer's end.
@@ -206,7 +223,7 @@ class socket(Endpoint):
         if seconds is None:
             if flags & num.MSG_PEEK:
                 target = 1
-            seconds = _may_take(self.options.receive_us, flags)
+            seconds = may_take(self.options.receive_us, flags)
         else:
             target = 1 if seconds == 0 else self.options.lowat
         while True:
@@ -278,8 +295,10 @@ class socket(Endpoint):
             raise TypeError("sendto() takes 2 or 3 arguments (%d given)" % (len(arguments) + 1))
         if len(arguments) == 2:
             arguments[0] & 0  # a TypeError if it is no integer
-        checked_address(arguments[-1])
+        to = checked_address(arguments[-1])
         self._open()
+        if self.mailbox is not None:
+            return self.mailbox.send(data, arguments[0] if len(arguments) > 1 else 0, to)
         self._refuse_address()
 
     def _refuse_address(self):
@@ -305,20 +324,20 @@ class socket(Endpoint):
     def _send(self, data, flags, everything):
         conn = self.connection
         if self._state != num.IS_CONNECTED or flags & num.MSG_OOB:
+            if self.mailbox is not None:
+                return self.mailbox.send(data, flags, None)
             conn = self._sender(flags)
-        n = bytes_in(data)
-        start = addressof(data)
+        n, start = bytes_in(data), addressof(data)
         mark = 0
         seconds = self._timeout
         if seconds is None:
-            seconds = _may_take(self.options.send_us, flags)
+            seconds = may_take(self.options.send_us, flags)
         waits = seconds != 0
         copies = not waits or seconds is not None  # what is lent is back when the device likes
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n, waits)
-        done = 0
-        end, staged = None, False
+        done, end, staged = 0, None, False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
             if conn.out is self._stack.loopback and n - done > credit.room(conn.at):
@@ -436,7 +455,12 @@ class socket(Endpoint):
             raise failure
 
     def read(self, size=-1):
-        """Up to `size` bytes, everything until the end by default; None if it would block."""
+        """Up to `size` bytes, everything until the end by default; None if it would block.
+
+        Of datagrams the next one.
+        """
+        if self.mailbox is not None:
+            return self.mailbox.read(size)
         parts = []
         while size:
             try:

@@ -23,6 +23,7 @@ _INT_MAX = const(0x7FFFFFFF)
 # What to do about an error, behind its number.
 _NO_NAME = "this socket has no address: call bind() before listen()"
 _NOT_LISTENING = "this socket does not listen: call listen() before accept()"
+_NOBODY_CALLS = "datagrams come without a connection: recvfrom() says from whom"
 _TAKEN = "port %d is taken: close the socket that has it, or take another port"
 _NOT_OURS = "CID %d is not this machine's: VMADDR_CID_ANY stands for all that are"
 _NO_DEVICE = "this machine has no vsock device: CID 1, the machine itself, is all there is"
@@ -51,6 +52,7 @@ class Endpoint(Polled):
     _files = 0  # makefile() objects that keep us open
     _close_later = False
     _number = None  # its descriptor, once anybody asked; it is in the table until we close
+    mailbox = None  # in place of connections, if its kind has none
 
     @micropython.native
     def __init__(self, stack, family, kind, proto, timeout):
@@ -59,19 +61,25 @@ class Endpoint(Polled):
             raise OSError(errnos.EAFNOSUPPORT)
         if kind == -1:
             kind = SOCK_STREAM
+        state, end = num.IS_UNCONNECTED, None
         if kind != SOCK_STREAM or proto > 0:
             if kind & SOCK_NONBLOCK:
                 timeout = 0
             self.kind = of(kind, max(0, proto))
             if proto > 0:
                 self.proto = proto
+            if not self.kind.connects:
+                from .datagram import Mailbox
+
+                self.mailbox = Mailbox(self, stack)
+                state, end = num.IS_MAILBOX, self.mailbox.port
         self.type = self.kind.number
         self.options = Options()
-        self.endpoint = None  # Connection or Listener
+        self.endpoint = end  # Connection, Listener, or a mailbox's Port
         self.connection = None  # the Connection, or None
         self._stack = stack
         self._timeout = timeout
-        self._state = num.IS_UNCONNECTED
+        self._state = state
 
     def __getattr__(self, name):
         # Not properties: with a single one in a class, MicroPython looks for a setter in it and in
@@ -110,11 +118,20 @@ class Endpoint(Polled):
         self._open()
         if value is None:
             value = bytes(optlen)
+        self._check_level(level)
         set_option(self, level, name, value)
+        if self.mailbox is not None:
+            self.mailbox.resize()
 
     def getsockopt(self, level, name, buflen=0):
         self._open()
+        self._check_level(level)
         return get_option(self, level, name, buflen)
+
+    def _check_level(self, level):
+        """Linux knows AF_VSOCK's own options with connections only."""
+        if level == num.AF_VSOCK and self.mailbox is not None:
+            raise OSError(errnos.EOPNOTSUPP)
 
     def is_listening(self):
         return self._state == num.IS_LISTENING
@@ -122,7 +139,7 @@ class Endpoint(Polled):
     def take_error(self):
         """SO_ERROR: the pending error, once."""
         self._check_connect()
-        if self._state == num.IS_LISTENING:
+        if self._state in (num.IS_LISTENING, num.IS_MAILBOX):
             error, self.endpoint.error = self.endpoint.error, 0
         elif self.connection is None:
             error, self._error = self._error, 0
@@ -147,6 +164,8 @@ class Endpoint(Polled):
     def getpeername(self):
         self._open()
         conn = self.connection
+        if self._state == num.IS_MAILBOX:
+            return self.mailbox.peer()
         if self._state != num.IS_CONNECTED or conn.block[w.SHUT] & (w.SHUT_LOCAL | w.SHUT_LOST):
             raise OSError(errnos.ENOTCONN)
         return conn.block[w.DST_CID], conn.block[w.DST_PORT]
@@ -160,8 +179,13 @@ class Endpoint(Polled):
         if cid != w.CID_ANY and (cid == w.CID_HOST or not self._stack.is_local(cid)):
             raise OSError(errnos.EADDRNOTAVAIL, _NOT_OURS % cid)
         try:
-            self._bind(cid, port)
+            if self.mailbox is not None:
+                self._name = (cid, self.mailbox.bind(cid, port))
+            else:
+                self._bind(cid, port)
         except OSError as error:
+            if error.errno != errnos.EADDRINUSE:
+                raise
             raise OSError(error.errno, _TAKEN % port)
 
     def _bind(self, cid, port):
@@ -180,7 +204,7 @@ class Endpoint(Polled):
             self.endpoint.backlog = backlog
             return
         if self._state != num.IS_UNCONNECTED:
-            raise OSError(errnos.EINVAL)
+            raise self._misplaced(errnos.EINVAL)
         if self._name is None:
             raise OSError(errnos.EINVAL, _NO_NAME)
         cid, port = self._name
@@ -198,7 +222,7 @@ class Endpoint(Polled):
         self._open()
         if self._state != num.IS_LISTENING:
             self._poll_first(num.POLL_READ)
-            raise OSError(errnos.EINVAL, _NOT_LISTENING)
+            raise self._misplaced(errnos.EINVAL, _NOT_LISTENING)
         pending = self.endpoint.pending
         if not pending:
             self._until_pending()
@@ -208,6 +232,12 @@ class Endpoint(Polled):
         sock._state = num.IS_CONNECTED
         block = conn.block
         return sock, (block[w.DST_CID], block[w.DST_PORT])
+
+    def _misplaced(self, *arguments):
+        """The error of listen and accept: of those arguments, unless no such socket can."""
+        if self._state == num.IS_MAILBOX:
+            return OSError(errnos.EOPNOTSUPP, _NOBODY_CALLS)
+        return OSError(*arguments)
 
     def _until_pending(self):
         """Wait until a connection waits for accept. Raises EINVAL if we are closed meanwhile."""
@@ -232,7 +262,10 @@ class Endpoint(Polled):
         self._check_connect()
         if self._ended or self._state == num.IS_LISTENING:
             raise OSError(errnos.EINVAL)
-        if self._state == num.IS_CONNECTED:
+        if self._state >= num.IS_CONNECTED:
+            if self._state == num.IS_MAILBOX:
+                self.mailbox.connect(peer)
+                return
             raise OSError(errnos.EISCONN)
         if self._state == num.IS_CONNECTING:
             if self._timeout is not None:
@@ -357,6 +390,9 @@ class Endpoint(Polled):
         self._check_connect()
         if how & 0 or how not in (0, 1, 2):  # `&`: a TypeError if it is no integer
             raise OSError(errnos.EINVAL)
+        if self._state == num.IS_MAILBOX:
+            self.mailbox.shutdown(how + 1)
+            return
         if self._state not in (num.IS_CONNECTED, num.IS_CONNECTING):
             raise OSError(errnos.ENOTCONN)
         conn = self.connection
@@ -390,6 +426,8 @@ class Endpoint(Polled):
                 # The port stays taken until the peer has ended the connection too.
                 conn.holder = self._name
                 self._holds = False
+        elif self.mailbox is not None:
+            self.mailbox.close()
         if self._holds:
             self._stack.unbind(*self._name)
             self._holds = False

@@ -9,25 +9,28 @@ from portable import nbytes as bytes_in
 from vsock import words as w
 
 from . import numbers as num
+from .arguments import checked_address
 
 
 def receive(sock, buffer, flags):
-    """Receive into one buffer: (bytes copied, MSG_* that Linux tells).
+    """Receive into one buffer: (bytes copied, MSG_* that Linux tells, a datagram's sender).
 
     Other than recv a call for no bytes looks at the socket, as Linux does, and takes no message.
     """
+    if sock.mailbox is not None:
+        return sock.mailbox.receive(buffer, flags)
     n = bytes_in(buffer, True)
     if not n:
         receive_nothing(sock, flags)
-        return 0, 0
+        return 0, 0, None
     conn = sock._receiver(flags)
     if not conn.block[w.BORDERS]:
-        return sock._receive(addressof(buffer), n, flags), 0
+        return sock._receive(addressof(buffer), n, flags), 0, None
     copied, length, marks = sock._receive_message(conn, addressof(buffer), n, flags)
     told = num.MSG_TRUNC if length > copied else 0
     if marks & w.SEQ_EOR:
         told |= num.MSG_EOR
-    return copied, told
+    return copied, told, None
 
 
 def receive_nothing(sock, flags):
@@ -44,13 +47,13 @@ def receive_into(sock, buffers, flags):
     if len(buffers) == 1:
         return receive(sock, buffers[0], flags)
     whole = bytearray(sum(bytes_in(buffer, True) for buffer in buffers))
-    n, told = receive(sock, whole, flags)
+    n, told, sender = receive(sock, whole, flags)
     done = 0
     for buffer in buffers:
         part = min(bytes_in(buffer), n - done)
         buffer[:part] = whole[done : done + part]
         done += part
-    return n, told
+    return n, told, sender
 
 
 def send(sock, buffers, flags, address):
@@ -60,6 +63,8 @@ def send(sock, buffers, flags, address):
     if flags & num.MSG_OOB:
         sock._sender(flags)
     if address is not None:
+        if sock.mailbox is not None:
+            return sock.mailbox.send(whole, flags, checked_address(address))
         sock._refuse_address()
     return sock._send(whole, flags, False)
 

@@ -58,3 +58,4 @@ IS_UNCONNECTED = const(0)
 IS_LISTENING = const(1)
 IS_CONNECTING = const(2)
 IS_CONNECTED = const(3)
+IS_MAILBOX = const(4)  # it has no connections, ever: what it does is its mailbox's

@@ -98,6 +98,8 @@ class Polled(io.IOBase):
 
     def _ready_alone(self):
         """The same for a socket without a connection, which may have failed and been shut."""
+        if self.mailbox is not None:
+            return self.mailbox.ready()
         events = num.POLLERR if self._error else 0
         if self._ended & w.SHUT_LOCAL_RCV:
             events |= num.POLL_READ | num.POLLRDHUP

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Socket types. What distinguishes them is in one object each, which the code asks.
 
-A new one is a packet type (vsock/words.py), a line here and its SOCK_* name in socket.py.
+A new one is a packet type (vsock/words.py), a line here and its SOCK_* name in socket.py; one
+without connections has a mailbox besides, as datagram.py's.
 """
 
 import errnos
@@ -26,19 +27,22 @@ class SocketType:
 
     `number` is its SOCK_*, `packet_type` its TYPE_* on the wire, `feature` the bit that a device
     must offer for it, or 0. `borders` are the flags of OP_RW that mean something: with any, data
-    are messages that end with SEQ_EOM; with none, bytes.
+    are messages that end with SEQ_EOM; with none, bytes. One that never `connects` to a
+    peer has messages all the same: a datagram.Mailbox sends and takes them.
     """
 
-    def __init__(self, number, packet_type, feature, borders):
+    def __init__(self, number, packet_type, feature, borders, connects=True):
         self.number = number
         self.packet_type = packet_type
         self.feature = feature
         self.borders = borders
+        self.connects = connects
 
 
 STREAM = SocketType(SOCK_STREAM, w.TYPE_STREAM, 0, 0)
 SEQPACKET = SocketType(SOCK_SEQPACKET, w.TYPE_SEQPACKET, w.F_SEQPACKET, w.SEQ_EOM | w.SEQ_EOR)
-_TYPES = {each.number: each for each in (STREAM, SEQPACKET)}
+DGRAM = SocketType(SOCK_DGRAM, w.TYPE_DGRAM, w.F_DGRAM, 0, connects=False)
+_TYPES = {each.number: each for each in (STREAM, SEQPACKET, DGRAM)}
 
 
 def of(number, proto):
@@ -50,8 +54,6 @@ def of(number, proto):
         raise OSError(errnos.EINVAL)
     if proto not in (0, num.AF_VSOCK):
         raise OSError(errnos.EPROTONOSUPPORT)
-    if number == SOCK_DGRAM:
-        raise OSError(errnos.ENODEV)  # virtio has no datagrams, and Linux says so this way
     if number not in _TYPES:
         raise OSError(errnos.ESOCKTNOSUPPORT)
     return _TYPES[number]

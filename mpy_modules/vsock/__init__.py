@@ -6,8 +6,11 @@ Nothing touches the hardware before the first call of `get()`. docs/architecture
 
 import time
 
+from . import words as w
+
 _stacks = {}
 _kept = {}  # Stores that a device may still write to, since it did not reset: by its Memory
+_datagrams = False  # what datagrams() was told
 _before = []  # called with a Stack that has its device, before that works
 # Receive buffers: 16 in the ring, the others hold what programs have not read.
 _BUFFERS = 40
@@ -87,6 +90,25 @@ def _transport(index):
     return found[index] if found else None
 
 
+def datagrams(on=True):
+    """Have SOCK_DGRAM even if no device offers datagrams: they then stay within this machine.
+
+    With False new ones are ENODEV again where the device does not offer them.
+    """
+    global _datagrams
+    _datagrams = on
+
+
+def has_datagrams(stack):
+    """Whether this stack's sockets may be of type SOCK_DGRAM."""
+    return _datagrams or offers_datagrams(stack.device)
+
+
+def offers_datagrams(device):
+    """Whether there is this device, and whether datagrams were agreed on with it."""
+    return device is not None and device.features & w.F_DGRAM != 0
+
+
 def bring_up(transport):
     """Everything that is there for one device, in order; without one, for the loopback alone.
 
@@ -160,6 +182,8 @@ def _start(stack, transport):
     stack.join(device, device.out, device.cid)
     while _before:
         _before.pop()(stack)
+    if offers_datagrams(device):
+        stack.have_datagrams()
     try:
         device.start()
     except BaseException:

@@ -56,7 +56,7 @@ class Device:
         self.out = self._attention = self._buffers = None
         self._virtio = virtio = VirtioDevice(transport)
         try:
-            self.features = virtio.negotiate(w.F_STREAM | w.F_SEQPACKET)
+            self.features = virtio.negotiate(w.F_STREAM | w.F_SEQPACKET | w.F_DGRAM)
             # 5.10.3: a device without feature bits of its own does streams.
             self.seqpacket = bool(self.features & w.F_SEQPACKET)
             self._rx = virtio.queue(_RX)

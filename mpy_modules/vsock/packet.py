@@ -59,7 +59,11 @@ class UnexpectedData(PacketError):
 
 
 class UnknownType(PacketError):
-    """The socket type is neither stream nor seqpacket."""
+    """The socket type is neither stream nor seqpacket nor datagram."""
+
+
+class NotADatagram(PacketError):
+    """A datagram with another operation than OP_RW, or with flags."""
 
 
 class UnknownOp(PacketError):
@@ -129,7 +133,9 @@ class Packet:
 
     def check(self):
         """Raise the error that names what is wrong with the header's own fields; return self."""
-        if self.type not in (w.TYPE_STREAM, w.TYPE_SEQPACKET):
+        if self.type == w.TYPE_DGRAM and (self.op != w.OP_RW or self.flags):
+            raise NotADatagram("op %d, flags %d" % (self.op, self.flags))
+        if self.type not in (w.TYPE_STREAM, w.TYPE_SEQPACKET, w.TYPE_DGRAM):
             raise UnknownType("type %d" % self.type)
         if not w.OP_REQUEST <= self.op <= w.OP_CREDIT_REQUEST:
             raise UnknownOp("op %d" % self.op)

@@ -3,7 +3,8 @@
 
     1  take_header  the header is copied out of that memory, once; only the copy is looked at
     2  fault        is it whole, is it for us, may its sender speak here
-    3  find         the connection that it is for; `Stack.control` has the packets for none
+    3  find         the connection that it is for; `Stack.control` has the packets for none, and
+                    datagram.py those that are datagrams
     4  admit        its state and its credit, in control.py
     5  _keep        its bytes are queued, or refused for lack of memory
     6  _follow      what the connection owes is answered, the program that waits is woken
@@ -29,6 +30,10 @@ DROPPED = (
     "dropped a packet from a CID that cannot speak here",
     "dropped a packet longer than its buffer",
     "dropped a packet for lack of memory",
+    "dropped a datagram with another operation or with flags",
+    "dropped a datagram for a port that nobody has",
+    "dropped a datagram from another sender than its socket is connected to",
+    "dropped a datagram: its socket has not read the earlier ones",
 )
 
 
@@ -78,8 +83,7 @@ class Receiver:
             return seg
         op = h[w.TYPE_OP] >> w.OP_SHIFT
         if op < w.OP_RW or op > w.OP_CREDIT_REQUEST or (op == w.OP_RW and h[w.LEN] == 0):
-            self.control()
-            return seg
+            return int(Receiver._apart(self, h, seg, data))
         # Only a connection that is established is sure to be in the table still.
         at = r[w.RX_LAST] | (r[w.RX_LAST + 1] << 32)
         c = ptr32(at)
@@ -90,15 +94,16 @@ class Receiver:
             or c[w.DST_PORT] != h[w.SRC_PORT]
             or c[w.DST_CID] != h[w.SRC_CID]
         ):
-            at = int(self.find())
+            at = 0
+            if h[w.TYPE_OP] & w.TYPE_MASK != w.TYPE_DGRAM:
+                at = int(self.find())
             c = ptr32(at)
         if (
             at == 0
             or (c[w.TYPE_OP] ^ h[w.TYPE_OP]) & w.TYPE_MASK
             or (op != w.OP_RW and c[w.STATE] != w.ESTABLISHED)
         ):
-            self.control()
-            return seg
+            return int(Receiver._apart(self, h, seg, data))
         if op == w.OP_RW:
             seg = int(Receiver._keep(self, at, h, seg, data))
         elif op == w.OP_CREDIT_UPDATE and c[w.SHUT] == 0:
@@ -108,6 +113,15 @@ class Receiver:
             events = int(control.on_control(at, op, 0, h[w.BUF_ALLOC], h[w.FWD_CNT]))
             c[w.EVENTS] = c[w.EVENTS] | events
         Receiver._follow(self, at)
+        return seg
+
+    @inline
+    @micropython.viper
+    def _apart(self, h: ptr32, seg: int, data: int) -> int:
+        """No data for a connection: a datagram, or for `control`. Returns the segment to post."""
+        if h[w.TYPE_OP] & w.TYPE_MASK == w.TYPE_DGRAM:
+            return int(self.datagram(seg, data))
+        self.control()
         return seg
 
     @inline
@@ -164,6 +178,15 @@ class Receiver:
             self._stack.control(self.header, self._out)
         except MemoryError:
             self.drop(w.DROP_MEMORY)
+
+    @micropython.native
+    def datagram(self, seg, data):
+        """A packet of type 3, its payload at `data`. Returns the segment to post."""
+        datagrams = self._stack.datagrams
+        if datagrams is None:
+            self.control()  # a type that nobody knows here
+            return seg
+        return datagrams.take(self, seg, data)
 
     @micropython.native
     def after(self):

@@ -70,6 +70,7 @@ class Stack:
         self.table = Table(self.budget.connections)
         self.alone = True  # until a device joins
         self.loopback = Loopback(self)
+        self.datagrams = None  # Datagrams, once there may be any
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
         self._automatic = seed
@@ -125,6 +126,15 @@ class Stack:
                     listener.error = error
                     if error:
                         listener.notify()
+        if self.datagrams is not None:
+            self.datagrams.warn(error)
+
+    def have_datagrams(self):
+        """From now on packets of their type find datagram ports, and are never answered."""
+        from .datagram import Datagrams
+
+        if self.datagrams is None:
+            self.datagrams = Datagrams(self._automatic)
 
     # -- ports ------------------------------------------------------------------------------------
 

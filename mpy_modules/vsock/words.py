@@ -40,9 +40,11 @@ PORT_ANY = const(0xFFFFFFFF)
 
 TYPE_STREAM = const(1)
 TYPE_SEQPACKET = const(2)
+TYPE_DGRAM = const(3)  # not in virtio 1.2: as the series of 2026 for Linux has it
 
 F_STREAM = const(1 << 0)  # feature bits, 5.10.3
 F_SEQPACKET = const(1 << 1)
+F_DGRAM = const(1 << 3)  # as TYPE_DGRAM
 
 OP_INVALID = const(0)
 OP_REQUEST = const(1)
@@ -100,6 +102,24 @@ BORDERS = const(36)  # flags of OP_RW that count, set when made; 0: bytes withou
 ASKED = const(38)  # 1: a CREDIT_REQUEST has found us full; set with the first one
 PLEDGE = const(39)  # blocks of the store that this connection's window may count on; see budget.py
 BLOCK_WORDS = const(40)
+
+# -- a datagram port's block (datagram.py) --------------------------------------------------------
+
+# A control block, of which it uses the header (of the message that it sends), RX_CNT, READ_CNT
+# (bytes of messages), MESSAGES, PLEDGE, LENT and what is the Store's. What follows is Port's.
+DG_LIMIT = const(40)  # bytes that may be queued, 0 until it is bound; set by `promise`
+DG_FILTER = const(41)  # 1: DG_PEER_* alone may send to it; set by Datagrams.only_from
+DG_PEER_CID = const(42)
+DG_PEER_PORT = const(43)
+DG_FULL = const(44)  # messages that found no room; wraps
+DG_FIRST = const(45)  # index of the first record
+DG_RECORDS = const(46)  # from here on the records of the messages in the queue, a ring of them
+DG_MOST = const(256)  # messages in a queue; a power of two
+REC_CID = const(0)  # who sent it
+REC_PORT = const(1)
+REC_LEN = const(2)  # bytes
+REC_WORDS = const(3)
+DG_WORDS = const(DG_RECORDS + DG_MOST * REC_WORDS)
 
 # STATE
 FRESH = const(0)
@@ -217,6 +237,7 @@ RX_LAST = const(5)  # control block of the connection that the last packet was f
 RX_WORDS = const(7)
 
 NO_MEMORY = const(-2)  # of `keep`: there is none for the bytes that came
+NOT_WANTED = const(-3)  # of datagram.py's `keep`: this sender may not speak to it
 
 # Why a packet went no further: the index of its count in Receiver.dropped.
 DROP_SHORT = const(1)
@@ -225,7 +246,11 @@ DROP_STRAY = const(3)
 DROP_SENDER = const(4)
 DROP_LONG = const(5)
 DROP_MEMORY = const(6)
-DROPS = const(7)
+DROP_DATAGRAM = const(7)
+DROP_UNBOUND = const(8)
+DROP_FILTERED = const(9)
+DROP_FULL = const(10)
+DROPS = const(11)
 
 # An Attention's words (attention.py); it alone writes them.
 ATT_STATE = const(0)  # ATT_ARMED, ATT_POLLED or ATT_CLOSED

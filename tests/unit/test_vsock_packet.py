@@ -152,7 +152,11 @@ def test_len_beyond_what_a_packet_may_carry():
 
 def test_check_names_what_is_wrong_with_the_header():
     with pytest.raises(wire.UnknownType):
-        wire.Packet(op=1, type=3).check()
+        wire.Packet(op=1, type=4).check()
+    for op, flags in ((1, 0), (0, 0), (8, 0), (w.OP_RW, 1)):
+        with pytest.raises(wire.NotADatagram):
+            wire.Packet(op=op, flags=flags, type=w.TYPE_DGRAM).check()
+    assert wire.Packet(op=w.OP_RW, type=w.TYPE_DGRAM).check().len == 0
     for op in (0, 8, 0xFFFF):
         with pytest.raises(wire.UnknownOp):
             wire.Packet(op=op).check()

@@ -24,7 +24,11 @@ from mpfw.usage import examples
 SUITES = ("bookworm", "trixie", "sid")
 # device -> the first version that it works in, and the first in which it does no more: with
 # x-pci-proxy-dev QEMU 10.0 and 11.1 end in a segmentation fault.
-_WORKS = {"x-pci-proxy-dev": ((7, 2), (8,)), "vfio-user-pci": ((10, 1), (1000,))}
+_WORKS = {
+    "x-pci-proxy-dev": ((7, 2), (8,)),
+    "vfio-user-pci": ((10, 1), (1000,)),
+    "vhost-user-test-device-pci": ((11,), (1000,)),
+}
 # The script stands beside root/, which is the release's tree.
 SCRIPT = """\
 #!/bin/sh
