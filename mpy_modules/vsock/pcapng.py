@@ -32,6 +32,10 @@ STATISTICS_RECEIVED = const(4)
 STATISTICS_DROPPED = const(5)
 NANOSECONDS = const(9)  # of INTERFACE_RESOLUTION: a timestamp counts 10**-9 s
 
+# PACKET_FLAGS and PACKET_DROPPED as the word that begins such an option; its value follows.
+FLAGS_WORD = const(0x00040002)
+DROPPED_WORD = const(0x00080004)
+
 INBOUND = const(1)  # of PACKET_FLAGS: to whoever captures, from it
 OUTBOUND = const(2)
 
@@ -44,6 +48,16 @@ P_LOW = const(4)
 P_KEPT = const(5)  # bytes of the record that follow
 P_WHOLE = const(6)  # that it would have if nothing were cut
 P_RECORD = const(7)
+# What is behind the record: the flags, if packets were lost how many, the end.
+B_FLAGS = const(0)
+B_WAY = const(1)
+B_MORE = const(2)
+B_DROPPED = const(0)  # from B_MORE on
+B_COUNT = const(1)  # two words
+B_LOST_WORDS = const(3)
+B_END = const(0)  # from there on
+B_LENGTH = const(1)
+B_END_WORDS = const(2)
 
 # A record: the monitor's header, the packet's, its payload. The monitor's begins as the packet's
 # does, with both CIDs and ports (words.py), and goes on with
@@ -60,5 +74,6 @@ MON_CONNECT = const(1)
 MON_DISCONNECT = const(2)
 MON_CONTROL = const(3)
 MON_PAYLOAD = const(4)
-MON_SHIFT = const(4)  # bits for each op in
+MON_SHIFT = const(4)  # bits for each op in MON_OF_OP
+MON_MASK = const(15)
 MON_OF_OP = const(0x33422110)  # the MON_* of every op: INVALID in the lowest four bits

@@ -21,6 +21,8 @@ from .store import Store
 
 _STRIDE = const(4160 + 64)  # of slots: a header and INLINE bytes, rounded up and staggered
 _SPARE = const(8)  # so many receive buffers are left for receiving
+_LONGEST_CHAIN = const(16)  # what an indirect table holds
+_SLOT_CHAIN = const(2)  # descriptors for which a slot stands
 _AHEAD = const(8)  # packets that may be under way before it looks which are done
 
 
@@ -56,6 +58,7 @@ class Transmitter:
         self.at = addressof(words)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
+        self._chains = []  # longer ones under way: (head, whole, their further slots)
         self._waiting = []  # connections that owe packets for which there was no slot
         self._retried = []  # the list that takes its place: packets come where none can be made
         self._retrying = False
@@ -195,6 +198,51 @@ class Transmitter:
         if last:
             ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
         return 1
+
+    @micropython.native
+    def put_chain(self, readable, writable, whole, n):
+        """Add and publish a chain of any shape, with `(address, length)` of its buffers; 0: the
+        queue is full. They are in `whole`, the first `n` bytes of which the device reads.
+
+        Raises ValueError where the queue could never hold it.
+        """
+        words = self._words
+        queue = self._queue
+        count = len(readable) + len(writable)
+        if count > _LONGEST_CHAIN:
+            raise ValueError("a chain has %d buffers at most" % _LONGEST_CHAIN)
+        slots = 0 if queue.indirect else (count - 1) // _SLOT_CHAIN
+        self.reap()
+        self.chains_done()
+        if words[w.OUT_FREE] <= words[w.OUT_RESERVE] + slots:
+            if slots + words[w.OUT_RESERVE] >= self._slots:
+                raise ValueError("the queue is too small for such a chain")
+            return 0
+        head = queue.add(readable, writable)
+        left = words[w.OUT_FREE] - 1 - slots
+        words[w.OUT_FREE] = left
+        words[words[w.OUT_HEADS] + head] = words[w.OUT_STACK + left] | w.OUT_BUFFER
+        self._lent[head] = whole
+        if slots:
+            more = [words[w.OUT_STACK + left + 1 + i] for i in range(slots)]
+            self._chains.append((head, whole, more))
+        self.publish()
+        return 1
+
+    @micropython.native
+    def chains_done(self):
+        """Take back the slots of long chains that the device has read; True: of all of them."""
+        words = self._words
+        chains = self._chains
+        for i in range(len(chains) - 1, -1, -1):
+            head, whole, slots = chains[i]
+            if self._lent[head] is not whole:
+                chains.pop(i)
+                for slot in slots:
+                    n = words[w.OUT_FREE]
+                    words[w.OUT_STACK + n] = slot
+                    words[w.OUT_FREE] = n + 1
+        return not chains
 
     @micropython.viper
     def reap(self) -> int:
