@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""A connection by hand, packet by packet: what a vsock device does with headers that a script
+r"""A connection by hand, packet by packet: what a vsock device does with headers that a script
 makes, true ones and lies.
 
-On the host: something that listens on port 1234 and answers, such as
-    socat - VSOCK-LISTEN:1234
-Usage: raw.py [PORT]
+Something on the host listens on the port that is called:
+
+    $ socat -u UNIX-LISTEN:raw.vsock_1235 OPEN:heard,creat &
+    $ mpfw run --host vhost-user --cid 33 --uds-path raw.vsock examples/raw.py 1235
+    < <Packet RESPONSE 2:1235 > 33:5000 len=0 flags=0 buf_alloc=65536 fwd_cnt=0>
+    < <Packet RST 2:1235 > 33:5000 len=0 flags=0 buf_alloc=0 fwd_cnt=0>
+    $ cat heard
+    hello by hand
 """
 
 import sys
@@ -17,14 +22,16 @@ OURS = 5000  # our port: packets to it are this script's alone
 
 
 def heard(raw, seconds=2):
-    """The next packet, printed; None if none comes."""
-    try:
-        packet = raw.receive(seconds)
-    except PacketError as error:
-        print("<", type(error).__name__, error)
-        return None
-    print("<", packet if packet else "nothing")
-    return packet
+    """The next packet to our port, which is printed; None if none comes."""
+    while True:
+        try:
+            packet = raw.receive(seconds)
+        except PacketError as error:  # it says what is wrong with the packet
+            print("<", type(error).__name__, error)
+            continue
+        if packet is None or packet.dst_port == OURS:
+            print("<", packet)
+            return packet
 
 
 def main():
@@ -35,8 +42,8 @@ def main():
         if answer is None or answer.op != RESPONSE:
             print("nobody listens on port %d" % port)
             return
-        # A chain of three buffers, the header in two of them: legal, and rarely seen.
-        raw.send(raw.packet(RW, port, OURS, b"hello by hand\n"), sizes=(20, 24))
+        # A chain of two buffers, the first as long as the header.
+        raw.send(raw.packet(RW, port, OURS, b"hello by hand\n"), sizes=(44,))
         raw.send(raw.packet(99, port, OURS))  # there is no such operation
         raw.send(raw.packet(SHUTDOWN, port, OURS, flags=3))
         while True:

@@ -214,7 +214,12 @@ def test_a_ladder(file):
     lines = told(file).stdout.splitlines()
     assert lines[0] == "#1  33:1024 and 2:1234, stream"
     line = "33:1024 calling       ── REQUEST ────────────▶  2:1234 called"
-    assert lines[1].split() == ["0.000000", *line.split(), *"peer may send 1,000 more".split()]
+    assert lines[1].split() == [
+        "0.000000",
+        "s",
+        *line.split(),
+        *"peer may send 1,000 more".split(),
+    ]
     assert "◀──────────────── RST ──" in lines[4]
     assert lines[6].strip() == "✗ RST answered by RST"
     assert lines[7] == "#2  44:7 and 2:1234, stream"

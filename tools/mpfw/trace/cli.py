@@ -21,8 +21,7 @@ _MOST = 1000  # steps of a conversation that a picture shows
 
 @click.command(
     epilog=examples(
-        "mpfw trace a.pcapng                      everything",
-        "mpfw trace --port 1234 --svg a.svg a.pcapng",
+        "mpfw run --capture a.pcapng app.py && mpfw trace --svg a.svg a.pcapng   all that passed",
     )
 )
 @click.option("--port", "ports", type=click.IntRange(0, 0xFFFFFFFF), multiple=True)

@@ -25,7 +25,7 @@ class Ladder:
     def show(self, conversation: Conversation | None, step: Step) -> None:
         """A packet, after the conversation's name if it is another than the one before."""
         if conversation is None:
-            self._line(f"{step.seconds:11.6f}  {step.wrong[0]}", [])
+            self._line(f"{step.seconds:11.6f} s  {step.wrong[0]}", [])
             return
         if step.number != self._shown:
             self._shown = step.number
@@ -37,7 +37,7 @@ class Ladder:
         left, right = conversation.ends
         states = step.states
         text = (
-            f"{step.seconds:11.6f}  {left.name:>{_NAME}} {states[0]:<{_STATE}} "
+            f"{step.seconds:11.6f} s  {left.name:>{_NAME}} {states[0]:<{_STATE}} "
             f"{self._arrow(step)}  {right.name} {states[1]:<{_STATE}} {step.credit}"
         )
         self._line(text.rstrip(), step.wrong)
