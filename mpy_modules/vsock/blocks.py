@@ -25,31 +25,33 @@ def begin(keep, program, place):
     return _block(p.SECTION, section) + _block(p.INTERFACE, interface)
 
 
+def record(when_ns, way, head, kept, whole, dropped=0):
+    """The block of a record as it is: it begins with `head`, then come `kept` bytes of `whole`.
+
+    Gives what is (before, behind) those. `way` is INBOUND or OUTBOUND, 0: nobody knows.
+    """
+    kept += len(head)
+    behind = _PAD[: -kept & 3]
+    if way:
+        behind += _option(p.PACKET_FLAGS, struct.pack("<I", way))
+    if dropped:
+        behind += _option(p.PACKET_DROPPED, struct.pack("<Q", dropped))
+    behind += _END
+    size = 4 * p.P_RECORD + kept + len(behind) + 4
+    time = when_ns >> 32, when_ns & 0xFFFFFFFF
+    before = struct.pack("<7I", p.PACKET, size, 0, time[0], time[1], kept, len(head) + whole)
+    return before + head, behind + struct.pack("<I", size)
+
+
 def packet(when_ns, inbound, header, payload, length, dropped=0):
     """A packet's block but for `payload`, which goes between the two parts: (before, behind).
 
     `header` is the packet's, as long as it is; `payload` the first bytes of what follows, `length`
     how many there are of those. `dropped` packets were lost before it. `when_ns`: since 1970.
     """
-    monitor = monitor_header(header)
-    kept = len(monitor) + len(header) + len(payload)
-    behind = _PAD[: -kept & 3]
-    behind += _option(p.PACKET_FLAGS, struct.pack("<I", p.INBOUND if inbound else p.OUTBOUND))
-    if dropped:
-        behind += _option(p.PACKET_DROPPED, struct.pack("<Q", dropped))
-    behind += _END
-    size = 4 * p.P_RECORD + kept + len(behind) + 4
-    before = struct.pack(
-        "<7I",
-        p.PACKET,
-        size,
-        0,
-        when_ns >> 32,
-        when_ns & 0xFFFFFFFF,
-        kept,
-        len(monitor) + len(header) + length,
-    )
-    return before + monitor + header, behind + struct.pack("<I", size)
+    way = p.INBOUND if inbound else p.OUTBOUND
+    head = monitor_header(header) + bytes(header)
+    return record(when_ns, way, head, len(payload), length, dropped)
 
 
 def end(when_ns, received, dropped):

@@ -21,7 +21,7 @@ from mpfw.guest.machine import Machine
 from mpfw.trace.cli import trace
 
 HEADER = struct.Struct("<QQIIIHHIII")
-NAMES = ("src_cid", "dst_cid", "src_prot", "dst_prot", "len")
+NAMES: tuple[str, ...] = ("src_cid", "dst_cid", "src_prot", "dst_prot", "len")
 NAMES += ("type", "op", "flags", "buf_alloc", "fwd_cnt")
 FIELDS = tuple(f"vsock.virtio.{name}" for name in NAMES)
 KINDS = {0: 0, 1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 3, 7: 3}  # the monitor's op for each of ours

@@ -177,9 +177,14 @@ def _overlay(options: Options) -> dict[str, bytes]:
     return modules.fw_cfg
 
 
-def capture(path: str) -> "Passing":
-    """What takes a guest's capture to a file. Raises Refused."""
+def capture(options: Options) -> "Passing | None":
+    """What takes a guest's capture to a file, if there is to be one. Raises Refused."""
+    path = options.capture
+    if path is None:
+        return None
     _need_tree("--capture")
+    if options.host == "lab":
+        raise Refused("--host lab: no --capture: its guests are inside")
     from mpfw.capture.sinks import STDOUT, CaptureError
     from mpfw.capture.writer import Passing
 
@@ -225,9 +230,8 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
 
 
 def _in_lab(machine: Machine, options: Options, console: str) -> Guest:
-    refused = (options.group, options.uds_path, options.log, options.capture, options.keep)
-    if any(refused) or options.gdb:
-        names = "--group, --uds-path, --log, --capture, --keep, --gdb"
+    if options.group or options.uds_path or options.log or options.keep or options.gdb:
+        names = "--group, --uds-path, --log, --keep, --gdb"
         raise Refused(f"--host lab: no {names}: its guests are inside")
     _need_tree("--host lab")
     from mpfw.build.deps import DependencyError

@@ -56,7 +56,7 @@ def _start(words: tuple[str, ...], options: Options) -> int:
 
         return by_hand.show(what, machine, options)
     mark("the machine is described")
-    capture = None if options.capture is None else parts.capture(options.capture)
+    capture = parts.capture(options)
     guest = parts.guest(machine, options)
     mark("QEMU is asked for")
     from mpfw.run import session  # while the guest boots
