@@ -44,9 +44,9 @@ class SeenRoad(Road):
         self.came.append((each[1], each[2], each[3]))
         return each
 
-    def _seen(self, head, header, payload, parts):
+    def _seen(self, _, header, payload, parts):
         self.went.append((header, payload))
-        return super()._seen(head, header, payload, parts)
+        return super()._seen(_, header, payload, parts)
 
     def check(self):
         """The capture has what the host gave and took, in order."""

@@ -372,8 +372,8 @@ class Lab(Programs):
 
 
 # What vsockdump writes captures with, as the firmware does.
-_CAPTURES = ("portable.py", "vsock/__init__.py", "vsock/blocks.py", "vsock/pcapng.py")
-_CAPTURES += ("vsock/words.py",)
+_VSOCK = ("__init__", "blocks", "pcapng", "words")
+_CAPTURES = ("portable.py", *(f"vsock/{name}.py" for name in _VSOCK))
 
 
 def _add_ours(file: IO[bytes]) -> None:
