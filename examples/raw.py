@@ -37,15 +37,15 @@ def heard(raw, seconds=2):
 def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 1234
     with vsock.raw(ports=(OURS,)) as raw:
-        raw.send(raw.packet(REQUEST, port, OURS))
+        raw.send(raw.make(REQUEST, port, OURS))
         answer = heard(raw)
         if answer is None or answer.op != RESPONSE:
             print("nobody listens on port %d" % port)
             return
         # A chain of two buffers, the first as long as the header.
-        raw.send(raw.packet(RW, port, OURS, b"hello by hand\n"), sizes=(44,))
-        raw.send(raw.packet(99, port, OURS))  # there is no such operation
-        raw.send(raw.packet(SHUTDOWN, port, OURS, flags=3))
+        raw.send(raw.make(RW, port, OURS, b"hello by hand\n"), sizes=(44,))
+        raw.send(raw.make(99, port, OURS))  # there is no such operation
+        raw.send(raw.make(SHUTDOWN, port, OURS, flags=3))
         while True:
             packet = heard(raw)
             if packet is None or packet.op == RST:

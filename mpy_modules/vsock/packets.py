@@ -62,7 +62,7 @@ class Raw(Watcher):
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def packet(self, op, dst_port=0, src_port=0, data=b"", **fields):
+    def make(self, op, dst_port=0, src_port=0, data=b"", **fields):
         """A packet of this guest's to the host, to be sent or changed; `fields` are header fields,
         lies among them."""
         given = {"op": op, "src_cid": self.cid, "dst_cid": w.CID_HOST, "buf_alloc": _ROOM}

@@ -69,6 +69,7 @@ class Transmitter:
         self.return_segments()
         self._lent = self._owner = None
         self._waiting = []
+        self._chains = []
 
     @micropython.native
     def return_segments(self):
@@ -218,14 +219,18 @@ class Transmitter:
             if slots + words[w.OUT_RESERVE] >= self._slots:
                 raise ValueError("the queue is too small for such a chain")
             return 0
-        head = queue.add(readable, writable)
         left = words[w.OUT_FREE] - 1 - slots
+        chains = self._chains
+        if slots:
+            more = [words[w.OUT_STACK + left + 1 + i] for i in range(slots)]
+            chains = chains + [[0, whole, more]]
+        head = queue.add(readable, writable)
         words[w.OUT_FREE] = left
         words[words[w.OUT_HEADS] + head] = words[w.OUT_STACK + left] | w.OUT_BUFFER
         self._lent[head] = whole
         if slots:
-            more = [words[w.OUT_STACK + left + 1 + i] for i in range(slots)]
-            self._chains.append((head, whole, more))
+            chains[-1][0] = head
+            self._chains = chains
         self.publish()
         return 1
 
@@ -234,15 +239,18 @@ class Transmitter:
         """Take back the slots of long chains that the device has read; True: of all of them."""
         words = self._words
         chains = self._chains
-        for i in range(len(chains) - 1, -1, -1):
-            head, whole, slots = chains[i]
-            if self._lent[head] is not whole:
-                chains.pop(i)
-                for slot in slots:
-                    n = words[w.OUT_FREE]
-                    words[w.OUT_STACK + n] = slot
-                    words[w.OUT_FREE] = n + 1
-        return not chains
+        if not chains:
+            return True
+        # First what takes memory, of which there may be none.
+        left = [chain for chain in chains if self._lent[chain[0]] is chain[1]]
+        done = [chain for chain in chains if self._lent[chain[0]] is not chain[1]]
+        self._chains = left
+        for _, _, slots in done:
+            for slot in slots:
+                n = words[w.OUT_FREE]
+                words[w.OUT_STACK + n] = slot
+                words[w.OUT_FREE] = n + 1
+        return not left
 
     @micropython.viper
     def reap(self) -> int:

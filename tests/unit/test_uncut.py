@@ -176,7 +176,9 @@ OBJECTS = {
     "timer": (),  # as above
     "transport": ("PCITransport",),
     "virtio": ("VirtioDevice",),
+    "watch": ("Ready",),
 }
+ABOVE = {"watch"}  # whose class is none of ours: it is found by this entry alone
 
 
 @cache
@@ -294,7 +296,7 @@ def test_no_call_of_bytecode_with_a_jump_is_written_in_native_code():
     assert cuts() == set()
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", sorted(OBJECTS.keys() - ABOVE))
 def test_what_a_name_means_is_told_where_that_matters_only(name):
     assert cuts(objects={each: OBJECTS[each] for each in OBJECTS if each != name})
 
