@@ -27,6 +27,7 @@ if (
     machine.terminal.keeps()
     or fw_cfg.size("opt/micropython/repl") is not None
     or fw_cfg.size("opt/micropython/log") is not None
+    or fw_cfg.size("opt/micropython/capture") is not None
 ):
     import services
 

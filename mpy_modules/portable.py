@@ -15,7 +15,11 @@ if sys.implementation.name == "micropython":
     import micropython
     from machine import copy, log, nbytes
     from micropython import const
-    from uctypes import addressof
+    from uctypes import addressof, bytearray_at
+
+    def octets_of(words, n):
+        """The first `n` bytes of an array, where they lie; good as long as the array is."""
+        return bytearray_at(addressof(words), n)
 
     ptr8 = ptr16 = ptr32 = uint = int
     octets = bytearray  # a buffer of so many bytes that has an address
@@ -66,6 +70,10 @@ else:
     def octets(n):
         """A writable buffer of `n` bytes that has an address."""
         return array("B", bytes(n))
+
+    def octets_of(words, n):
+        """The first `n` bytes of an array, where they lie."""
+        return memoryview(words).cast("B")[:n]
 
     def _pointer(width):
         def pointer(at):
@@ -129,6 +137,7 @@ __all__ = (
     "micropython",
     "nbytes",
     "octets",
+    "octets_of",
     "ptr16",
     "ptr32",
     "ptr8",

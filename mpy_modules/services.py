@@ -9,6 +9,7 @@ from portable import const
 
 REPL = "opt/micropython/repl"  # the REPL's vsock port
 LOG = "opt/micropython/log"  # the host's port that the log goes to
+CAPTURE = "opt/micropython/capture"  # a capture, with so many bytes of each payload
 _LIMIT = const(32)
 
 
@@ -21,6 +22,11 @@ def start():
     if not vsock.devices():
         print("The services that fw_cfg asks for need a vsock device.")
         return
+    snaplen = _number(CAPTURE)  # first: it is to see what the others do
+    if snaplen is not None:
+        from apps import captures
+
+        _try(CAPTURE, captures.start, snaplen)
     port = _number(REPL)
     words = None
     if kept:

@@ -98,6 +98,12 @@ class Virtqueue:
         return self._words[w.Q_FREE]
 
     @property
+    @micropython.native
+    def indirect(self):
+        """True if a chain of more than two buffers, of 16 at most, takes one descriptor."""
+        return self._indirect
+
+    @property
     def in_flight(self):
         """Chains that were added and not yet popped."""
         words = self._words
@@ -140,6 +146,7 @@ class Virtqueue:
         """The function `add2` on this queue."""
         return add2(self.state, address0, length0, address1, length1)
 
+    @micropython.native
     def add(self, readable, writable=()):
         """Add a chain of any shape: `(address, length)` pairs, first those that the device reads.
 
@@ -175,6 +182,7 @@ class Virtqueue:
         _offer(self.state, head)
         return head
 
+    @micropython.native
     def _fill_ring(self, head, readable, writable):
         left = len(readable) + len(writable)
         base = self.desc_address
@@ -187,6 +195,7 @@ class Virtqueue:
                 _put(base + w.DESC_BYTES * i, address, length, write | more)
                 i = link
 
+    @micropython.native
     def _fill_table(self, head, readable, writable):
         if self._tables is None:
             self._tables = self._allocate(w.DESC_BYTES * _INDIRECT_LIMIT * self.size)

@@ -19,6 +19,8 @@ _BUFFERS_FEWEST = 5  # where a program's heap has the memory already
 _LITTLE = 120 << 20  # bytes of RAM
 _BLOCKS = 64 << 20  # bytes of smaller ones at most, see _blocks
 _REST = 1 << 20  # bytes that this leaves for the device's rings: a 32nd of the RAM, no more
+_SNAPLEN = 256  # bytes of payload in a capture
+_NOTES = 128 << 10  # bytes of packets that wait to be written, twice
 _WINDOW = 16 << 20  # bytes up to which a window grows by itself
 
 
@@ -81,6 +83,27 @@ def reopen(index=0):
         raise IndexError("this machine has no vsock device")
     close(index)
     _start(_stacks[index], transport)
+
+
+def capture(to, snaplen=_SNAPLEN, room=_NOTES, device=0):
+    """Write all packets from now on to a file or a connected socket, as pcapng; a Capture.
+
+    Of each packet `snaplen` bytes of payload are kept; twice `room` bytes wait to be written.
+    docs/seeing.md has more of it. A socket does not block from then on. Its `close()` ends it.
+    """
+    from .pcap import Capture
+
+    return Capture(get(device), to, snaplen, room)
+
+
+def raw(device=0, ports=(), alone=False):
+    """Packets as they are, beside the sockets: a Raw, whose `close()` ends it.
+
+    Packets to `ports` are the script's and not the sockets'; with `alone` all are.
+    """
+    from .packets import Raw
+
+    return Raw(get(device), ports, alone)
 
 
 def _transport(index):
@@ -180,6 +203,8 @@ def _start(stack, transport):
 
     device = Device(transport, stack)
     stack.join(device, device.out, device.cid)
+    if stack.tap is not None:
+        stack.tap.follow(device)
     while _before:
         _before.pop()(stack)
     if offers_datagrams(device):

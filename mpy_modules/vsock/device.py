@@ -325,6 +325,43 @@ class Device:
                 self._attention.keep_polling()
         return taken
 
+    def watch(self, tap):
+        """A Tap sees what is received from now on; None: none does."""
+        self._tap = tap
+        if tap is not None:
+            self._receive = self._receive_seen
+        else:
+            del self._receive
+
+    @micropython.native
+    def _receive_seen(self, micros):
+        """`_receive` with a Tap on the way: the same steps, each a call."""
+        d = self._words
+        out, rx, pool, receiver = self.out, self._rx, self._buffers, self.receiver
+        few = d[w.DEV_FEW]
+        taken = 0
+        if micros:
+            attention.spin(rx.state, micros, time.ticks_us)
+        while taken < _BURST:
+            if out.free() < few and not self._answerable(few):
+                break
+            got = pool.take()
+            if got < 0:
+                if not micros or taken or not rx.enable_interrupts():
+                    break
+                continue
+            taken += 1
+            seg = got >> 32
+            place = self._store.address(seg) - w.HEADER_LEN
+            seg = self._tap.received(receiver, place, got & 0xFFFFFFFF, seg)
+            place = self._blank(seg)
+            d[w.DEV_SEGMENT] = seg
+            pool.post(place, seg)
+            d[w.DEV_SEGMENT] = w.DEV_NONE
+        if micros and attention.polled(self._attention.at, taken):
+            self._attention.keep_polling()
+        return taken
+
     @micropython.native
     def _answerable(self, few):
         """Whether so many slots are free; if not, the device is to interrupt when some are."""

@@ -64,6 +64,7 @@ class Stack:
         self.device = None
         self.out = None  # the device's Transmitter
         self.waiter = None
+        self.tap = None  # the Tap (tap.py) while somebody wants to see packets
         self.store = store
         self.window_limit = window_limit
         self.budget = Budget(store)

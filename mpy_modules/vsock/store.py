@@ -209,6 +209,14 @@ class Store:
         t = ptr32(_table(s))
         return int(_take_free(s, t))
 
+    @micropython.viper
+    def unread(self, seg: int) -> int:
+        """The address of a segment's first unread byte."""
+        s = ptr32(self.at)
+        t = ptr32(_table(s))
+        row = seg * w.SEG_WORDS
+        return (t[row + w.SEG_ADDR] | (t[row + w.SEG_ADDR + 1] << 32)) + t[row + w.SEG_START]
+
     @inline
     @micropython.viper
     def fill(self, seg: int, data: int, n: int):

@@ -21,6 +21,8 @@ from .store import Store
 
 _STRIDE = const(4160 + 64)  # of slots: a header and INLINE bytes, rounded up and staggered
 _SPARE = const(8)  # so many receive buffers are left for receiving
+_LONGEST_CHAIN = const(16)  # what an indirect table holds
+_SLOT_CHAIN = const(2)  # descriptors for which a slot stands
 _AHEAD = const(8)  # packets that may be under way before it looks which are done
 
 
@@ -56,6 +58,7 @@ class Transmitter:
         self.at = addressof(words)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
+        self._chains = []  # longer ones under way: (head, whole, their further slots)
         self._waiting = []  # connections that owe packets for which there was no slot
         self._retried = []  # the list that takes its place: packets come where none can be made
         self._retrying = False
@@ -66,6 +69,7 @@ class Transmitter:
         self.return_segments()
         self._lent = self._owner = None
         self._waiting = []
+        self._chains = []
 
     @micropython.native
     def return_segments(self):
@@ -195,6 +199,58 @@ class Transmitter:
         if last:
             ring.publish(out[w.OUT_RING] | (out[w.OUT_RING + 1] << 32))
         return 1
+
+    @micropython.native
+    def put_chain(self, readable, writable, whole, n):
+        """Add and publish a chain of any shape, with `(address, length)` of its buffers; 0: the
+        queue is full. They are in `whole`, the first `n` bytes of which the device reads.
+
+        Raises ValueError where the queue could never hold it.
+        """
+        words = self._words
+        queue = self._queue
+        count = len(readable) + len(writable)
+        if count > _LONGEST_CHAIN:
+            raise ValueError("a chain has %d buffers at most" % _LONGEST_CHAIN)
+        slots = 0 if queue.indirect else (count - 1) // _SLOT_CHAIN
+        self.reap()
+        self.chains_done()
+        if words[w.OUT_FREE] <= words[w.OUT_RESERVE] + slots:
+            if slots + words[w.OUT_RESERVE] >= self._slots:
+                raise ValueError("the queue is too small for such a chain")
+            return 0
+        left = words[w.OUT_FREE] - 1 - slots
+        chains = self._chains
+        if slots:
+            more = [words[w.OUT_STACK + left + 1 + i] for i in range(slots)]
+            chains = chains + [[0, whole, more]]
+        head = queue.add(readable, writable)
+        words[w.OUT_FREE] = left
+        words[words[w.OUT_HEADS] + head] = words[w.OUT_STACK + left] | w.OUT_BUFFER
+        self._lent[head] = whole
+        if slots:
+            chains[-1][0] = head
+            self._chains = chains
+        self.publish()
+        return 1
+
+    @micropython.native
+    def chains_done(self):
+        """Take back the slots of long chains that the device has read; True: of all of them."""
+        words = self._words
+        chains = self._chains
+        if not chains:
+            return True
+        # First what takes memory, of which there may be none.
+        left = [chain for chain in chains if self._lent[chain[0]] is chain[1]]
+        done = [chain for chain in chains if self._lent[chain[0]] is not chain[1]]
+        self._chains = left
+        for _, _, slots in done:
+            for slot in slots:
+                n = words[w.OUT_FREE]
+                words[w.OUT_STACK + n] = slot
+                words[w.OUT_FREE] = n + 1
+        return not left
 
     @micropython.viper
     def reap(self) -> int:

@@ -226,6 +226,21 @@ OUT_SEGMENT = const(2 << 16)  # let go of a program's buffer, or of the segment 
 OUT_SLOT_MASK = const(0xFFFF)
 OUT_MARK_SHIFT = const(16)
 
+# -- packets that are seen (notes.py) -------------------------------------------------------------
+
+NOTE_PAGE = const(0)  # address of the page that is written to; Notes.turn changes it
+NOTE_ROOM = const(2)  # words of a page; never changes
+NOTE_END = const(3)  # words that are in it; `note` raises it, Notes.turn clears it
+NOTE_KEEP = const(4)  # bytes of payload that are kept of each packet; never changes
+NOTE_COUNT = const(5)  # packets noted
+NOTE_DROPPED = const(6)  # packets for which there was no room
+NOTE_UNTOLD = const(7)  # of those, how many no block tells of yet
+NOTE_OURS = const(8)  # ports of a connection that is not noted, if
+NOTE_THEIRS = const(9)
+NOTE_FORGETS = const(10)  # 1: there is one
+NOTE_WAYS = const(11)  # INBOUND | OUTBOUND, those that are noted
+NOTE_WORDS = const(12)
+
 # -- the receive road (receive.py, device.py) -----------------------------------------------------
 
 # A Receiver's words; Receiver alone writes them.

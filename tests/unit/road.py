@@ -163,8 +163,7 @@ class Road:
         self._check_posted(posted)
         return values[: len(calls)]
 
-    @staticmethod
-    def _seen(_, header, payload, parts):
+    def _seen(self, _, header, payload, parts):
         """A packet that went out, as `_due` has it; `parts` of its chain."""
         assert header[w.SRC_CID_HIGH] == header[w.DST_CID_HIGH] == 0
         assert header[w.LEN] == len(payload)

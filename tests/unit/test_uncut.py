@@ -24,7 +24,7 @@ from mpfw.check.sources import Module, imports, target
 
 OURS = ("vsock/", "virtio/")
 SEAM = "portable.py"  # its functions are not in the firmware
-NOT_OURS = ("vsock/wait.py", SEAM)  # what waits is bytecode
+NOT_OURS = ("vsock/wait.py", "vsock/pcap.py", SEAM)  # what waits or writes files is bytecode
 JUMPS = (
     *(ast.If, ast.IfExp, ast.BoolOp, ast.For, ast.While, ast.Try, ast.With, ast.Assert),
     *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
@@ -173,12 +173,12 @@ OBJECTS = {
     "packets": (),  # a list
     "queue": ("Virtqueue",),
     "store": ("Store",),
-    "table": ("Table",),
     "timer": (),  # as above
     "transport": ("PCITransport",),
     "virtio": ("VirtioDevice",),
     "watch": ("Ready",),
 }
+ABOVE = {"watch"}  # whose class is none of ours: it is found by this entry alone
 
 
 @cache
@@ -296,7 +296,7 @@ def test_no_call_of_bytecode_with_a_jump_is_written_in_native_code():
     assert cuts() == set()
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", sorted(OBJECTS.keys() - ABOVE))
 def test_what_a_name_means_is_told_where_that_matters_only(name):
     assert cuts(objects={each: OBJECTS[each] for each in OBJECTS if each != name})
 

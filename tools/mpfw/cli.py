@@ -35,6 +35,7 @@ COMMANDS = {
     "smoke": "mpfw.guest.smoke:smoke",
     "soak": "mpfw.soak.cli:soak_command",
     "symbolise": "mpfw.guest.symbolise:symbolise",
+    "trace": "mpfw.trace.cli:trace",
     "upstream": "mpfw.guest.upstream:upstream",
 }
 # What works without the source tree, from a wheel.

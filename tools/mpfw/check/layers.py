@@ -29,7 +29,16 @@ EVERYWHERE = ("errno", "errnos", "inline", "portable")
 
 # The modules of vsock that know a device and its queues ("vsock" is its __init__). All others are
 # the protocol: they run on any host, at either end of a wire.
-DRIVER = {"vsock", "vsock.attention", "vsock.device", "vsock.transmit", "vsock.wait"}
+DRIVER = {
+    "vsock",
+    "vsock.attention",
+    "vsock.device",
+    "vsock.packets",
+    "vsock.pcap",
+    "vsock.tap",
+    "vsock.transmit",
+    "vsock.wait",
+}
 # What the protocol sees only through the seam.
 NOT_FOR_PROTOCOL = {"machine", "micropython", "pci", "uctypes", "virtio"}
 SEAM = {"portable", "vsock.portable"}

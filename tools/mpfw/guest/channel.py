@@ -10,6 +10,7 @@ from collections.abc import Iterator
 IO_PORT = "mpfw.io"  # standard output; standard input the other way
 ERR_PORT = "mpfw.err"  # frames: standard error, status
 PORTS = (IO_PORT, ERR_PORT)
+CAPTURE_PORT = "mpfw.capture"  # of a virtio-console of its own, behind the program's
 
 # Kinds of frames from the guest
 ERR = 1  # bytes of standard error
@@ -69,6 +70,13 @@ def devices(*ports: str) -> list[str]:
     for number, name in enumerate(ports, 1):
         options += ["-device", f"virtserialport,chardev={name},name={name},nr={number}"]
     return [*options, "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+
+
+def capture() -> list[str]:
+    """QEMU's options for a capture's port, whose chardev has the same name."""
+    name = CAPTURE_PORT
+    port = f"virtserialport,bus=capture.0,chardev={name},name={name},nr=1"
+    return ["-device", "virtio-serial-pci,id=capture,max_ports=2", "-device", port]
 
 
 def status(payload: bytes) -> tuple[int, int]:

@@ -39,12 +39,14 @@ class Guest:
     other programs open) or "stream" (self.serial is its socket, for whoever joins streams).
     `program`: it has a channel for a program's streams (mpfw.guest.channel), self.io and self.err.
     `log` is where the guest's log goes, if not into a file that ends with the guest.
+    `captures`: it sends a capture of its vsock packets, which self.capture gives.
     `keep`: others may connect to QEMU's monitor, at the socket `qmp` in its directory.
     """
 
     serial: socket.socket
     io: socket.socket
     err: socket.socket
+    capture: socket.socket
     no_device = "the guest has no vsock device"  # why it has none, a sentence
     first_channel = 100  # the channels' descriptors in QEMU have numbers from here on
 
@@ -56,6 +58,7 @@ class Guest:
         program: bool = False,
         log: Path | None = None,
         keep: bool = False,
+        captures: bool = False,
     ):
         self.machine = machine or Machine()
         self.flash = self.machine.image  # where this machine has it
@@ -67,6 +70,7 @@ class Guest:
         self._is_program = program
         self._log = log
         self._keep = keep
+        self._captures = captures
         self._ours: list[socket.socket] = []  # our ends of the channels
         self._passed: dict[int, socket.socket] = {}  # number in QEMU -> its end of a channel
         self.started_at = 0.0  # time.perf_counter() just before QEMU was started
@@ -132,6 +136,10 @@ class Guest:
             self.err, number = self._channel()
             extra += ["-chardev", f"socket,id={channel.ERR_PORT},fd={number}"]
             extra += channel.devices(*channel.PORTS)
+        if self._captures:
+            self.capture, number = self._channel()
+            extra += ["-chardev", f"socket,id={channel.CAPTURE_PORT},fd={number}"]
+            extra += channel.capture()
         if self._keep:
             path = escape(self.directory / "qmp")
             extra += ["-qmp", f"unix:{path},server=on,wait=off"]

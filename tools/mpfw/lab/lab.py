@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from mpfw import paths
 from mpfw.guest import guarded
 from mpfw.guest.machine import QEMU
 from mpfw.guest.programs import Programs
@@ -370,6 +371,11 @@ class Lab(Programs):
         guarded.remove_directory(self._directory)
 
 
+# What vsockdump writes captures with, as the firmware does.
+_VSOCK = ("__init__", "blocks", "pcapng", "words")
+_CAPTURES = ("portable.py", *(f"vsock/{name}.py" for name in _VSOCK))
+
+
 def _add_ours(file: IO[bytes]) -> None:
     """Append the archive of our own files."""
     cpio = Cpio(file)
@@ -378,4 +384,6 @@ def _add_ours(file: IO[bytes]) -> None:
         cpio.file(f"usr/bin/{name}", (LAB / name).read_bytes(), 0o755)
     for path in (LAB / "agent.py", LAB / "shell", Path(mux.__file__)):
         cpio.file(f"lab/{path.name}", path.read_bytes())
+    for name in _CAPTURES:
+        cpio.file(f"lab/python/{name}", (paths.ROOT / "mpy_modules" / name).read_bytes())
     cpio.end()

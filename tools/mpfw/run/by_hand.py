@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from mpfw.guest import channel
-from mpfw.guest.machine import Entry, Machine
+from mpfw.guest.machine import Entry, Machine, escape
 from mpfw.guest.vsockhost import (
     GUEST_CID,
     KernelVsock,
@@ -103,6 +103,9 @@ def _daemon(vsock: VhostUserVsock, directory: Path) -> list[str]:
 def _qemu(machine: Machine, options: Options, directory: Path) -> str:
     stdout = f"file,id={channel.IO_PORT},path=/dev/stdout"
     extra = (*machine.extra, "-chardev", stdout, *channel.devices(channel.IO_PORT))
+    if options.capture is not None:
+        file = escape(Path(options.capture).absolute())
+        extra += ("-chardev", f"file,id={channel.CAPTURE_PORT},path={file}", *channel.capture())
     machine = machine.with_options(extra=extra)
     log = options.log.absolute() if options.log else directory / "log"
     serial = ("-serial", f"file:{directory}/console", "-monitor", "none")

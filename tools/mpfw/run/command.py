@@ -115,6 +115,17 @@ Examples:
     metavar="PORT",
     help="The host's vsock port that the guest's log goes to, as syslog messages.",
 )
+@click.option(
+    "--capture", metavar="FILE", help="Where a capture of its vsock packets goes (pcapng)."
+)
+@click.option(
+    "--snaplen",
+    type=click.IntRange(0, 65536),
+    default=256,
+    show_default=True,
+    metavar="BYTES",
+    help="Of each packet's payload in the capture.",
+)
 @click.option("--disk", metavar="FILE[,SIZE]", help="What keeps /disk, made if missing (1M).")
 @click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Ends it with status 124.")
 @click.option("--reboot", is_flag=True, help="machine.reset() starts it again, not status 122.")

@@ -22,6 +22,7 @@ from mpfw.guest.vsockhost import (
 from mpfw.run import cids
 
 if TYPE_CHECKING:
+    from mpfw.capture.writer import Passing
     from mpfw.guest.debugger import Stub
     from mpfw.guest.disk import Disk
 
@@ -73,6 +74,8 @@ class Options:
     timeout: float | None = None
     reboot: bool = False
     keep: bool = False
+    capture: str | None = None
+    snaplen: int = 256
     log: Path | None = None
     dry_run: bool = False
     overlay: Path | None = None
@@ -104,8 +107,10 @@ def _services(options: Options) -> dict[str, Entry]:
     """The fw_cfg entries that start the guest's services. Raises Refused."""
     ports = {"repl": options.repl_port, "log": options.log_port}
     wanted = {name: port for name, port in ports.items() if port is not None}
+    if options.capture is not None:
+        wanted["capture"] = options.snaplen
     if wanted and options.host == "none":
-        raise Refused("--repl-port and --log-port need a vsock device: not --host none")
+        raise Refused("--repl-port, --log-port, --capture need a vsock device: not --host none")
     return {f"opt/micropython/{name}": str(port) for name, port in wanted.items()}
 
 
@@ -172,6 +177,26 @@ def _overlay(options: Options) -> dict[str, bytes]:
     return modules.fw_cfg
 
 
+def capture(options: Options) -> "Passing | None":
+    """What takes a guest's capture to a file, if there is to be one. Raises Refused."""
+    path = options.capture
+    if path is None:
+        return None
+    _need_tree("--capture")
+    if options.host == "lab":
+        raise Refused("--host lab: no --capture: its guests are inside")
+    from mpfw.capture.sinks import STDOUT, CaptureError
+    from mpfw.capture.writer import Passing
+
+    if path == STDOUT:
+        why = "--capture -: standard output is the program's: give a file, or a FIFO (mkfifo)"
+        raise Refused(why)
+    try:
+        return Passing(path)
+    except CaptureError as error:
+        raise Refused(f"--capture {error}") from None
+
+
 def _need_tree(what: str) -> None:
     """Raise Refused if there is no source tree, which `what` takes."""
     if not paths.IN_TREE:
@@ -195,7 +220,8 @@ def guest(machine: Machine, options: Options, program: bool = True) -> Guest:
     vsock = device(options)
     log = options.log and options.log.absolute()
     try:
-        one = Guest(machine, vsock, console, program, log, options.keep).__enter__()
+        captures = options.capture is not None
+        one = Guest(machine, vsock, console, program, log, options.keep, captures).__enter__()
     except ConnectionError as error:
         raise Refused("; ".join(str(error).split("\n"))) from None
     if stub is not None and stub.listens(one.process):

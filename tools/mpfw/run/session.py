@@ -5,10 +5,12 @@ Signals, time-outs, a parent that goes away; what a guest's end means: docs/run.
 """
 
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpfw import paths
 from mpfw.guest import channel, ending
@@ -17,8 +19,12 @@ from mpfw.run.marks import mark
 from mpfw.run.parts import Ended
 from mpfw.run.streams import Streams
 
+if TYPE_CHECKING:
+    from mpfw.capture.writer import Passing
+
 Handler = Callable[[int, object], object]
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_CHUNK = 1 << 18  # bytes of a capture read at once
 _CTRL_C = b"\x03"
 _TWICE = 1.0  # seconds within which a second Ctrl-C ends the guest
 _START = 60.0  # seconds that a guest may take to start the script
@@ -34,11 +40,19 @@ class Wishes:
     interactive: bool = False  # the prompt afterwards
     keep: bool = False  # the guest lives on afterwards
     patient: bool = False  # the guest may take for ever to start: somebody debugs it
+    capture: "Passing | None" = None  # takes the guest's capture
 
 
 def run(guest: Guest, wishes: Wishes) -> int:
     """Run the program of a guest that has just been started; the exit status. Raises Ended."""
     streams = Streams(guest.io, guest.err, guest.serial)
+    if wishes.capture is not None:
+        with _Captured(guest.capture, wishes.capture, streams):
+            return _run(guest, wishes, streams)
+    return _run(guest, wishes, streams)
+
+
+def _run(guest: Guest, wishes: Wishes, streams: Streams) -> int:
     with _Interrupts(streams):
         try:
             _until_complete(guest, streams, wishes)
@@ -119,6 +133,35 @@ def handle(handlers: Mapping[int, Handler]) -> list[int]:
     for number in numbers:
         signal.signal(number, handlers[number])
     return numbers
+
+
+class _Captured:
+    """Passes on a guest's capture as it comes, and in the end what is left of it."""
+
+    def __init__(self, sock: socket.socket, to: "Passing", streams: Streams):
+        sock.setblocking(False)
+        self._sock, self._to, self._streams = sock, to, streams
+
+    def __enter__(self) -> None:
+        self._streams.watched[self._sock.fileno()] = self._take
+
+    def __exit__(self, *_: object) -> None:
+        while self._take():
+            pass
+        self._to.close()
+
+    def _take(self) -> bool:
+        """Pass on what has come; False: nothing has."""
+        try:
+            data = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._streams.watched.pop(self._sock.fileno(), None)
+        self._to.feed(data)
+        return bool(data)
 
 
 class _Interrupts:

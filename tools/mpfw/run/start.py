@@ -33,6 +33,8 @@ def complain(why: object, status: int) -> int:
 
 def _start(words: tuple[str, ...], options: Options) -> int:
     if options.code is None and options.module is None and not words:
+        if options.capture is not None:
+            raise Refused("--capture needs a program: give a script, -c or -m")
         from mpfw.run.talk import talk
 
         return talk(options)
@@ -54,11 +56,14 @@ def _start(words: tuple[str, ...], options: Options) -> int:
 
         return by_hand.show(what, machine, options)
     mark("the machine is described")
+    capture = parts.capture(options)
     guest = parts.guest(machine, options)
     mark("QEMU is asked for")
     from mpfw.run import session  # while the guest boots
 
-    wishes = session.Wishes(options.timeout, options.interactive, options.keep, options.gdb)
+    wishes = session.Wishes(
+        options.timeout, options.interactive, options.keep, options.gdb, capture
+    )
     return session.run(guest, wishes)
 
 
