@@ -29,11 +29,12 @@ class LabHost(Programs):
 
     kind = "lab"
 
-    def __init__(self, accel: str = "kvm", image: LabImage | None = None):
+    def __init__(self, accel: str = "kvm", image: LabImage | None = None, processors: int = 1):
         """`accel`: what guests run under, "kvm" (with -cpu host) or "tcg", unless they say."""
         self.accel = accel
         self.notes: list[str] = []  # what the lab is, then retries: for a report at the end
         self._image = image
+        self._processors = processors
         self._lab: Lab | None = None
         self._inside: set[str] = set()  # digests of flash images that are inside
 
@@ -44,7 +45,7 @@ class LabHost(Programs):
             self.notes.append(f"the lab died and was booted again: {self._lab.failure}")
             self.close()
         if self._lab is None:
-            self._lab = Lab(self._image)
+            self._lab = Lab(self._image, processors=self._processors)
             self.notes = self.notes or [self._lab.image.describe()]
             self.notes += [f"the lab did not boot at once: {why}" for why in self._lab.retries]
         return self._lab
