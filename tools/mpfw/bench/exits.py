@@ -102,9 +102,9 @@ class Sitting:
                 found = self._once(name, kind)
                 break
             except (GuestError, LabError, ProgramError, ConsoleError, OSError) as error:
-                lines = str(error).splitlines()
                 what = "given up" if attempt == ATTEMPTS else "repeated"
-                self.notes.append(f"{LABELS[name]}, {what}: {lines[0]}: {lines[-1]}")
+                self.notes.append(f"{LABELS[name]}, {what}: {_first_and_last(str(error))}")
+                self.notes += [f"    the lab: {line}" for line in self._host.last_words()]
                 self._tell(self.notes[-1])
                 self._host.close()  # what locked up is the lab: another one
         else:
@@ -144,6 +144,11 @@ class Sitting:
                 word = inside
             extra.append(word)
         return self._host.guest(machine.with_options(extra=tuple(extra)), cid=GUEST_CID)
+
+
+def _first_and_last(text: str) -> str:
+    lines = text.splitlines() or [""]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
 
 
 def _kinds(image: Path, cpu: str | None, with_linux: bool) -> dict[str, guests.Kind]:

@@ -22,6 +22,15 @@ from mpfw.lab.image import LabImage
 from mpfw.lab.lab import Lab, LabError, Process
 
 _SILENCE = 30  # seconds that a booting guest may say nothing
+_FAULTS = (
+    "BUG:",
+    "Oops",
+    "panic",
+    "RIP:",
+    "lockup",
+    "stall",
+    "WARNING:",
+)  # of a kernel that has one
 
 
 class LabHost(Programs):
@@ -82,6 +91,11 @@ class LabHost(Programs):
             lab.put(str(path), data)
             self._inside.add(digest)
         return path
+
+    def last_words(self) -> list[str]:
+        """What the lab's console said last of a fault of its kernel; nothing, if it had none."""
+        lines = self._lab.console_log() if self._lab is not None else []
+        return [line for line in lines if any(word in line for word in _FAULTS)][-6:]
 
     def close(self) -> None:
         """End the lab."""

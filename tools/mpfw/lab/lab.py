@@ -355,10 +355,13 @@ class Lab(Programs):
         while self._posted:
             self._posted.popleft()()
 
-    def _report(self, reason: str) -> str:
+    def console_log(self) -> list[str]:
+        """The lines that the guest's console has said so far."""
         log = self._directory / "console.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return "\n".join([reason, *(f"    {line}" for line in lines[-20:])])
+        return log.read_text(errors="replace").splitlines() if log.exists() else []
+
+    def _report(self, reason: str) -> str:
+        return "\n".join([reason, *(f"    {line}" for line in self.console_log()[-20:])])
 
     def _end_qemu(self) -> None:
         if self._qemu is not None:
