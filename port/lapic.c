@@ -105,8 +105,16 @@ uint64_t lapic_msi_address(void) {
     return LAPIC | lapic_id() << 12; // SDM 10.11.1, physical destination
 }
 
+// By the register and not by CR8, which under KVM would be free: QEMU 7.2's emulated SVM ends with a failed
+// assertion if the guest of a guest writes CR8 while an interrupt waits for it.
 void lapic_hold_devices(bool hold) {
-    lapic_write(LAPIC_TPR, hold ? TPR_NO_DEVICES : TPR_NO_EXCEPTIONS);
+    static bool held;
+    uint64_t state = cpu_irq_save();
+    if (held != hold) {
+        held = hold;
+        lapic_write(LAPIC_TPR, hold ? TPR_NO_DEVICES : TPR_NO_EXCEPTIONS);
+    }
+    cpu_irq_restore(state);
 }
 
 bool lapic_has_deadline(void) {
