@@ -99,7 +99,7 @@ class Sitting:
     def _round(self, name: str, kind: guests.Kind) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                found = self._once(name, kind)
+                found = self.once(name, kind)
                 break
             except (GuestError, LabError, ProgramError, ConsoleError, OSError) as error:
                 what = "given up" if attempt == ATTEMPTS else "repeated"
@@ -116,7 +116,7 @@ class Sitting:
             if len(exits) < len(best.exits):
                 best.exits = exits
 
-    def _once(self, name: str, kind: guests.Kind) -> list[tuple[str, int, Exits]]:
+    def once(self, name: str, kind: guests.Kind) -> list[tuple[str, int, Exits]]:
         """Boot it and let it do everything: (operation, times, exits) for each."""
         lab = self._host.lab
         vmexits.prepare(lab)
