@@ -37,7 +37,7 @@ export SOURCE_DATE_EPOCH
 SUBMAKE := $(MAKE) --no-print-directory -s -j$(JOBS)
 
 .DEFAULT_GOAL := image
-.PHONY: help image run check static unit coverage mutate fuzz differential format test test-long test-fresh test-matrix lab bench \
+.PHONY: help image run check static unit coverage mutate fuzz differential format test test-long test-fresh test-matrix lab bench bench-exits \
         dist smoke soak boot-time upstream lock clean distclean
 
 help: ## This list
@@ -122,6 +122,10 @@ test-fresh: ## `run` and `test` in a fresh root of SUITE=bookworm, trixie or sid
 bench: image ## Against a Linux guest and bare metal, in C (QUICK=1: three minutes; BUSY=one, full)
 	@$(PYTHON) tools/bootstrap.py bench
 	@$(MPFW) bench $(if $(QUICK),--quick) $(addprefix --busy=,$(BUSY)) $(BENCH_ARGS)
+
+bench-exits: image ## VM exits per operation and by cause, in the lab, beside a Linux guest (EXITS_ARGS)
+	@$(PYTHON) tools/bootstrap.py bench
+	@$(MPFW) exits $(EXITS_ARGS)
 
 soak: image ## Half an hour of clients that talk, some of which die (MINUTES=30, SOAK_ARGS)
 	@$(PYTHON) tools/bootstrap.py run

@@ -32,6 +32,7 @@ _MAX_ENTRIES = const(1024)
 _MAX_SIZE = const(64 << 20)  # a file that is larger is no script and no argument string
 
 _directory = None
+_dma = None  # whether it has the DMA interface; each access to a port leaves the guest: asked once
 
 # This module runs at every boot, where under emulation each piece of the interpreter that is
 # used for the first time costs: hence viper for numbers and search, and no struct.
@@ -39,11 +40,18 @@ _directory = None
 
 def present():
     """True if this machine has a fw_cfg device."""
-    if port32[_DMA_HIGH] == _MAGIC:
+    if _has_dma():
         return True
     signature = bytearray(4)
     _read(signature, _KEY_SIGNATURE)
     return signature == b"QEMU"
+
+
+def _has_dma():
+    global _dma
+    if _dma is None:
+        _dma = port32[_DMA_HIGH] == _MAGIC
+    return _dma
 
 
 def names():
@@ -112,7 +120,7 @@ def _read_directory():
 
 def _read(into, key=None):
     """Fill the buffer `into` from the item `key`, or from where the last read ended."""
-    if port32[_DMA_HIGH] == _MAGIC:
+    if _has_dma():
         control = _DMA_READ
         if key is not None:
             control |= _DMA_SELECT | key << 16
@@ -128,7 +136,8 @@ def _transfer(control, length, address):
     """Run one FWCfgDmaAccess {be32 control, be32 length, be64 address}; QEMU does it at once."""
     access = array("I", (_swap(control), _swap(length), _swap(address >> 32), _swap(address)))
     at = addressof(access)
-    port32[_DMA_HIGH] = _swap(at >> 32)
+    if at >> 32:  # it is 0 at first, and after each transfer
+        port32[_DMA_HIGH] = _swap(at >> 32)
     port32[_DMA_LOW] = _swap(at)
     if access[0]:
         raise OSError(errnos.EIO, "fw_cfg: DMA transfer failed (control 0x%x)" % _swap(access[0]))

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Time from the TSC, calibrated against the ACPI PM timer (ACPI 6.5 section 4.8.3.3), whose
-// 3.579545 MHz is the one frequency on the machine that needs no measuring; the date from the
-// CMOS clock (MC146818).
+// Time from the TSC; the date from the CMOS clock (MC146818), for whoever asks for it.
+//
+// The TSC's frequency is what CPU or hypervisor say, where the IPL has measured about the same. Else
+// it is calibrated against the ACPI PM timer (ACPI 6.5 section 4.8.3.3), whose 3.579545 MHz is the one
+// frequency on the machine that needs no measuring, and so is the local APIC's timer, unless it goes by
+// the TSC. Under a hypervisor that takes some hundred exits.
 //
 // On a shared machine the CPU can lose milliseconds between any two instructions. So each
 // sample of the PM timer is bracketed by two TSC reads and only tight brackets are believed,
@@ -10,8 +13,10 @@
 
 #include "py/mphal.h"
 #include "port/hob.h"
-#include "port/interrupts.h"
+#include "port/hypervisor.h"
 #include "port/debugcon.h"
+#include "port/interrupts.h"
+#include "port/lapic.h"
 #include "shared/timeutils/timeutils.h"
 
 #define PM_TIMER_HZ      (3579545)
@@ -31,6 +36,7 @@ typedef struct _sample_t {
 
 static struct {
     uint16_t pm_port;
+    bool told; // the frequency is not measured
     sample_t origin; // calibration's beginning; refining measures from here
     uint64_t tsc_hz;
     uint64_t lapic_hz;
@@ -38,7 +44,8 @@ static struct {
     uint64_t base_tsc, base_us; // us = base_us + (tsc - base_tsc) * us_per_tsc / 2^40
     uint64_t us_per_tsc;
     uint64_t refine_at_us; // when to refine next; 0: done
-    int64_t epoch_offset_us; // wall clock minus clock_us()
+    bool has_date;
+    int64_t epoch_offset_us; // wall clock minus clock_us(), with has_date
 } clk;
 
 static sample_t take_sample(void) {
@@ -55,11 +62,15 @@ static sample_t take_sample(void) {
 }
 
 static void set_rate(uint64_t tsc_hz) {
+    clk.tsc_hz = tsc_hz;
+    clk.us_per_tsc = ((unsigned __int128)1000000 << 40) / tsc_hz;
+}
+
+static void change_rate(uint64_t tsc_hz) {
     uint64_t now = rdtsc();
     clk.base_us = clock_us();
     clk.base_tsc = now;
-    clk.tsc_hz = tsc_hz;
-    clk.us_per_tsc = ((unsigned __int128)1000000 << 40) / tsc_hz;
+    set_rate(tsc_hz);
 }
 
 // The TSC's frequency from two samples whose distance is pm_ticks.
@@ -119,12 +130,17 @@ void clock_begin(void) {
     const struct platform *platform = hob_platform();
     clk.pm_port = platform->pm_base + PM_TIMER_OFFSET;
     clk.base_tsc = platform->tsc_at_reset;
-
-    lapic_timer_free_run();
-    read_both(&clk.origin, &clk.lapic_origin);
+    uint64_t hz = lapic_has_deadline() ? hypervisor_tsc_hz(platform->tsc_hz) : 0;
+    clk.told = hz != 0;
+    if (clk.told) {
+        set_rate(hz);
+    } else {
+        lapic_timer_free_run();
+        read_both(&clk.origin, &clk.lapic_origin);
+    }
 }
 
-void clock_init(void) {
+static void calibrate(void) {
     sample_t end;
     uint32_t pm_ticks, lapic;
     do {
@@ -134,13 +150,17 @@ void clock_init(void) {
     uint64_t lapic_ticks = lapic - clk.lapic_origin;
     lapic_timer_stop();
 
-    uint64_t hz = tsc_rate(&clk.origin, &end, pm_ticks);
     clk.lapic_hz = (unsigned __int128)lapic_ticks * PM_TIMER_HZ / pm_ticks;
-    clk.tsc_hz = hz;
-    clk.us_per_tsc = ((unsigned __int128)1000000 << 40) / hz;
+    set_rate(tsc_rate(&clk.origin, &end, pm_ticks));
     clk.refine_at_us = clock_us() + 100000;
-    clk.epoch_offset_us = (int64_t)cmos_seconds() * 1000000 - clock_us();
-    debugcon_log("INFO", "clock", "TSC %u kHz, LAPIC timer %u kHz", (unsigned)(hz / 1000), (unsigned)(clk.lapic_hz / 1000));
+    debugcon_log("INFO", "clock", "TSC %u kHz, LAPIC timer %u kHz", (unsigned)(clk.tsc_hz / 1000),
+        (unsigned)(clk.lapic_hz / 1000));
+}
+
+void clock_init(void) {
+    if (!clk.told) {
+        calibrate();
+    }
 }
 
 // Called after every wait: at 0.1, 1 and 10 s the growing span makes the rate ten times better.
@@ -165,7 +185,7 @@ void clock_refine(void) {
         clk.refine_at_us = clock_us() + 100000;
         return;
     }
-    set_rate(hz);
+    change_rate(hz);
     clk.refine_at_us = span_us < 10000000 ? clock_us() + span_us * 9 : 0;
 }
 
@@ -177,14 +197,27 @@ uint64_t clock_tsc_hz(void) {
     return clk.tsc_hz;
 }
 
+static uint64_t ticks(uint64_t us, uint64_t hz) {
+    unsigned __int128 ticks = (unsigned __int128)us * hz / 1000000;
+    return ticks >> 62 ? (uint64_t)1 << 62 : ticks;
+}
+
 uint64_t clock_lapic_ticks(uint64_t us) {
-    return (unsigned __int128)us * clk.lapic_hz / 1000000;
+    return ticks(us, clk.lapic_hz);
+}
+
+uint64_t clock_tsc_ticks(uint64_t us) {
+    return ticks(us, clk.tsc_hz);
 }
 
 uint64_t clock_epoch_us(void) {
+    if (!clk.has_date) { // it takes 34 accesses to the CMOS clock, each an exit: not for who never asks
+        clock_set_epoch_us(cmos_seconds() * 1000000);
+    }
     return clock_us() + clk.epoch_offset_us;
 }
 
 void clock_set_epoch_us(uint64_t epoch_us) {
+    clk.has_date = true;
     clk.epoch_offset_us = epoch_us - clock_us();
 }

@@ -1,33 +1,16 @@
 // SPDX-License-Identifier: MIT
-// GDT, TSS and IDT; the local APIC with its timer; the I/O APIC's one line in use, COM1's.
+// GDT, TSS and IDT; what becomes of an interrupt; the I/O APIC's one line in use, COM1's.
 // Compiled without SSE, because interrupt_dispatch() does not save those registers.
-// Intel SDM volume 3: chapter 6 (interrupts), 7.7 (64-bit TSS), 10 (APIC); 82093AA (I/O APIC).
+// Intel SDM volume 3: chapter 6 (interrupts), 7.7 (64-bit TSS), 10.9 (spurious interrupts); 82093AA (I/O APIC).
 
 #include <string.h>
 #include "py/mphal.h"
 #include "port/interrupts.h"
+#include "port/lapic.h"
 #include "port/serial.h"
 
 #define PIC1_DATA (0x21)
 #define PIC2_DATA (0xa1)
-
-#define MSR_APIC_BASE       (0x1b)
-#define APIC_BASE_ENABLE    (1 << 11)
-#define LAPIC               (0xfee00000)
-#define LAPIC_ID            (0x20)
-#define LAPIC_TPR           (0x80)
-#define TPR_NO_EXCEPTIONS   (0x10)  // no interrupt comes as one of the CPU's vectors, 16 to 31 (SDM 10.8.3.1)
-#define TPR_NO_DEVICES      (VECTOR_LAST & 0xf0)
-#define LAPIC_EOI           (0xb0)
-#define LAPIC_SVR           (0xf0)
-#define LAPIC_SVR_ENABLE    (1 << 8)
-#define LAPIC_ISR           (0x100) // a bit for each vector, 32 in each register of 16 bytes
-#define LAPIC_LVT_TIMER     (0x320)
-#define LAPIC_LVT_MASKED    (1 << 16)
-#define LAPIC_TIMER_INITIAL (0x380)
-#define LAPIC_TIMER_CURRENT (0x390)
-#define LAPIC_TIMER_DIVIDE  (0x3e0)
-#define LAPIC_DIVIDE_BY_16  (0x3)
 
 #define IOAPIC             (0xfec00000)
 #define IOAPIC_SELECT      (0x00)
@@ -74,14 +57,6 @@ static struct {
     void *arg;
 } handlers[256];
 
-static inline uint32_t lapic_read(uint32_t reg) {
-    return *(volatile uint32_t *)(uintptr_t)(LAPIC + reg);
-}
-
-static inline void lapic_write(uint32_t reg, uint32_t value) {
-    *(volatile uint32_t *)(uintptr_t)(LAPIC + reg) = value;
-}
-
 static void ioapic_write(uint32_t reg, uint32_t value) {
     *(volatile uint32_t *)(uintptr_t)(IOAPIC + IOAPIC_SELECT) = reg;
     *(volatile uint32_t *)(uintptr_t)(IOAPIC + IOAPIC_WINDOW) = value;
@@ -126,15 +101,10 @@ void interrupts_init(void) {
     out8(PIC1_DATA, 0xff);
     out8(PIC2_DATA, 0xff);
 
-    cpu_wrmsr(MSR_APIC_BASE, cpu_rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE);
-    lapic_write(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);
-    lapic_write(LAPIC_TPR, TPR_NO_EXCEPTIONS);
-    lapic_write(LAPIC_TIMER_DIVIDE, LAPIC_DIVIDE_BY_16);
-    lapic_write(LAPIC_LVT_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
-
+    lapic_init();
     vector_set_handler(VECTOR_SERIAL, serial_vector, NULL);
     // ISA interrupts are edge-triggered, active high; GSI equals IRQ for all but the PIT.
-    ioapic_write(IOAPIC_REDIRECTION + 2 * SERIAL_IRQ + 1, lapic_read(LAPIC_ID) & 0xff000000);
+    ioapic_write(IOAPIC_REDIRECTION + 2 * SERIAL_IRQ + 1, lapic_id() << 24);
     ioapic_write(IOAPIC_REDIRECTION + 2 * SERIAL_IRQ, VECTOR_SERIAL);
 }
 
@@ -145,16 +115,12 @@ void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg) {
     cpu_irq_restore(state);
 }
 
-static bool in_service(unsigned vector) {
-    return lapic_read(LAPIC_ISR + vector / 32 * 16) >> vector % 32 & 1;
-}
-
 void interrupt_dispatch(interrupt_frame_t *frame) {
     if (frame->vector < VECTOR_EXCEPTIONS) {
         exception_handle(frame);
         return;
     }
-    if (frame->vector == VECTOR_SPURIOUS && !in_service(VECTOR_SPURIOUS)) {
+    if (frame->vector == VECTOR_SPURIOUS && !lapic_in_service(VECTOR_SPURIOUS)) {
         return; // needs no end of interrupt (SDM 10.9); a device's message with that vector does
     }
     if (handlers[frame->vector].handler != NULL) {
@@ -164,39 +130,5 @@ void interrupt_dispatch(interrupt_frame_t *frame) {
     if (frame->rip == (uintptr_t)cpu_hlt) {
         ++frame->rip; // this is the interrupt that it was to wait for: see cpu_sti_hlt()
     }
-    lapic_write(LAPIC_EOI, 0);
-}
-
-uint64_t lapic_msi_address(void) {
-    return LAPIC | (lapic_read(LAPIC_ID) >> 24) << 12; // SDM 10.11.1, physical destination
-}
-
-void lapic_hold_devices(bool hold) {
-    lapic_write(LAPIC_TPR, hold ? TPR_NO_DEVICES : TPR_NO_EXCEPTIONS);
-}
-
-// One interrupt after us microseconds, or earlier if that is more than the counter holds.
-void lapic_timer_start(uint64_t us) {
-    uint64_t count = clock_lapic_ticks(us);
-    if (count == 0) {
-        count = 1;
-    } else if (count > UINT32_MAX) {
-        count = UINT32_MAX;
-    }
-    lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
-    lapic_write(LAPIC_TIMER_INITIAL, count);
-}
-
-void lapic_timer_stop(void) {
-    lapic_write(LAPIC_TIMER_INITIAL, 0);
-}
-
-// For calibration: start counting down from the maximum, without an interrupt.
-void lapic_timer_free_run(void) {
-    lapic_write(LAPIC_LVT_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
-    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-}
-
-uint32_t lapic_timer_elapsed(void) {
-    return UINT32_MAX - lapic_read(LAPIC_TIMER_CURRENT);
+    lapic_eoi();
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Descriptor tables, exceptions, the local APIC with its timer, and the I/O APIC.
+// Descriptor tables, exceptions, interrupts and who handles them.
 #ifndef PORT_INTERRUPTS_H
 #define PORT_INTERRUPTS_H
 
@@ -29,12 +29,6 @@ typedef void (*vector_handler_t)(void *arg);
 void interrupts_init(void);
 void cpu_sti_hlt(void); // vectors.S: halt until the next interrupt
 void vector_set_handler(unsigned vector, vector_handler_t handler, void *arg);
-uint64_t lapic_msi_address(void); // where a device writes a vector number to raise it here
-void lapic_hold_devices(bool hold); // their interrupts wait until they are held no longer
-void lapic_timer_start(uint64_t us);
-void lapic_timer_stop(void);
-void lapic_timer_free_run(void); // for calibration: count down without an interrupt
-uint32_t lapic_timer_elapsed(void); // ticks since lapic_timer_free_run()
 
 // exception.c
 void exception_handle(interrupt_frame_t *frame);

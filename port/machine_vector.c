@@ -15,6 +15,7 @@
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "port/interrupts.h"
+#include "port/lapic.h"
 #include "port/modmachine.h"
 
 #define N_VECTORS    (VECTOR_LAST - VECTOR_FIRST + 1)

@@ -13,6 +13,7 @@
 #include "shared/runtime/pyexec.h"
 #include "port/debugcon.h"
 #include "port/hob.h"
+#include "port/hypervisor.h"
 #include "port/interrupts.h"
 #include "port/journal.h"
 #include "port/main.h"
@@ -90,6 +91,7 @@ static void __attribute__((noreturn)) interpreter(void) {
 void payload_main(const void *hob_list_in) {
     hob_init(hob_list_in);
     serial_init();
+    hypervisor_init();
     interrupts_init();
     clock_begin();
     memory_init();
@@ -97,7 +99,6 @@ void payload_main(const void *hob_list_in) {
     machine_disk_init();
     machine_init();
     clock_init();
-    debugcon_log("INFO", "port", "MicroPython, %u MiB RAM", (unsigned)(memory_total() >> 20));
     cpu_irq_restore(CPU_RFLAGS_IF);
     interpreter();
 }

@@ -7,6 +7,7 @@
 #include "py/mphal.h"
 #include "extmod/misc.h"
 #include "port/interrupts.h"
+#include "port/lapic.h"
 #include "port/modmachine.h"
 #include "port/serial.h"
 #include "port/stdstreams.h"

@@ -109,8 +109,12 @@ FRESULT __wrap_f_lseek(FIL *file, FSIZE_t offset) {
     return result;
 }
 
-// The date that FAT gives a file it writes: years from 1980, seconds by twos.
+// The date that FAT gives a file it writes: years from 1980, seconds by twos. While nothing is mounted
+// it is asked for the serial number of a volume that is made, at each boot: not worth a look at the CMOS clock.
 DWORD get_fattime(void) {
+    if (MP_STATE_VM(vfs_mount_table) == NULL) {
+        return 0;
+    }
     timeutils_struct_time_t tm;
     timeutils_seconds_since_epoch_to_struct_time(clock_epoch_us() / 1000000, &tm);
     return (DWORD)(tm.tm_year - 1980) << 25 | tm.tm_mon << 21 | tm.tm_mday << 16

@@ -81,11 +81,17 @@ int serial_rx(void) {
 }
 
 void serial_tx(const char *str, size_t len) {
+    static size_t room; // in the FIFO, at least: asking the UART is an exit
     while (len != 0) {
-        while (!(in8(UART_LSR) & LSR_THR_EMPTY)) {
-            cpu_pause();
+        while (room == 0) {
+            if (in8(UART_LSR) & LSR_THR_EMPTY) {
+                room = TX_FIFO_SIZE;
+            } else {
+                cpu_pause();
+            }
         }
-        size_t n = len < TX_FIFO_SIZE ? len : TX_FIFO_SIZE;
+        size_t n = len < room ? len : room;
+        room -= n;
         len -= n;
         while (n-- != 0) {
             out8(UART_DATA, *str++);

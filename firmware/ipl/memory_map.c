@@ -16,6 +16,7 @@
 #define LEGACY_HOLE 0xA0000ull
 #define E820_RAM    1
 #define E820_MAX    256 // entries; more than QEMU can hold
+#define AT_ONCE     16  // entries that are read by one string instruction
 
 #define CMOS_INDEX           0x70
 #define CMOS_DATA            0x71
@@ -68,9 +69,12 @@ static void add_ram(struct memory_map *map, uint64_t start, uint64_t end) {
 
 static bool read_e820(struct memory_map *map) {
     int64_t count = fw_cfg_open("etc/e820") / (int64_t)sizeof(struct e820_entry);
+    struct e820_entry entries[AT_ONCE];
     for (int64_t i = 0; i < count && i < E820_MAX; ++i) {
-        struct e820_entry entry;
-        fw_cfg_read(&entry, sizeof(entry));
+        if (i % AT_ONCE == 0) {
+            fw_cfg_read(entries, sizeof(entries)); // zeros behind the end
+        }
+        struct e820_entry entry = entries[i % AT_ONCE];
         if (entry.type == E820_RAM && entry.base + entry.length > entry.base) {
             add_ram(map, entry.base, entry.base + entry.length);
         }

@@ -20,7 +20,7 @@ import vsock
 PORT = 1234
 GREETING = b"hello from micropython\n"
 RETRY_MS = 1000
-PATIENCE = 0.25  # seconds without news after which a call to the host is looked at
+PATIENCE = 0.25  # seconds without news after which what is under way is looked at
 BURST = 256  # as many news without a look at it: looking costs more than an echo
 STALL_MS = 2000  # without a byte taken or sent: a connection that may end when room is wanted
 # Percent of the memory for windows that is left over.
@@ -64,13 +64,18 @@ class Echo:
         self._see_to_room()
         if self._dial and not self._greeted:
             self._see_to_call()
-        if self._dial and not self._greeted:
-            patience = PATIENCE
-        elif self._reopen_at is None and self._look_at is None:
-            patience = None
-        else:
-            patience = PATIENCE
-        self._serve(patience)
+        self._serve(self._patience())
+
+    def _patience(self):
+        """Seconds without news after which there is something to do; None: there is nothing."""
+        dials = self._dial and not self._greeted
+        if self._reopen_at is not None or self._look_at is not None:
+            return PATIENCE
+        if dials and self._called is not None:
+            return PATIENCE
+        if dials:  # every time it is woken costs exits
+            return max(0, time.ticks_diff(self._next_call, time.ticks_ms())) / 1000
+        return None
 
     def _serve(self, patience):
         """Do what the news of sockets call for, until there are none for `patience` seconds."""

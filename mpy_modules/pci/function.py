@@ -56,6 +56,8 @@ class Bar:
 class Function:
     """A function of a device, found at `where` (bus << 20 | device << 15 | function << 12)."""
 
+    _capabilities = None  # a list, once somebody has asked
+
     def __init__(self, access, where, ids, header, parent):
         self._access = access
         self._where = where
@@ -105,8 +107,13 @@ class Function:
         """List the `(id, register)` of its capabilities, in order; or only those of one id.
 
         The list is the device's word: it ends at the first register seen before, outside the
-        space after the header, or of id 0xFF.
+        space after the header, or of id 0xFF. What it was at first it stays.
         """
+        if self._capabilities is None:
+            self._capabilities = self._walk_capabilities()
+        return [each for each in self._capabilities if wanted in (None, each[0])]
+
+    def _walk_capabilities(self):
         found = []
         if not self.read16(_STATUS) & _STATUS_CAPABILITIES:
             return found
@@ -117,8 +124,7 @@ class Function:
             entry = self.read16(at)
             if entry & 0xFF == 0xFF:
                 break
-            if wanted is None or entry & 0xFF == wanted:
-                found.append((entry & 0xFF, at))
+            found.append((entry & 0xFF, at))
             at = entry >> 8 & 0xFC
         return found
 

@@ -61,6 +61,7 @@ class FwCfgDma(FwCfg):
             self.high = value
         elif port == 0x518:
             swapped = struct.pack("<II", self.high, value)
+            self.high = 0
             self.transfer(struct.unpack(">Q", swapped)[0])
         else:
             super().port_write(port, value, width)

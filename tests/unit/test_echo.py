@@ -71,8 +71,14 @@ class Chat:
         engine.clock.looks_take(10)
         engine.host.refresh()
         self.echo = echo = module.Echo()
+        self.patience: list[float | None] = []  # that it had, turn by turn
         serve = echo._serve
-        echo._serve = lambda patience: serve(0)
+
+        def served(patience):
+            self.patience.append(patience)
+            serve(0)
+
+        echo._serve = served
 
     def turn(self, *calls):
         """Let it look after everything once; what it sent: (op, port there, payload)."""
@@ -128,6 +134,23 @@ def test_who_answers_and_resets_at_once_is_called_again(chat):
         port = chat.call()
         chat.give(answer(w.OP_RESPONSE, port), answer(w.OP_RST, port))
         chat.echoes(port)
+
+
+def test_between_two_calls_it_sleeps_until_the_next(chat, echo_module):
+    port = chat.call()
+    assert chat.patience[-1] == echo_module.PATIENCE  # the host may answer, or not
+    chat.give(answer(w.OP_RST, port))
+    chat.turn()
+    assert echo_module.PATIENCE < chat.patience[-1] < 1
+    chat.call()
+    assert all(0 <= patience < 1 for patience in chat.patience)
+
+
+def test_once_it_is_connected_it_sleeps_for_as_long_as_nothing_comes(chat):
+    port = chat.call()
+    chat.give(answer(w.OP_RESPONSE, port))
+    chat.turn()
+    assert chat.patience[-1] is None
 
 
 def test_who_refuses_is_called_again(chat):

@@ -220,6 +220,8 @@ def test_capabilities_in_order_and_by_id():
         found = pci.devices()[1]
         assert found.capabilities() == [(0x11, 0x98), (9, 0x84), (9, 0x70)]
         assert found.capabilities(9) == [(9, 0x84), (9, 0x70)]
+        device.put(0x84, 0xFF, 2)  # whatever it says now
+        assert found.capabilities(9) == [(9, 0x84), (9, 0x70)]
 
 
 @pytest.mark.parametrize("chain", ([(0x40, 0x40)], [(0x40, 0x50), (0x50, 0x40)], [(0x40, 0x10)]))

@@ -17,6 +17,7 @@ COMMANDS = {
     "count": "mpfw.bench.count:count",
     "differential": "mpfw.differential.cli:differential",
     "doctor": "mpfw.guest.doctor:doctor",
+    "exits": "mpfw.bench.exits:exits",
     "expand": "mpfw.expand:expand",
     "floods": "mpfw.bench.floods:floods",
     "forward": "mpfw.guest.forward:forward",

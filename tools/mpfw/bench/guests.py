@@ -67,8 +67,8 @@ def build(accel: str, image: Path = paths.IMAGE, peer: bool = True) -> Parts:
     nothing = place / "nothing.bin"
     nothing.write_bytes(floor_image(image.stat().st_size))
     guest = linux.provide(place / "peer") if peer else None
-    kinds = [_linux(machine, guest)] if guest else []
-    kinds += [_floor(machine, place), _script(machine), _echo(machine)]
+    kinds = [linux_guest(machine, guest)] if guest else []
+    kinds += [_floor(machine, place), script(machine), echo(machine)]
     return Parts(
         place / "client",
         {kind.name: kind for kind in kinds},
@@ -90,7 +90,7 @@ def variants(parts: Parts, images: dict[str, Path]) -> Parts:
     return replace(parts, kinds=kinds)
 
 
-def _linux(machine: Machine, guest: linux.LinuxGuest) -> Kind:
+def linux_guest(machine: Machine, guest: linux.LinuxGuest) -> Kind:
     boot = ("-kernel", guest.kernel, "-initrd", guest.archive, "-append", linux.COMMAND_LINE)
     machine = machine.with_options(image=None, extra=tuple(map(str, boot)))
     return Kind("linux", "Linux, C", machine, rb"READY", frozenset({"bulk", "many"}))
@@ -103,14 +103,14 @@ def _floor(machine: Machine, place: Path) -> Kind:
     return Kind("floor", "bare metal, C", machine, rb"READY", frozenset({"bulk", "many"}))
 
 
-def _script(machine: Machine) -> Kind:
+def script(machine: Machine) -> Kind:
     script = (SOURCES / "guest.py").read_bytes()
     machine = machine.with_options(fw_cfg={"opt/micropython/main.py": script})
     services = frozenset({"bulk", "hold", "stats"})
     return Kind("script", "firmware, script", machine, rb"READY\r", services)
 
 
-def _echo(machine: Machine) -> Kind:
+def echo(machine: Machine) -> Kind:
     return Kind("echo", "firmware, built-in echo", machine, rb"READY vsock", frozenset({"many"}))
 
 

@@ -22,6 +22,15 @@ from mpfw.lab.image import LabImage
 from mpfw.lab.lab import Lab, LabError, Process
 
 _SILENCE = 30  # seconds that a booting guest may say nothing
+_FAULTS = (
+    "BUG:",
+    "Oops",
+    "panic",
+    "RIP:",
+    "lockup",
+    "stall",
+    "WARNING:",
+)  # of a kernel that has one
 
 
 class LabHost(Programs):
@@ -29,11 +38,12 @@ class LabHost(Programs):
 
     kind = "lab"
 
-    def __init__(self, accel: str = "kvm", image: LabImage | None = None):
+    def __init__(self, accel: str = "kvm", image: LabImage | None = None, processors: int = 1):
         """`accel`: what guests run under, "kvm" (with -cpu host) or "tcg", unless they say."""
         self.accel = accel
         self.notes: list[str] = []  # what the lab is, then retries: for a report at the end
         self._image = image
+        self._processors = processors
         self._lab: Lab | None = None
         self._inside: set[str] = set()  # digests of flash images that are inside
 
@@ -44,7 +54,7 @@ class LabHost(Programs):
             self.notes.append(f"the lab died and was booted again: {self._lab.failure}")
             self.close()
         if self._lab is None:
-            self._lab = Lab(self._image)
+            self._lab = Lab(self._image, processors=self._processors)
             self.notes = self.notes or [self._lab.image.describe()]
             self.notes += [f"the lab did not boot at once: {why}" for why in self._lab.retries]
         return self._lab
@@ -81,6 +91,11 @@ class LabHost(Programs):
             lab.put(str(path), data)
             self._inside.add(digest)
         return path
+
+    def last_words(self) -> list[str]:
+        """What the lab's console said last of a fault of its kernel; nothing, if it had none."""
+        lines = self._lab.console_log() if self._lab is not None else []
+        return [line for line in lines if any(word in line for word in _FAULTS)][-6:]
 
     def close(self) -> None:
         """End the lab."""

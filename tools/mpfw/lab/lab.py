@@ -139,12 +139,19 @@ class Listener(socket.socket):
 class Lab(Programs):
     """A booted lab guest. Use as a context manager, or call stop()."""
 
-    def __init__(self, image: LabImage | None = None, cpu: str = CPU, memory: int = 2048):
+    def __init__(
+        self,
+        image: LabImage | None = None,
+        cpu: str = CPU,
+        memory: int = 2048,
+        processors: int = 1,
+    ):
         """`memory` in MiB: what guests inside get, their files and about 300 MiB of its own."""
         self.image = image or lab_image.provide()
         self.retries: list[str] = []  # why earlier attempts to boot failed: for reports
         self._cpu = cpu
         self._memory = memory
+        self._processors = processors
         self._directory = guarded.make_directory()
         self._listeners = 0
         self._posted: deque[Callable[[], object]] = deque()
@@ -326,6 +333,7 @@ class Lab(Programs):
         return [
             QEMU,
             *("-accel", "tcg", "-machine", "q35", "-cpu", self._cpu, "-m", str(self._memory)),
+            *("-smp", str(self._processors)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(self.image.kernel), "-initrd", str(initrd), "-append", APPEND),
             *("-chardev", f"{console},logfile={self._directory}/console.log"),
@@ -348,10 +356,13 @@ class Lab(Programs):
         while self._posted:
             self._posted.popleft()()
 
-    def _report(self, reason: str) -> str:
+    def console_log(self) -> list[str]:
+        """The lines that the guest's console has said so far."""
         log = self._directory / "console.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return "\n".join([reason, *(f"    {line}" for line in lines[-20:])])
+        return log.read_text(errors="replace").splitlines() if log.exists() else []
+
+    def _report(self, reason: str) -> str:
+        return "\n".join([reason, *(f"    {line}" for line in self.console_log()[-20:])])
 
     def _end_qemu(self) -> None:
         if self._qemu is not None:
