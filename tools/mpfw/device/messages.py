@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Seqpacket connections: as stream.py has streams, but the borders of messages stay."""
 
-import fcntl
 import socket
-import struct
-import termios
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +10,7 @@ from mpfw.device.chains import behind, lay, scatter
 from mpfw.device.firmware import control
 from mpfw.device.firmware import vsock as w
 from mpfw.device.rings import Chain, RingError
-from mpfw.device.stream import Stream
+from mpfw.device.stream import Stream, waiting
 
 if TYPE_CHECKING:
     from mpfw.device.wire import Wire
@@ -89,6 +86,9 @@ class Messages(Stream):
         control.send(self.at, len(part), w.SEQ_EOM if whole else 0)
         return lay(chain, self.header) + len(part)
 
+    def _holds_more(self) -> bool:
+        return self._message is not None or super()._holds_more()
+
     def _next(self) -> bool:
         """Take a message from the program; False: there is none, or none that can be sent."""
         assert self._socket is not None
@@ -111,9 +111,3 @@ class Messages(Stream):
             return False
         self._message, self._sent = memoryview(data), 0
         return True
-
-
-def waiting(connection: socket.socket) -> int:
-    """Bytes that can be read."""
-    count: int = struct.unpack("i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))[0]
-    return count

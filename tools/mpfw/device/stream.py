@@ -9,7 +9,10 @@ buffers, each copied once, by the kernel. Nothing here waits: what a program doe
 """
 
 import errno
+import fcntl
 import socket
+import struct
+import termios
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -278,6 +281,8 @@ class Stream:
         if room < 0:
             self._readable = False
         else:
+            if self._ending and not self._holds_more():
+                return self._no_more(chain)
             block[_WANTED] = 1
         if self._broken:
             control.fail(self.at, errno.ECONNRESET)
@@ -291,6 +296,11 @@ class Stream:
             return 0
         self.follow(0)
         return self._owed(chain)
+
+    def _holds_more(self) -> bool:
+        """Whether the program, which writes no more, wrote something that has not gone out."""
+        assert self._socket is not None
+        return waiting(self._socket) > 0
 
     def _no_more(self, chain: Chain) -> int:
         """The program's last byte has gone out."""
@@ -361,3 +371,9 @@ class Stream:
         if self._socket is not None:
             self._wire.loop.close(self._socket)
             self._socket = None
+
+
+def waiting(connection: socket.socket) -> int:
+    """Bytes that can be read."""
+    count: int = struct.unpack("i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))[0]
+    return count

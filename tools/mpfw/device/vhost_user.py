@@ -170,15 +170,18 @@ class BackEnd:
         while len(self._came) < n:
             missing = n - len(self._came)
             try:
-                more, fds, _, _ = socket.recv_fds(
-                    self.connection, missing, _MOST_FDS, socket.MSG_DONTWAIT
+                # Not recv_fds, which forgets its flags in CPython 3.11.
+                more, sent, _, _ = self.connection.recvmsg(
+                    missing, socket.CMSG_LEN(4 * _MOST_FDS), socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 return False
             except OSError as error:
                 self.hung_up = True
                 raise ProtocolError(f"QEMU hung up: {error}") from None
-            self._fds += fds
+            for level, kind, data in sent:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    self._fds += struct.unpack(f"{len(data) // 4}i", data)
             if not more:
                 self.hung_up = True
                 raise ProtocolError("QEMU hung up")
