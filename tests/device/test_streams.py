@@ -83,7 +83,7 @@ def test_a_connect_line_may_come_in_pieces(place):
     driver = place.driver()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(place.path))
-        for piece in (b"CONN", b"ECT 12", b"34\nand more"):
+        for piece in (b"CO", b"NNECT 12", b"34\nand more"):
             connection.sendall(piece)
             time.sleep(0.05)
         asked = driver.expect(w.OP_REQUEST)
@@ -362,7 +362,7 @@ def test_a_program_that_closes_with_bytes_unread_is_a_reset_behind_what_it_wrote
     driver = place.driver()
     connection, peer = dialled(place, driver)
     driver.send(w.OP_RW, PORT, peer, b"nobody reads this")
-    driver.receive()  # it was handed over
+    assert connection.recv(1, socket.MSG_PEEK)  # it was handed over
     connection.sendall(b"the answer")
     connection.close()
     assert driver.expect(w.OP_RW).body == b"the answer"
@@ -423,6 +423,28 @@ def test_a_guest_that_begins_anew_may_call_from_the_same_port(place):
     assert old.recv(1) == b""
     new.sendall(b"new")
     assert driver.expect(w.OP_RW).body == b"new"
+
+
+def test_500_programs_that_go_in_mid_transfer_leave_nothing(place):
+    """Half of them have left data unread, which is a reset; the others are an orderly end."""
+    driver = place.driver()
+    for n in range(500):
+        connection, peer = dialled(place, driver, PORT + n)
+        connection.sendall(bytes(1000))
+        if n % 2:
+            driver.send(w.OP_RW, PORT + n, peer, bytes(1000))
+            driver.expect(w.OP_RW)
+            assert connection.recv(1, socket.MSG_PEEK)  # it was handed over
+        else:
+            driver.expect(w.OP_RW)
+        connection.close()
+        if n % 2:
+            driver.expect(w.OP_RST)
+        else:
+            assert driver.expect(w.OP_SHUTDOWN).flags == w.SHUTDOWN_BOTH
+            driver.send(w.OP_RST, PORT + n, peer)
+    gone(place)
+    assert not place.device.switch.wires[0].ready
 
 
 # -- QEMU comes and goes --------------------------------------------------------------------------

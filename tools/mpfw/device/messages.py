@@ -96,6 +96,8 @@ class Messages(Stream):
         try:
             while not data:
                 there = waiting(self._socket)
+                if not there and self._socket.recv(1, socket.MSG_PEEK):
+                    continue  # it has just come, and is whole only with its own length
                 data = self._socket.recv(there or 1)
                 if not data and not there:
                     self._readable = self._ending  # else its event comes, or it was an empty one

@@ -127,7 +127,10 @@ class Stream:
                 return
             if self._broken:
                 return
-        self.backlog += b"".join(views)[done:]
+        left = done
+        for view in views:
+            self.backlog += view[left:]
+            left = max(0, left - len(view))
         assert self._socket is not None
         self._wire.loop.change(self._socket.fileno(), _SPEAKS)
         if done:
