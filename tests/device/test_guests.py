@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 import pytest
+from places import Place
 
 from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.driven import DrivenGuest
@@ -16,30 +17,56 @@ from mpfw.guest.vsockhost import DeviceVsock
 READY = "READY vsock cid=33 port=1234"
 
 
-class Again(DeviceVsock):
-    """The next guest at a device that runs already, in the same place."""
+DIALS = """
+import hashlib, socket, time
+data = bytes(range(256)) * 4096
+s = socket.socket()
+while True:
+    try:
+        s.connect((33, 1234))
+        break
+    except OSError as error:
+        print(error)
+        time.sleep(0.1)
+s.settimeout(60)
+got = hashlib.sha256()
+n = 0
+for at in range(0, len(data), 32768):
+    s.sendall(data[at : at + 32768])
+    want = min(at + 32768, len(data))
+    while n < want:
+        more = s.recv(65536)
+        got.update(more)
+        n += len(more)
+s.shutdown(socket.SHUT_WR)
+print("end", s.recv(1), got.digest() == hashlib.sha256(data).digest())
+"""
 
-    def __init__(self, first):
-        super().__init__()
-        self._control, self._path, self._log = first._control, first._path, first._log
+
+class Again(DeviceVsock):
+    """A guest at a device that runs already."""
+
+    def __init__(self, control, path, cid=33):
+        super().__init__(cid)
+        self._control, self._path, self._log = control, path, path.with_suffix(".log")
 
     def start(self, directory):
         """It runs."""
 
     def stop(self):
-        """It ends with the first one."""
+        """It goes on."""
 
 
 @pytest.fixture
 def boot(image):
-    """boot(device): a guest that runs its echo there."""
+    """boot(device, ready, **machine): a guest that runs its echo there."""
     booted = []
 
-    def boot(device):
-        guest = DrivenGuest(Machine(image=image), device)
+    def boot(device, ready=READY, **machine):
+        guest = DrivenGuest(Machine(image=image, **machine), device)
         guest.__enter__()
         booted.append(guest)
-        guest.console.expect(READY, 30)
+        guest.console.expect(ready, 60)
         return guest
 
     yield boot
@@ -89,9 +116,18 @@ def test_qemu_is_killed_and_started_again_at_the_same_device(boot):
         first.process.send_signal(signal.SIGKILL)
         assert connection.recv(1) == b""
     first.process.wait(30)
-    second = boot(Again(first.vsock))
+    second = boot(Again(first.vsock._control, first.vsock._path))
     echoes(second.vsock)
     assert second.vsock.log() == ""
+
+
+def test_two_guests_talk_to_each_other(boot, device, tmp_path):
+    echo, caller = Place(tmp_path, 33), Place(tmp_path, 34)
+    running = device(echo.settings(), caller.settings())
+    boot(Again(echo.control, echo.path))
+    script = {"opt/micropython/main.py": DIALS}
+    boot(Again(caller.control, caller.path, 34), r"end b'' True", fw_cfg=script)
+    assert running.said == []
 
 
 def test_stop_and_cont(boot):

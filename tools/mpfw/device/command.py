@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`mpfw device`: a vsock device for QEMU's vhost-user-vsock-pci, as vhost-device-vsock is one."""
 
+import gc
 import platform
 import resource
 import signal
@@ -77,6 +78,8 @@ def _serve(settings: list[Settings]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     switch.open()
+    gc.freeze()  # what is here stays, and what comes has no cycles: the collector has little to do
+    gc.set_threshold(100_000)
     try:
         switch.run()
     finally:

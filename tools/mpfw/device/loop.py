@@ -57,8 +57,8 @@ class Loop:
 
     def close(self, gone: socket.socket) -> None:
         """Close a socket once all is handled that has happened: its number is not given to another
-        one while somebody may still speak of it."""
-        self.remove(gone.fileno())
+        one while somebody may still speak of it. Closing takes it out of epoll, too."""
+        self._handlers.pop(gone.fileno(), None)
         self._gone.append(gone)
 
     def soon(self, function: Callable[[], None]) -> None:
@@ -82,7 +82,13 @@ class Loop:
     def turn(self) -> None:
         """Wait for something to happen and handle it."""
         handlers = self._handlers
-        for descriptor, events in self._epoll.poll(self._patience()):
+        left = self._times[0][0] - time.monotonic() if self._times else None
+        if self._soon or (left is not None and left < 0):
+            patience: float | None = 0
+        else:
+            patience = left
+        happened = self._epoll.poll(patience)
+        for descriptor, events in happened:
             handler = handlers.get(descriptor)
             if handler is not None:
                 handler(events)
@@ -90,7 +96,7 @@ class Loop:
             soon, self._soon = self._soon, []
             for function in soon:
                 function()
-        if self._times:
+        if left is not None and (left <= 0 or not happened):
             self._look_at_the_clock()
         if self._gone:
             self._bury()
@@ -101,13 +107,6 @@ class Loop:
         self._handlers.clear()
         self._epoll.close()
         os.close(self._wake)
-
-    def _patience(self) -> float | None:
-        if self._soon:
-            return 0
-        if not self._times:
-            return None
-        return max(0.0, self._times[0][0] - time.monotonic())
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()

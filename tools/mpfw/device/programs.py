@@ -94,15 +94,14 @@ class Acceptor:
         os.close(self._spare)
 
     def _accept(self, _events: int) -> None:
-        for _ in range(16):
-            try:
-                connection, _address = self._listener.accept()
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._turn_away()
-                return
-            connection.setblocking(False)
-            self._take(connection)
+        try:
+            connection, _address = self._listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away()
+            return
+        connection.setblocking(False)
+        self._take(connection)
 
     def _turn_away(self) -> None:
         """There are no descriptors left: the caller is to know at once."""
@@ -196,18 +195,25 @@ class _Caller:
         self._socket = connection
         self._type = packet_type
         self._call = call
-        loop.add(connection.fileno(), _LISTENS, self._listen)
+        self._listen(0)  # most have said it already
+
+    def _wait(self) -> None:
+        descriptor = self._socket.fileno()
+        if not self._loop.knows(descriptor):
+            self._loop.add(descriptor, _LISTENS, self._listen)
 
     def _listen(self, _events: int) -> None:
         try:
             line = self._socket.recv(_LINE, socket.MSG_PEEK)  # what follows it is the guest's
         except BlockingIOError:
+            self._wait()
             return
         except OSError:
             line = b""
         end = line.find(b"\n") + 1
         if line and not end and len(line) < _LINE and self._type == w.TYPE_STREAM:
-            return  # the rest of it comes
+            self._wait()  # for the rest of it
+            return
         port = asked_for(line[:end] if end else line + b"\n")
         if port is not None:
             self._socket.recv(end or _LINE)
