@@ -370,6 +370,18 @@ def test_a_program_that_closes_with_bytes_unread_is_a_reset_behind_what_it_wrote
     gone(place)
 
 
+def test_a_program_that_dies_while_the_guest_takes_nothing_is_a_reset_at_once(place):
+    driver = place.driver()
+    driver.window = 100
+    connection, peer = dialled(place, driver)
+    connection.sendall(bytes(200))
+    driver.expect(w.OP_RW)
+    driver.send(w.OP_RW, PORT, peer, b"nobody reads this")
+    assert connection.recv(1, socket.MSG_PEEK)
+    connection.close()
+    driver.expect(w.OP_RST)
+
+
 def test_the_guests_reset_comes_behind_what_it_sent(place):
     driver = place.driver()
     connection, peer = dialled(place, driver)

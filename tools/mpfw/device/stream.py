@@ -152,9 +152,7 @@ class Stream:
     def _forwarded(self, n: int) -> None:
         """The program's socket has taken bytes: the guest is told when it is time."""
         block = self.block
-        news = credit.consumed(block, n)
-        if news & w.TOLD_BOTH:
-            block[_EVENTS] |= control.settle(block)
+        credit.consumed(block, n)
         if block[_FWD_CNT] != block[_FWD_SENT] and not self.late:
             self._wire.owe_later(self)
 
