@@ -540,3 +540,36 @@ def test_no_notification_is_lost(place, event_idx, rounds):
         driver.send(w.OP_CREDIT_REQUEST, PORT, 5000)  # for no connection
         assert driver.receive().op == w.OP_RST
     assert driver.queues[RX].seen == rounds & 0xFFFF
+
+
+# -- a host that takes its time to answer, as AF_VSOCK does ---------------------------------------
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_the_guest_is_answered_when_the_host_is(place, monkeypatch, listens):
+    """TCP stands for AF_VSOCK, which not every machine has: its connect takes time, too."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = listener.getsockname()
+
+        def dial(*_):
+            connection = socket.socket()
+            connection.setblocking(False)
+            assert connection.connect_ex(address) == errno.EINPROGRESS
+            return connection
+
+        (only,) = place.device.switch._places.values()
+        monkeypatch.setattr(only.programs, "dial", dial)
+        driver = place.driver()
+        if not listens:
+            driver.send(w.OP_REQUEST, PORT, 5000)
+            assert driver.expect(w.OP_RST).src_port == 5000
+            return
+        listener.listen()
+        driver.send(w.OP_REQUEST, PORT, 5000)
+        driver.expect(w.OP_RESPONSE)
+        with listener.accept()[0] as program:
+            program.sendall(b"hello")
+            assert driver.expect(w.OP_RW).body == b"hello"
+            driver.send(w.OP_RW, PORT, 5000, b"and back")
+            assert program.recv(100) == b"and back"

@@ -260,6 +260,17 @@ def _connect(family: int, packet_type: int, address: Any) -> socket.socket | Non
     return connection
 
 
+def connecting(connection: socket.socket) -> bool:
+    """Whether the other side has not answered yet: a Unix socket's always has."""
+    if connection.family == socket.AF_UNIX:
+        return False
+    try:
+        connection.getpeername()
+    except OSError:
+        return True
+    return False
+
+
 def _widen(connection: socket.socket) -> None:
     """Make room for a window, or for the largest message that the system allows."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)

@@ -12,6 +12,7 @@ shown every packet of either direction.
 """
 
 import os
+import socket
 import time
 from array import array
 from collections import deque
@@ -26,6 +27,7 @@ from mpfw.device.loop import Loop
 from mpfw.device.memory import MemoryFault
 from mpfw.device.messages import Messages
 from mpfw.device.plain import Plain, reset_for
+from mpfw.device.programs import connecting
 from mpfw.device.rings import Chain, Ring, RingError
 from mpfw.device.stream import Stream
 from mpfw.device.vhost_user import F_EVENT_IDX
@@ -162,6 +164,7 @@ class Wire:
             stream.lose()
         self._plain.clear()
         self._passed = 0
+        self._paused = False
         self._outside.gone(self)
 
     # -- from the guest ---------------------------------------------------------------------------
@@ -262,13 +265,36 @@ class Wire:
         packet_type = h[w.TYPE_OP] & w.TYPE_MASK
         if op == w.OP_REQUEST and stream is None and packet_type in _TYPES:
             connection = self._outside.dial(self, h[w.DST_PORT], packet_type)
-            if connection is not None:
-                stream = self._open(connection, h[w.DST_PORT], h[w.SRC_PORT], packet_type, False)
-                if stream is not None:
-                    stream.answer(h[w.BUF_ALLOC], h[w.FWD_CNT])
-                    return
-                connection.close()
+            if connection is not None and connecting(connection):
+                self._await(connection, array("I", h))
+                return
+            if connection is not None and self._answer(connection, h):
+                return
         self.refuse(h)
+
+    def _await(self, connection: socket.socket, words: "array[int]") -> None:
+        """Answer the guest's REQUEST, whose header is `words`, when the host has answered ours."""
+
+        def done(_: int) -> None:
+            self.loop.remove(connection.fileno())
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or not self.known:
+                connection.close()
+                self.refuse(words)
+            elif not self._answer(connection, words):
+                self.refuse(words)
+
+        self.loop.add(connection.fileno(), loops.OUT, done)
+
+    def _answer(self, connection: socket.socket, words: "array[int]") -> bool:
+        """Take the guest's call for a program; False: there are too many connections."""
+        packet_type = words[w.TYPE_OP] & w.TYPE_MASK
+        ports = words[w.DST_PORT], words[w.SRC_PORT]
+        stream = self._open(connection, *ports, packet_type, False)
+        if stream is None:
+            connection.close()
+            return False
+        stream.answer(words[w.BUF_ALLOC], words[w.FWD_CNT])
+        return True
 
     def refuse(self, words: "array[int]") -> None:
         """RST to a packet of the guest's, whose header is `words`."""
