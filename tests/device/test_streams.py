@@ -266,6 +266,22 @@ def test_a_program_that_reads_nothing_holds_up_nobody(place):
     assert stuck.recv(1) == b"\0"
 
 
+def test_a_guest_whose_program_reads_nothing_is_stopped_soon(place):
+    """By the window and the program's socket, whatever a system allows sockets."""
+    driver = place.driver()
+    connection, peer = dialled(place, driver)
+    sent = forwarded = 0
+    while sent - forwarded < WINDOW:
+        driver.send(w.OP_RW, PORT, peer, bytes(w.MAX_DATA))
+        sent += w.MAX_DATA
+        assert sent <= 4 * WINDOW
+        try:
+            forwarded = driver.receive(0.2).fwd_cnt
+        except NoPacket:
+            pass
+    assert connection.recv(1) == b"\0"
+
+
 def test_1000_connections_at_once(place):
     driver = place.driver()
     pairs = [dialled(place, driver, PORT + n) for n in range(1000)]

@@ -23,7 +23,6 @@ LONGEST = 107  # bytes of a Unix socket's path (unix(7): 108 with the NUL)
 MESSAGES = ".seqpacket"  # behind the path: where programs call with messages
 _LINE = 64  # bytes that "CONNECT 4294967295\n" surely has room in
 _BACKLOG = 1024
-_ROOM = 4 << 20  # bytes of buffer asked for; the system gives what it allows
 _LISTENS = loops.IN | loops.RDHUP | loops.EDGE
 _KINDS = {w.TYPE_STREAM: socket.SOCK_STREAM, w.TYPE_SEQPACKET: socket.SOCK_SEQPACKET}
 
@@ -217,7 +216,6 @@ class _Caller:
         port = asked_for(line[:end] if end else line + b"\n")
         if port is not None:
             self._socket.recv(end or _LINE)
-            _widen(self._socket)
             # ... or there may be messages.
             more = len(line) > end or self._type == w.TYPE_SEQPACKET
             if self._call(self._socket, port, self._type, more):
@@ -256,7 +254,6 @@ def _connect(family: int, packet_type: int, address: Any) -> socket.socket | Non
     except (OSError, PathError):
         connection.close()
         return None
-    _widen(connection)
     return connection
 
 
@@ -269,11 +266,6 @@ def connecting(connection: socket.socket) -> bool:
     except OSError:
         return True
     return False
-
-
-def _widen(connection: socket.socket) -> None:
-    """Make room for a window, or for the largest message that the system allows."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
 
 
 def _make_room(path: str, kind: int) -> None:

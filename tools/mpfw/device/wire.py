@@ -320,6 +320,8 @@ class Wire:
         block = control.control_block(w.CID_HOST, port, self.cid, peer, kind, self.window)
         block[w.OPTIONS] = w.OPT_FIXED_WINDOW | w.OPT_SHUTDOWN_ONCE
         block[w.SEND_LIMIT] = 0xFFFFFFFF  # the program's socket is the buffer
+        # As much again as the window lies in the socket, and the longest message has room there.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.window)
         stream = _CLASSES[packet_type](self, block, connection, readable)
         if not self.table.add(stream):
             return None
