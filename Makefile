@@ -91,7 +91,7 @@ format: ## Style of Python and C, mended where a program can
 	@$(VENV)/ruff format --quiet .
 	@$(VENV)/clang-format -i $(C_FILES)
 
-test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock or lab selects)
+test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock, device or lab selects)
 	@$(PYTHON) tools/bootstrap.py test
 	@$(MPFW) qemu --device x-pci-proxy-dev bookworm >/dev/null # what tests/hostile needs, fetched
 	@$(MPFW) qemu --device vfio-user-pci sid >/dev/null        # if this machine's own does not do

@@ -28,7 +28,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--host",
         default="auto",
-        help="vsock device: auto, vhost-vsock, vhost-user, lab",
+        help="vsock device: auto, vhost-vsock, vhost-user, device, lab",
     )
     parser.addoption("--qemu", help="the QEMU that runs the guests, as `mpfw qemu` prints it")
     parser.addoption("--overlay", help="modules that all guests run in place of the frozen ones")

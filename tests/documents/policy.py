@@ -17,6 +17,9 @@ ELSEWHERE = {
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",
     r"mpfw repl .*": "wants a terminal with somebody at it: tests/interop/test_repl.py is one",
     r"socat -u? ?VSOCK-.*": "speaks to the kernel's vhost-vsock, which the lab has: tests/lab",
+    r"mpfw device .*": "goes on until it is ended: tests/device starts it, with paths of its own",
+    r"socat .*UNIX-.*:/tmp/vm4\.vsock.*": "wants the guest of that device: tests/device has one",
+    r"qemu-system-x86_64 .*-device vhost-user-vsock-pci.*": "the same",
     r"qemu-system-x86_64 .*-device vhost-vsock-pci.*": "needs the kernel's vhost-vsock: tests/lab",
 }
 LONG = (

@@ -87,7 +87,7 @@ class Bridge:
         if isinstance(one, str):
             return f"unix:{self._path(one)}"
         vsock = self._guest.vsock
-        if vsock.kind == "vhost-user":  # by its path: other guests here may have the same CID
+        if vsock.kind in ("vhost-user", "device"):  # by its path: CIDs may be others' too
             return f"uds:{self._guest.directory}/vsock-{vsock.cid}:{one}"
         return f"vsock:{vsock.cid}:{one}"
 

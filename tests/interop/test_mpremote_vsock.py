@@ -28,7 +28,7 @@ def guest(boot):
 @pytest.fixture
 def place(guest, host):
     """The address of the guest's REPL."""
-    if host.kind == "vhost-user":
+    if host.kind in ("vhost-user", "device"):
         return f"uds:{guest.directory}/vsock-{guest.vsock.cid}:{PORT}"
     return f"vsock:{guest.vsock.cid}:{PORT}"
 

@@ -257,6 +257,6 @@ def test_without_a_vsock_device_it_is_said(boot):
 @pytest.mark.once
 def test_on_a_terminal(guest, host):
     place = f"vsock:{guest.vsock.cid}:{PORT}"
-    if host.kind == "vhost-user":
+    if host.kind in ("vhost-user", "device"):
         place = f"uds:{guest.directory}/vsock-{guest.vsock.cid}:{PORT}"
     has_a_repl([sys.executable, "-m", "mpfw", "repl", place], b"Ctrl-] ends this.")

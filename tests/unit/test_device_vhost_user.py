@@ -18,7 +18,7 @@ DESC, AVAIL, USED = 0x1000, 0x2000, 0x3000
 class Device:
     """What is behind the protocol: it notes what it is told."""
 
-    features = 1 << 32
+    features = 1 << 32 | vhost_user.F_EVENT_IDX
     config = b"\x21" + bytes(7)
 
     def __init__(self):
@@ -85,9 +85,9 @@ def qemu():
 
 def test_features_are_offered_and_accepted(qemu):
     (offered,) = struct.unpack("<Q", qemu.ask(vhost_user.GET_FEATURES))
-    assert offered == 1 << 32 | vhost_user.F_PROTOCOL_FEATURES
+    assert offered == Device.features | vhost_user.F_PROTOCOL_FEATURES
     qemu.say(vhost_user.SET_FEATURES, struct.pack("<Q", offered))
-    assert qemu.device.accepted == 1 << 32
+    assert qemu.device.accepted == Device.features
 
 
 def test_the_configuration_is_read(qemu):

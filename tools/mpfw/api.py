@@ -63,9 +63,9 @@ class Guest(DrivenGuest):
         and files come along; `lib`: where imports look besides. `cid`: else a free one. `host`:
         "auto", "vhost-user" (`daemon`: in place of vhost-device-vsock, with its options;
         `uds_path`: where its socket is to be; `group`: guests of one name reach each other by
-        CID), "vhost-vsock" or "none". `memory` as QEMU writes
-        it. `disk`: what keeps /disk, "FILE" or "FILE,SIZE". `timeout`: seconds that each wait
-        takes at most. `snapshot`: go on from there, the other arguments as that guest had them.
+        CID), "device" (the same by `mpfw device`), "vhost-vsock" or "none". `memory` as QEMU
+        writes it. `disk`: what keeps /disk, "FILE" or "FILE,SIZE". `timeout`: seconds that each
+        wait takes at most. `snapshot`: go on from there, the other arguments as that guest's.
         """
         self._options = parts.Options(
             cid=cid,

@@ -15,6 +15,7 @@ COMMANDS = {
     "check-house": "mpfw.check.cli:check_house",
     "compare": "mpfw.bench.compare:compare",
     "count": "mpfw.bench.count:count",
+    "device": "mpfw.device.command:device",
     "differential": "mpfw.differential.cli:differential",
     "doctor": "mpfw.guest.doctor:doctor",
     "exits": "mpfw.bench.exits:exits",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MARKERS = (
     "vsock_guest(*args, **options): what mpfw.Guest takes, for the fixture vsock_guest",
-    "vsock_device(kind): the device of this test's guests: vhost-user, vhost-vsock or none",
+    "vsock_device(kind): the device of this test's guests: vhost-user, device, ..., none",
     "vsock_timeout(seconds): how long each wait for this test's guests may take",
 )
 
@@ -25,7 +25,7 @@ _MARKERS = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options for a whole run."""
     group = parser.getgroup("mpfw", "guests with vsock")
-    what = "the vsock device of guests: auto, vhost-user, vhost-vsock or none"
+    what = "the vsock device of guests: auto, vhost-user, device, vhost-vsock or none"
     group.addoption("--vsock-device", metavar="KIND", help=what)
     parser.addini("vsock_device", what, default="auto")
     parser.addini("vsock_timeout", "seconds that each wait for a guest may take", default="60")

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A vsock device of our own, served to a guest over vhost-user; it can be polite, and it can lie.
+"""The other end of the wire: vsock devices in Python, served to QEMU. They work, and they can lie.
 
-`host.DeviceHost` puts one beside a guest. From below: `memory` is the guest's, `rings` a split
-virtqueue as a device sees it, `vhost_user` QEMU's protocol, `packets` what travels, `vsock` the
-device, `policy` what it does; `liars` are policies that break rules.
+From below, what all of them share: `memory` is the guest's, `rings` a split virtqueue as a device
+sees it, `vhost_user` QEMU's protocol, `firmware` the guest's own protocol modules.
+
+`mpfw device` (`command`) is the one that works: `settings` what it is told, `loop` one thread that
+waits for everything, `switch` several guests and who reaches whom, `wire` one guest's two queues,
+`stream` and `messages` a connection each (a control block of the firmware's and a program's
+socket), `chains` and `plain` packets in the guest's buffers, `programs` the sockets of the host.
+
+The one that tests script: `packets` what travels, `vsock` the device, `policy` what it does;
+`liars` and `floods` are policies that break rules; `host` puts it beside a guest.
 
 What vhost-user keeps from a back end, a whole PCI function has: `pci` is one, whose every register
 may lie, `virtio_pci` its virtio part, `vsock_pci` the same vsock device with its event queue,

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The firmware's own modules that also run here: one definition of a layout, whichever side.
+"""The firmware's own modules that also run here: one definition of a layout, whichever side, and
+one protocol: what a connection is at the guest's end it is at the device's.
 
 They lie in mpy_modules, beside a `socket` of MicroPython's: so they are not put on Python's path,
 but loaded below a package of their own.
 """
 
+import contextlib
 import importlib
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from mpfw import paths
 
 _PACKAGE = "mpfw.device._firmware"
-_SEAM = "portable"  # they import it by this name
+_NAMES = ("portable", "inline", "errnos", "vsock")  # they import these by such names
 _LOCK = threading.Lock()
 
 
@@ -30,22 +33,33 @@ def module(name: str) -> Any:
     modules = paths.ROOT / "mpy_modules"
     if not modules.is_dir():
         raise NoSources("a device of one's own needs the source tree: run mpfw from a checkout")
-    with _LOCK:
+    with _LOCK, _by_their_names():
         if _PACKAGE not in sys.modules:
             package = types.ModuleType(_PACKAGE)
             package.__path__ = [str(modules)]
             sys.modules[_PACKAGE] = package
-        before = sys.modules.get(_SEAM)
-        sys.modules[_SEAM] = importlib.import_module(f"{_PACKAGE}.{_SEAM}")
-        try:
-            return importlib.import_module(f"{_PACKAGE}.{name}")
-        finally:
-            if before is None:
-                del sys.modules[_SEAM]
-            else:
-                sys.modules[_SEAM] = before
+        for each in _NAMES:
+            sys.modules[each] = importlib.import_module(f"{_PACKAGE}.{each}")
+        return importlib.import_module(f"{_PACKAGE}.{name}")
+
+
+@contextlib.contextmanager
+def _by_their_names() -> Iterator[None]:
+    """What is imported by one of the names meanwhile is forgotten again."""
+    before = {name: sys.modules.pop(name, None) for name in _NAMES}
+    try:
+        yield
+    finally:
+        for name, found in before.items():
+            sys.modules.pop(name, None)
+            if found is not None:
+                sys.modules[name] = found
 
 
 virtio: Any = module("virtio.words")
 vsock: Any = module("vsock.words")
 packet: Any = module("vsock.packet")
+control: Any = module("vsock.control")
+credit: Any = module("vsock.credit")
+table: Any = module("vsock.table")
+types_: Any = module("sockets.types")

@@ -2,7 +2,7 @@
 """A guest's memory, mapped into this process from the descriptors that QEMU sends."""
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class MemoryFault(Exception):
@@ -18,6 +18,12 @@ class Region:
     user: int
     offset: int  # of its first byte in `mapped`
     mapped: mmap.mmap
+    view: memoryview = field(init=False, repr=False)  # of all that is mapped
+    end: int = field(init=False)  # of it in the guest
+
+    def __post_init__(self) -> None:
+        self.view = memoryview(self.mapped)
+        self.end = self.guest + self.size
 
     @classmethod
     def map(cls, descriptor: int, guest: int, size: int, user: int, offset: int) -> "Region":
@@ -29,13 +35,23 @@ class GuestMemory:
     """All regions. Views stay valid for as long as somebody holds them."""
 
     def __init__(self, regions: list[Region] | None = None):
-        self.regions = regions or []
+        self.place(regions or [])
+
+    def place(self, regions: list[Region]) -> None:
+        """From now on the guest's memory is this; who holds us sees it."""
+        self.regions = regions
+        self._last = regions[0] if regions else None  # where the last address was: the next is
 
     def at(self, address: int, n: int) -> memoryview:
         """`n` bytes at an address of the guest's, writable. Raises MemoryFault."""
+        last = self._last
+        if last is not None and last.guest <= address and address + n <= last.end:
+            start = address - last.guest + last.offset
+            return last.view[start : start + n]
         for region in self.regions:
             begin = address - region.guest
             if begin >= 0 and begin + n <= region.size:
+                self._last = region
                 return _view(region, begin, n)
         raise MemoryFault(f"{n} bytes at guest address {address:#x} are not in its memory")
 
@@ -60,4 +76,4 @@ class GuestMemory:
 
 def _view(region: Region, begin: int, n: int) -> memoryview:
     start = region.offset + begin
-    return memoryview(region.mapped)[start : start + n]
+    return region.view[start : start + n]

@@ -6,6 +6,7 @@ used ring, one by one: a liar writes what it likes there.
 """
 
 import os
+import struct
 import threading
 from array import array
 from collections.abc import Iterable
@@ -15,13 +16,15 @@ from mpfw.device.firmware import virtio as w
 from mpfw.device.memory import GuestMemory
 
 _MASK = 0xFFFF  # indices have 16 bits and wrap (2.7.6)
+_DESCRIPTOR = struct.Struct("<QIHH")  # address, length, flags, next (2.7.5)
+_MORE = w.DESC_F_NEXT | w.DESC_F_INDIRECT
 
 
 class RingError(Exception):
     """The driver's part of a ring is not what the specification describes."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Chain:
     """What the driver made available: a head, and buffers with who may write them."""
 
@@ -35,8 +38,9 @@ class Chain:
 
 
 class Ring:
-    """One queue that runs. `kick` and `call` are eventfds: the driver's notifications to us, and
-    ours to it; -1 if there is none. Addresses are QEMU's own (GuestMemory.at_user)."""
+    """One queue that runs. `kick`, `call` and `err` are eventfds: the driver's notifications to
+    us, ours to it, and ours to QEMU that the queue is broken; -1 if there is none. Addresses are
+    QEMU's own (GuestMemory.at_user)."""
 
     def __init__(
         self, memory: GuestMemory, size: int, desc: int, avail: int, used: int, base: int = 0
@@ -44,13 +48,13 @@ class Ring:
         """`base`: the available entry to begin with. Raises MemoryFault."""
         self.memory = memory
         self.size = size
-        self.kick = self.call = -1
+        self.kick = self.call = self.err = -1
         self.event_idx = False
         self.quiet = False  # a liar: no interrupts at all
         self.taken = self.done = base  # next available entry to take, next used one to write
         self._told = base  # `done` at the last look whether the driver wants to hear of it
         words = w.USED_RING + size * w.USED_ENTRY_SHORTS + 1  # with avail_event
-        self._desc = memory.at_user(desc, size * w.DESC_BYTES).cast("I")
+        self._desc = memory.at_user(desc, size * w.DESC_BYTES)
         self._avail = memory.at_user(avail, 2 * (w.AVAIL_RING + size + 1)).cast("H")
         self._used = memory.at_user(used, 2 * words).cast("H")
         entries = memory.at_user(used + 2 * w.USED_RING, size * w.USED_ENTRY_BYTES)
@@ -67,14 +71,25 @@ class Ring:
 
     def pop(self) -> Chain | None:
         """Take the next chain, None if there is none. Raises RingError, MemoryFault."""
-        waiting = self.waiting
+        taken, size = self.taken, self.size
+        waiting = (self._avail[w.AVAIL_IDX] - taken) & _MASK
         if not waiting:
             return None
-        if waiting > self.size:
-            raise RingError(f"avail.idx is {waiting} ahead in a queue of {self.size}")
-        head = self._avail[w.AVAIL_RING + self.taken % self.size]
-        self.taken = (self.taken + 1) & _MASK
+        if waiting > size:
+            raise RingError(f"avail.idx is {waiting} ahead in a queue of {size}")
+        head = self._avail[w.AVAIL_RING + taken % size]
+        self.taken = (taken + 1) & _MASK
+        if head < size:
+            # Most chains are one descriptor.
+            address, length, flags, _ = _DESCRIPTOR.unpack_from(self._desc, head * w.DESC_BYTES)
+            if not flags & _MORE:
+                writes = flags & w.DESC_F_WRITE != 0
+                return Chain(head, [(self.memory.at(address, length), writes)])
         return Chain(head, list(self._walk(head)))
+
+    def leave(self) -> None:
+        """The last chain taken was not needed: the next pop takes it again."""
+        self.taken = (self.taken - 1) & _MASK
 
     def push(self, chain: Chain, written: int) -> None:
         """Give a chain back of which the device wrote so many bytes."""
@@ -107,21 +122,19 @@ class Ring:
         for _ in range(size):
             if at >= size:
                 raise RingError(f"descriptor {at} in a table of {size}")
-            row = at * w.DESC_BYTES // 4
-            low, high, length, flags_next = table[row : row + 4]
-            address = low | high << 32
-            if flags_next & w.DESC_F_INDIRECT:
+            address, length, flags, following = _DESCRIPTOR.unpack_from(table, at * w.DESC_BYTES)
+            if flags & w.DESC_F_INDIRECT:
                 if table is not self._desc:
                     raise RingError("an indirect table within an indirect table")
                 if not length or length % w.DESC_BYTES:
                     raise RingError(f"an indirect table of {length} bytes")
-                table = self.memory.at(address, length).cast("I")
+                table = self.memory.at(address, length)
                 size, at = length // w.DESC_BYTES, 0
                 continue
-            yield self.memory.at(address, length), bool(flags_next & w.DESC_F_WRITE)
-            if not flags_next & w.DESC_F_NEXT:
+            yield self.memory.at(address, length), flags & w.DESC_F_WRITE != 0
+            if not flags & w.DESC_F_NEXT:
                 return
-            at = flags_next >> w.DESC_NEXT_SHIFT
+            at = following
         raise RingError(f"the chain of head {head} has no end")
 
     # -- what a device can write ------------------------------------------------------------------
@@ -139,9 +152,8 @@ class Ring:
 
     def first(self, head: int) -> tuple[int, int]:
         """Where the first buffer of a chain lies in the guest, and its bytes, unchecked."""
-        row = head * w.DESC_BYTES // 4
-        low, high, length, _ = self._desc[row : row + 4]
-        return low | high << 32, length
+        address, length, _, _ = _DESCRIPTOR.unpack_from(self._desc, head * w.DESC_BYTES)
+        return address, length
 
     def ring(self) -> None:
         """Interrupt the driver, whether or not it wants that."""
@@ -168,6 +180,11 @@ class Ring:
         self.show()
 
     def _fence(self) -> None:
-        """What was stored is seen before what is loaded next: taking a lock is a full barrier."""
+        """What was stored is seen before what is loaded next (2.7.13.4.1).
+
+        x86 keeps all other orders by itself, and CPython has no fence: taking a lock that is free
+        is a compare-and-swap, a locked instruction, which no load passes. The lock is nobody
+        else's, so that it is always free.
+        """
         with self._barrier:
             pass

@@ -19,7 +19,7 @@ GET_FEATURES, SET_FEATURES, SET_OWNER, RESET_OWNER = 1, 2, 3, 4
 SET_MEM_TABLE = 5
 SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE, GET_VRING_BASE = 8, 9, 10, 11
 SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR = 12, 13, 14
-GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES = 15, 16
+GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM = 15, 16, 17
 SET_VRING_ENABLE = 18
 SET_BACKEND_REQ_FD = 21
 GET_CONFIG, SET_CONFIG = 24, 25
@@ -27,14 +27,19 @@ GET_CONFIG, SET_CONFIG = 24, 25
 CONFIG_CHANGE_MSG = 2  # a request of the back end, on its own socket
 
 F_PROTOCOL_FEATURES = 1 << 30  # beside the device's feature bits
+PROTOCOL_F_MQ = 1 << 0
 PROTOCOL_F_REPLY_ACK = 1 << 3
 PROTOCOL_F_BACKEND_REQ = 1 << 5
 PROTOCOL_F_CONFIG = 1 << 9
 
 _HEADER = struct.Struct("<III")  # request, flags, bytes of payload
-_VERSION, _REPLY, _NEED_REPLY = 0x1, 0x4, 0x8
+_VERSION, _VERSION_MASK, _REPLY, _NEED_REPLY = 0x1, 0x3, 0x4, 0x8
 _NO_FD = 0x100  # beside a ring's number: no descriptor came
 _MOST_FDS = 16
+_MOST_BYTES = 4096  # of a message's payload; the longest that we know has 264
+_MOST_QUEUES = 256
+_MOST_ENTRIES = 32768  # of a queue (2.7)
+_OFFERED = PROTOCOL_F_MQ | PROTOCOL_F_REPLY_ACK | PROTOCOL_F_BACKEND_REQ | PROTOCOL_F_CONFIG
 _U64, _STATE, _ADDR = struct.Struct("<Q"), struct.Struct("<II"), struct.Struct("<II4Q")
 _REGION, _CONFIG = struct.Struct("<4Q"), struct.Struct("<III")
 
@@ -65,18 +70,22 @@ class _Vring:
     def __init__(self) -> None:
         self.size = self.base = 0
         self.addresses: tuple[int, int, int] | None = None  # desc, avail, used
-        self.kick = self.call = -1
+        self.kick = self.call = self.err = -1
         self.ring: Ring | None = None
 
 
 class BackEnd:
     """One front end's connection; serve() answers one message."""
 
-    def __init__(self, connection: socket.socket, served: Served):
+    def __init__(self, connection: socket.socket, served: Served, most: int = _MOST_ENTRIES):
+        """`most`: entries that a queue may have."""
         self.connection = connection
+        self.hung_up = False  # by QEMU
+        self._most = most
         self._served = served
         self._memory = GuestMemory()
         self._features = 0
+        self._came, self._fds = bytearray(), list[int]()  # of the message that is coming
         self._vrings: dict[int, _Vring] = {}
         self._requests: socket.socket | None = None  # ours to QEMU
         self._handlers: dict[int, Callable[[bytes, list[int]], bytes | None]] = {
@@ -91,11 +100,10 @@ class BackEnd:
             GET_VRING_BASE: self._stop,
             SET_VRING_KICK: self._set_kick,
             SET_VRING_CALL: self._set_call,
-            SET_VRING_ERR: lambda _, fds: _close(fds),
-            GET_PROTOCOL_FEATURES: lambda _, fds: _U64.pack(
-                PROTOCOL_F_REPLY_ACK | PROTOCOL_F_BACKEND_REQ | PROTOCOL_F_CONFIG
-            ),
-            SET_PROTOCOL_FEATURES: lambda _, fds: None,
+            SET_VRING_ERR: self._set_err,
+            GET_PROTOCOL_FEATURES: lambda _, fds: _U64.pack(_OFFERED),
+            SET_PROTOCOL_FEATURES: self._set_protocol,
+            GET_QUEUE_NUM: lambda _, fds: _U64.pack(_MOST_QUEUES),
             SET_VRING_ENABLE: lambda _, fds: None,  # QEMU's stop and start say all we need
             SET_BACKEND_REQ_FD: self._set_requests,
             GET_CONFIG: self._get_config,
@@ -108,10 +116,21 @@ class BackEnd:
         return self._memory
 
     def serve(self) -> None:
-        """Read one message and answer it. Raises ProtocolError."""
-        head, fds = self._receive(_HEADER.size)
-        request, flags, size = _HEADER.unpack(head)
-        payload = self._receive(size)[0] if size else b""
+        """Read a message and answer it; if it is not all there yet, go on at the next call.
+
+        Raises ProtocolError.
+        """
+        if not self._receive(_HEADER.size):
+            return
+        request, flags, size = _HEADER.unpack_from(self._came)
+        if flags & _VERSION_MASK != _VERSION:
+            raise ProtocolError(f"version {flags & _VERSION_MASK} of the protocol")
+        if size > _MOST_BYTES:
+            raise ProtocolError(f"a message of {size} bytes, at most {_MOST_BYTES} are known")
+        if not self._receive(_HEADER.size + size):
+            return
+        payload, self._came = bytes(self._came[_HEADER.size :]), bytearray()
+        fds, self._fds = self._fds, []
         handler = self._handlers.get(request)
         if handler is None:
             raise ProtocolError(f"message {request} is unknown here")
@@ -133,46 +152,78 @@ class BackEnd:
         for index in list(self._vrings):
             self._halt(index)
             vring = self._vrings.pop(index)
-            _close([fd for fd in (vring.kick, vring.call) if fd >= 0])
+            _close([fd for fd in (vring.kick, vring.call, vring.err) if fd >= 0])
         if self._requests is not None:
             self._requests.close()
+        _close(self._fds)
+        self._fds = []
+        self._memory.place([])
         self.connection.close()
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _receive(self, n: int) -> tuple[bytes, list[int]]:
-        data, fds = b"", list[int]()
-        while len(data) < n:
+    def _receive(self, n: int) -> bool:
+        """Read on until `n` bytes of the message are here; False: they are not yet.
+
+        Descriptors come with a message's first byte.
+        """
+        while len(self._came) < n:
+            missing = n - len(self._came)
             try:
-                more, came, _, _ = socket.recv_fds(self.connection, n - len(data), _MOST_FDS)
+                # Not recv_fds, which forgets its flags in CPython 3.11.
+                more, sent, _, _ = self.connection.recvmsg(
+                    missing, socket.CMSG_LEN(4 * _MOST_FDS), socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                return False
             except OSError as error:
+                self.hung_up = True
                 raise ProtocolError(f"QEMU hung up: {error}") from None
-            fds += came
+            for level, kind, data in sent:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    self._fds += struct.unpack(f"{len(data) // 4}i", data)
             if not more:
+                self.hung_up = True
                 raise ProtocolError("QEMU hung up")
-            data += more
-        return data, fds
+            self._came += more
+        return True
 
     def _set_features(self, payload: bytes, fds: list[int]) -> None:
-        self._features = _unpack(_U64, payload)[0] & ~F_PROTOCOL_FEATURES
+        asked = _unpack(_U64, payload)[0] & ~F_PROTOCOL_FEATURES
+        if asked & ~self._served.features:
+            raise ProtocolError(f"features {asked:#x}: {self._served.features:#x} are offered")
+        self._features = asked
         self._served.accept(self._features)
+
+    def _set_protocol(self, payload: bytes, fds: list[int]) -> None:
+        asked = _unpack(_U64, payload)[0]
+        if asked & ~_OFFERED:
+            raise ProtocolError(f"protocol features {asked:#x}: {_OFFERED:#x} are offered")
 
     def _set_memory(self, payload: bytes, fds: list[int]) -> None:
         count = _unpack(_STATE, payload)[0]
         if len(fds) != count:
             raise ProtocolError(f"{count} regions of memory with {len(fds)} descriptors")
         regions = []
-        for number, descriptor in enumerate(fds):
-            where = _REGION.unpack_from(payload, _STATE.size + number * _REGION.size)
-            regions.append(Region.map(descriptor, *where))
-        _close(fds)
-        self._memory = GuestMemory(regions)
+        try:
+            for number, descriptor in enumerate(fds):
+                where = _REGION.unpack_from(payload, _STATE.size + number * _REGION.size)
+                regions.append(Region.map(descriptor, *where))
+        except (OSError, ValueError, OverflowError, struct.error) as error:
+            raise ProtocolError(f"memory that cannot be mapped: {error}") from None
+        finally:
+            _close(fds)
+        self._memory.place(regions)
 
     def _vring(self, index: int) -> _Vring:
+        if index >= _MOST_QUEUES:
+            raise ProtocolError(f"queue {index}: there are {_MOST_QUEUES}")
         return self._vrings.setdefault(index, _Vring())
 
     def _set_size(self, payload: bytes, fds: list[int]) -> None:
         index, size = _unpack(_STATE, payload)
+        if not 0 < size <= self._most:
+            raise ProtocolError(f"a queue of {size} entries: {self._most} at most")
         self._vring(index).size = size
 
     def _set_base(self, payload: bytes, fds: list[int]) -> None:
@@ -192,9 +243,11 @@ class BackEnd:
         vring.kick = kick
         if vring.addresses is None or kick < 0:
             return
+        if not vring.size:
+            raise ProtocolError(f"queue {index} starts without a size")
         vring.ring = Ring(self._memory, vring.size, *vring.addresses, vring.base)
         vring.ring.event_idx = bool(self._features & F_EVENT_IDX)
-        vring.ring.kick, vring.ring.call = kick, vring.call
+        vring.ring.kick, vring.ring.call, vring.ring.err = kick, vring.call, vring.err
         self._served.start_ring(index, vring.ring)
 
     def _set_call(self, payload: bytes, fds: list[int]) -> None:
@@ -204,6 +257,15 @@ class BackEnd:
         if vring.ring is not None:
             vring.ring.call = call
             vring.ring.ring()  # one may have gone to the old descriptor
+        if old >= 0:
+            os.close(old)
+
+    def _set_err(self, payload: bytes, fds: list[int]) -> None:
+        index, err = _descriptor(payload, fds)
+        vring = self._vring(index)
+        old, vring.err = vring.err, err
+        if vring.ring is not None:
+            vring.ring.err = err
         if old >= 0:
             os.close(old)
 
@@ -218,10 +280,15 @@ class BackEnd:
         if vring.ring is not None:
             self._served.stop_ring(index)
             vring.base = vring.ring.taken
-            vring.ring.kick = vring.ring.call = -1  # somebody may still have the ring
+            ring = vring.ring
+            ring.kick = ring.call = ring.err = -1  # somebody may still have it
             vring.ring = None
 
     def _set_requests(self, payload: bytes, fds: list[int]) -> None:
+        if len(fds) != 1:
+            raise ProtocolError(f"{len(fds)} descriptors for our requests")
+        if self._requests is not None:
+            self._requests.close()
         self._requests = socket.socket(fileno=fds[0])
 
     def _get_config(self, payload: bytes, fds: list[int]) -> bytes:

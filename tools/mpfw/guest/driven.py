@@ -18,7 +18,7 @@ from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.snapshot import Snapshot, save, wait_restored
 from mpfw.guest.talk import Script, text
-from mpfw.guest.vsockhost import VhostUserVsock, VsockHost
+from mpfw.guest.vsockhost import DeviceVsock, VhostUserVsock, VsockHost
 
 AGENT = "agent"  # it waits for requests
 SCRIPT = "script"  # it runs the script in the machine's fw_cfg as a program
@@ -279,7 +279,7 @@ class DrivenGuest(Guest):
 
     def _await_driver(self, deadline: float) -> None:
         """Wait until the guest's driver works: dialled before that, vhost-device-vsock may die."""
-        if not isinstance(self.vsock, VhostUserVsock):
+        if not isinstance(self.vsock, VhostUserVsock) or isinstance(self.vsock, DeviceVsock):
             return
         while not _DRIVER_WORKS.search(self.log):
             if self.process.poll() is not None:

@@ -8,6 +8,7 @@ host programs use Unix sockets. Each gives ordinary connected sockets.
 import errno
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ class VhostUserVsock(VsockHost):
     """
 
     kind = "vhost-user"
+    name = "vhost-device-vsock"  # what a message calls it
     shares_memory = True
 
     def __init__(
@@ -161,7 +163,10 @@ class VhostUserVsock(VsockHost):
         vm = f"guest-cid={self.cid},socket={self._control},uds-path={name}"
         if self.tx_buffer_size:
             vm += f",tx-buffer-size={self.tx_buffer_size}"
-        return [str(self.program or daemon.program()), "--vm", vm]
+        return [*self._program(), "--vm", vm]
+
+    def _program(self) -> list[str]:
+        return [str(self.program or daemon.program())]
 
     def start(self, directory: Path) -> None:
         command = self.command(directory)
@@ -177,7 +182,7 @@ class VhostUserVsock(VsockHost):
         deadline = time.monotonic() + 10
         while not (self._control.exists() and self._path.exists()):
             if self._daemon.poll() is not None or time.monotonic() > deadline:
-                raise ConnectionError(f"vhost-device-vsock did not start\n{self.log()}")
+                raise ConnectionError(f"{self.name} did not start\n{self.log()}")
             time.sleep(0.001)  # nothing else tells that it listens
 
     def stop(self) -> None:
@@ -226,7 +231,22 @@ class VhostUserVsock(VsockHost):
         return f"UNIX-LISTEN:{self._path}_{port},unlink-early"
 
 
-KINDS: dict[str, type[VsockHost]] = {host.kind: host for host in (KernelVsock, VhostUserVsock)}
+class DeviceVsock(VhostUserVsock):
+    """vhost-user-vsock-pci with an `mpfw device` of its own, which has the daemon's options and
+    its Unix-socket protocol."""
+
+    kind = "device"
+    name = "mpfw device"
+
+    def _program(self) -> list[str]:
+        if self.program is not None:
+            return super()._program()
+        return [sys.executable, "-m", "mpfw", "device"]
+
+
+KINDS: dict[str, type[VsockHost]] = {
+    host.kind: host for host in (KernelVsock, VhostUserVsock, DeviceVsock)
+}
 
 
 def kernel_device_usable() -> bool:

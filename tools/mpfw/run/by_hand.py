@@ -14,6 +14,7 @@ from mpfw.guest import channel
 from mpfw.guest.machine import Entry, Machine, escape
 from mpfw.guest.vsockhost import (
     GUEST_CID,
+    DeviceVsock,
     KernelVsock,
     VhostUserVsock,
     VsockHost,
@@ -86,7 +87,8 @@ def _device(options: Options) -> VsockHost | None:
     cid = options.cid or GUEST_CID
     if pick_kind(options.host) == KernelVsock.kind:
         return KernelVsock(cid)
-    return VhostUserVsock(cid, uds_path=options.uds_path and options.uds_path.absolute())
+    made = DeviceVsock if options.host == DeviceVsock.kind else VhostUserVsock
+    return made(cid, uds_path=options.uds_path and options.uds_path.absolute())
 
 
 def _daemon(vsock: VhostUserVsock, directory: Path) -> list[str]:

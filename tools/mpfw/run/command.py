@@ -76,7 +76,7 @@ Examples:
 @click.option("--uds-path", type=_FILE, help="Where vhost-device-vsock's socket is to be.")
 @click.option(
     "--host",
-    type=click.Choice(["auto", "vhost-user", "vhost-vsock", "lab", "none"]),
+    type=click.Choice(["auto", "vhost-user", "vhost-vsock", "device", "lab", "none"]),
     default="auto",
     show_default=True,
     help="What carries the guest's vsock device.",

@@ -14,6 +14,7 @@ from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine, qemu_program
 from mpfw.guest.vsockhost import (
     GUEST_CID,
+    DeviceVsock,
     KernelVsock,
     VhostUserVsock,
     VsockHost,
@@ -273,7 +274,7 @@ def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost
 
 def _kernels(options: Options) -> VsockHost:
     if options.uds_path:
-        raise Refused("--uds-path is for --host vhost-user")
+        raise Refused("--uds-path is for --host vhost-user and --host device")
     cid, lock = cids.reserve(options.cid, kernel=True)
     vsock = KernelVsock(cid)
     vsock.held.append(lock)
@@ -284,8 +285,10 @@ def _daemons(options: Options, warn: Callable[[str], object]) -> VsockHost | Non
     path = options.uds_path and options.uds_path.absolute()
     if path is not None:
         _check_socket(path)
+    if options.host == DeviceVsock.kind and options.group:
+        raise Refused("--group: not with --host device; one `mpfw device` serves several guests")
     try:
-        if options.daemon is None:
+        if options.daemon is None and options.host != DeviceVsock.kind:
             daemon.program(unasked=options.host == "auto")
     except daemon.NoDaemonError as error:
         why = f"no vsock device: {error}"
@@ -296,7 +299,8 @@ def _daemons(options: Options, warn: Callable[[str], object]) -> VsockHost | Non
     if options.group:
         return _in_group(options.group, options)
     cid, lock = cids.reserve(options.cid, kernel=False)
-    vsock = VhostUserVsock(cid, uds_path=path, program=options.daemon)
+    made = DeviceVsock if options.host == DeviceVsock.kind else VhostUserVsock
+    vsock = made(cid, uds_path=path, program=options.daemon)
     vsock.held.append(lock)
     return vsock
 

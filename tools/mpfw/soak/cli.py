@@ -23,7 +23,7 @@ from mpfw.soak.clients import Client, Tally
 from mpfw.soak.watch import SCRIPT, Figures, Watch
 from mpfw.usage import examples
 
-HOSTS = ("vhost-user", "vhost-vsock", "lab")
+HOSTS = ("vhost-user", "vhost-vsock", "device", "lab")
 TELLS = {"vhost-vsock", "lab"}  # the guest hears of a client that was killed
 _SETTLING = 30.0  # seconds until what has ended is gone everywhere
 _HEADING = (

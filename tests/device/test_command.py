@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw device` as a user types it: its options, what it says of wrong ones, how it ends."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+from driver import Driver
+
+from mpfw.device.command import device as command
+from mpfw.device.settings import Settings, SettingsError, checked, from_file, from_mapping, from_vm
+
+FILE = """\
+vms:
+    - guest_cid: 3
+      socket: /tmp/vhost3.socket
+      uds_path: /tmp/vm3.vsock
+      tx_buffer_size: 65536
+      queue_size: 1024
+      groups: group1+groupA
+    - guest_cid: 5
+      socket: /tmp/vhost5.socket
+      forward-cid: 1
+      forward-listen: 9001+9002
+"""
+
+
+def test_the_daemons_file_is_read(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(FILE)
+    three, five = from_file(path)
+    groups = ("group1", "groupA")
+    here = "/tmp/vhost3.socket", "/tmp/vm3.vsock"
+    assert three == Settings(3, *here, tx_buffer_size=65536, groups=groups)
+    assert (five.guest_cid, five.forward_cid, five.forward_listen) == (5, 1, (9001, 9002))
+    assert five.groups == ("default",)
+
+
+@pytest.mark.parametrize("dash", "-_")
+def test_vm_has_the_daemons_keys(dash):
+    text = "guest-cid=4,socket=/s,uds-path=/u,tx-buffer-size=65536,queue-size=256,groups=a+b"
+    found = from_vm(text.replace("-", dash))
+    assert found == Settings(
+        4, "/s", "/u", tx_buffer_size=65536, queue_size=256, groups=("a", "b")
+    )
+
+
+def test_defaults():
+    found = from_vm("socket=/s,uds-path=/u")
+    assert (found.guest_cid, found.queue_size, found.groups) == (3, 1024, ("default",))
+    assert found.mode == 0o600
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("socket=/s", "either uds-path or forward-cid"),
+        ("socket=/s,uds-path=/u,forward-cid=1", "either uds-path or forward-cid"),
+        ("uds-path=/u", "socket is missing"),
+        ("socket=/s,uds-path=/u,cid=3", "no option 'cid'"),
+        ("socket=/s,uds-path=/u,guest-cid=x", "guest-cid is 'x', which is no number"),
+        ("socket=/s,uds-path=/u,guest-cid=2", "guest-cid is 2: from 3"),
+        ("socket=/s,uds-path=/u,guest-cid=4294967295", "guest-cid is 4294967295"),
+        ("socket=/s,uds-path=/u,queue-size=0", "queue-size is 0"),
+        ("socket=/s,uds-path=/u,socket-mode=9", "socket-mode is 9: three octal digits"),
+        ("socket=/s,uds-path=/u,forward-listen=1", "forward-listen goes with forward-cid"),
+        ("socket=/s,forward-cid=1,forward-listen=a", "forward-listen is 'a'"),
+        ("socket=/s,uds-path", "'uds-path' is no key=value"),
+        ("socket=/s,socket=/t,uds-path=/u", "socket is there twice"),
+        ("", "'' is no key=value"),
+    ],
+)
+def test_what_is_wrong_in_vm_is_one_sentence(text, says):
+    result = CliRunner().invoke(command, ["--vm", text])
+    assert result.exit_code == 1
+    assert says in result.output and result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("vms: [", ":1:7: "),
+        ("vms:\n  - socket: /s\n    uds_path: /u\n    cid: 3\n", ":2: no option 'cid'"),
+        ("vms:\n  - 5\n", ":2: a device is a mapping"),
+        ("vms:\n", ":1: vms is to be a list"),
+        ("devices: []\n", "the file is to have one key, vms"),
+        ("", "the file is to have one key, vms"),
+        ("vms:\n  - socket: /s\n    uds_path: /u\n  - socket: /t\n", ":4: either uds-path"),
+        ("a: 'b\n", ":2:1: "),
+        ("\0", "unacceptable character"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said_with_its_place(tmp_path, text, says):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        from_file(path)
+    assert str(path) in str(raised.value) and says in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(SettingsError, match="No such file"):
+        from_file(tmp_path / "none.yaml")
+
+
+def test_two_devices_must_not_be_in_each_others_way():
+    one = from_mapping({"socket": "/a", "uds-path": "/b"}, "")
+    for other in (
+        {"socket": "/a", "uds-path": "/c", "guest-cid": 4},
+        {"socket": "/c", "uds-path": "/b", "guest-cid": 4},
+        {"socket": "/b", "uds-path": "/c", "guest-cid": 4},
+        {"socket": "/c", "uds-path": "/d"},
+    ):
+        with pytest.raises(SettingsError, match="is given twice"):
+            checked([one, from_mapping(other, "")])
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ((), "which device?"),
+        (("--config", "x", "--vm", "socket=/s,uds-path=/u"), "either --config, or --vm"),
+        (("--guest-cid", "4"), "socket is missing"),
+    ],
+)
+def test_options_that_cannot_be(words, says):
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 1 and says in result.output
+
+
+def _invoke(tmp_path, **paths):
+    given = {"socket": tmp_path / "s", "uds-path": tmp_path / "u"} | paths
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return CliRunner().invoke(command, words)
+
+
+def test_a_path_that_is_too_long(tmp_path):
+    result = _invoke(tmp_path, **{"uds-path": "/tmp/" + "u" * 103})
+    assert result.exit_code == 1 and "108 bytes: the path of a socket has 107" in result.output
+    assert not os.listdir(tmp_path)
+
+
+def test_a_path_in_use(tmp_path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "s"))
+        other.listen()
+        result = _invoke(tmp_path)
+    assert result.exit_code == 1 and "s is in use: another program listens" in result.output
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_an_abstract_name_in_use(tmp_path):
+    name = f"@mpfw-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind("\0" + name[1:])
+        result = _invoke(tmp_path, socket=name)
+    assert result.exit_code == 1 and f"{name} is in use" in result.output
+
+
+def test_a_file_in_the_sockets_place_stays(tmp_path):
+    (tmp_path / "u").write_text("mine")
+    result = _invoke(tmp_path)
+    assert result.exit_code == 1 and "is there already and is no socket" in result.output
+    assert (tmp_path / "u").read_text() == "mine"
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    result = _invoke(tmp_path, socket=tmp_path / "none" / "s")
+    assert result.exit_code == 1 and "there is no such directory" in result.output
+
+
+def started(tmp_path, *words):
+    control, path = tmp_path / "s", tmp_path / "u"
+    argv = [sys.executable, "-m", "mpfw", "device", "--socket", control, "--uds-path", path]
+    process = subprocess.Popen([*argv, *words], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not control.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tmp_path, number):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "u"))  # nobody listens there any more
+    process = started(tmp_path)
+    driver = Driver(tmp_path / "s").start()
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+    assert os.listdir(tmp_path) == []
+    driver.close()
+
+
+def test_permissions(tmp_path):
+    process = started(tmp_path)
+    modes = {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    process.terminate()
+    process.wait(30)
+    assert modes == {0o600}
+    process = started(tmp_path, "--socket-mode", "660")
+    modes = {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    process.terminate()
+    process.wait(30)
+    assert modes == {0o660}
+
+
+def test_an_abstract_socket_serves_both_ways(tmp_path, device):
+    from mpfw.device.firmware import vsock as w
+
+    name = f"mpfw-test-{os.getpid()}"
+    device(Settings(3, str(tmp_path / "s"), f"@{name}"))
+    driver = Driver(tmp_path / "s").start()
+    with socket.socket(socket.AF_UNIX) as program, socket.socket(socket.AF_UNIX) as listener:
+        program.connect("\0" + name)
+        program.sendall(b"CONNECT 1\n")
+        driver.expect(w.OP_REQUEST)
+        listener.bind(f"\0{name}_5000")
+        listener.listen()
+        driver.send(w.OP_REQUEST, 1, 5000)
+        driver.expect(w.OP_RESPONSE)
+    driver.close()

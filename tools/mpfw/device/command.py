@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""`mpfw device`: a vsock device for QEMU's vhost-user-vsock-pci, as vhost-device-vsock is one."""
+
+import gc
+import platform
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mpfw.device.firmware import NoSources
+from mpfw.device.programs import PathError
+from mpfw.device.settings import Settings, SettingsError, checked, from_file, from_mapping, from_vm
+from mpfw.usage import examples
+
+
+@click.command(
+    epilog=examples(
+        "mpfw device --guest-cid 4 --socket /tmp/vhost4.socket --uds-path /tmp/vm4.vsock",
+        "mpfw device --vm guest-cid=3,socket=/tmp/a.socket,uds-path=/tmp/a.vsock \\",
+        "            --vm guest-cid=4,socket=/tmp/b.socket,uds-path=/tmp/b.vsock   siblings",
+        "mpfw device --config devices.yaml",
+    )
+)
+@click.option("--guest-cid", help="The guest's CID. [default: 3]")
+@click.option("--socket", help="Where QEMU finds the device: a Unix socket, or @name.")
+@click.option("--uds-path", help="Where programs reach the guest: a Unix socket, or @name.")
+@click.option("--forward-cid", help="In place of --uds-path: the host's CID that is called.")
+@click.option("--forward-listen", help="Host ports, joined by +, whose calls go to the guest.")
+@click.option("--tx-buffer-size", help="Bytes that a program may leave unread. [default: 262144]")
+@click.option("--queue-size", help="Entries that a queue may have. [default: 1024]")
+@click.option("--groups", help="Groups, joined by +, of guests that reach each other.")
+@click.option("--socket-mode", help="Permissions of the sockets. [default: 600]")
+@click.option("--vm", multiple=True, metavar="KEY=VALUE,...", help="The same, for each guest.")
+@click.option("--config", type=click.Path(path_type=Path), help="The same, from a YAML file.")
+def device(vm: tuple[str, ...], config: Path | None, **single: str | None) -> None:
+    """Serve vsock devices to QEMU: the options of vhost-device-vsock, whose place it takes.
+
+    QEMU connects with -chardev socket,id=c,path=SOCKET -device vhost-user-vsock-pci,chardev=c and
+    memory that it shares. Programs connect to the Unix socket and say "CONNECT <port>"; the
+    guest's calls to CID 2 go to the socket whose name ends in _<port>. docs/device.md has it all.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise click.ClickException("mpfw device needs an x86-64 machine: memory order is its own")
+    try:
+        settings = checked(_settings(vm, config, single))
+        _serve(settings)
+    except (SettingsError, PathError, NoSources) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _settings(
+    vm: tuple[str, ...], config: Path | None, single: dict[str, str | None]
+) -> list[Settings]:
+    given = {name: value for name, value in single.items() if value is not None}
+    if bool(given) + bool(vm) + bool(config) > 1:
+        raise SettingsError("either --config, or --vm, or the options of one guest")
+    if config is not None:
+        return from_file(config)
+    if vm:
+        return [from_vm(each) for each in vm]
+    if not given:
+        raise SettingsError("which device? --socket and --uds-path, --vm or --config say it")
+    return [from_mapping(given, "options")]
+
+
+def _serve(settings: list[Settings]) -> None:
+    from mpfw.device.switch import Switch
+
+    _allow_descriptors()
+    switch = Switch(settings)
+
+    def end(*_: Any) -> None:
+        switch.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    switch.open()
+    gc.freeze()  # what is here stays, and what comes has no cycles: the collector has little to do
+    gc.set_threshold(100_000)
+    try:
+        switch.run()
+    finally:
+        switch.close()
+
+
+def _allow_descriptors() -> None:
+    """Thousands of connections are as many descriptors."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass
