@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 from driver import Driver
 
+from mpfw.capture.reader import read
 from mpfw.device.command import device as command
+from mpfw.device.firmware import vsock as w
 from mpfw.device.settings import Settings, SettingsError, checked, from_file, from_mapping, from_vm
 
 FILE = """\
@@ -186,6 +188,56 @@ def started(tmp_path, *words):
     return process
 
 
+def test_a_capture_has_every_packet_of_both_directions(tmp_path):
+    file = tmp_path / "all.pcapng"
+    process = started(tmp_path, "--capture", str(file), "--snaplen", "4")
+    driver = Driver(tmp_path / "s").start()
+    with socket.socket(socket.AF_UNIX) as program:
+        program.settimeout(30)
+        program.connect(str(tmp_path / "u"))
+        program.sendall(b"CONNECT 1234\n")
+        asked = driver.expect(w.OP_REQUEST)
+        driver.send(w.OP_RESPONSE, 1234, asked.src_port)
+        program.recv(64)
+        program.sendall(b"to the guest")
+        driver.expect(w.OP_RW)
+        driver.send(w.OP_RW, 1234, asked.src_port, b"from it")
+        assert program.recv(64) == b"from it"
+    process.terminate()
+    assert process.wait(30) == 0
+    driver.close()
+    with file.open("rb") as written:
+        found = [
+            (each.direction, each.header[30], each.payload, each.length) for each in read(written)
+        ]
+    assert found[:4] == [
+        ("out", w.OP_REQUEST, b"", 0),
+        ("in", w.OP_RESPONSE, b"", 0),
+        ("out", w.OP_RW, b"to t", 12),
+        ("in", w.OP_RW, b"from", 7),
+    ]
+
+
+def test_a_capture_on_a_full_disk_stops_and_the_traffic_goes_on(tmp_path):
+    process = started(tmp_path, "--capture", "/dev/full")
+    driver = Driver(tmp_path / "s").start()
+    with socket.socket(socket.AF_UNIX) as program:
+        program.connect(str(tmp_path / "u"))
+        program.sendall(b"CONNECT 1234\n")
+        driver.expect(w.OP_REQUEST)
+    process.terminate()
+    said = process.communicate(timeout=30)[1]
+    driver.close()
+    assert process.returncode == 0
+    assert said.count("the capture has stopped") == 1 and "No space left" in said
+
+
+def test_a_capture_that_cannot_be_written_is_a_sentence(tmp_path):
+    result = _invoke(tmp_path, capture=tmp_path / "none" / "file")
+    assert result.exit_code == 1 and "none/file" in result.output
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(tmp_path, number):
     with socket.socket(socket.AF_UNIX) as dead:
@@ -213,8 +265,6 @@ def test_permissions(tmp_path):
 
 
 def test_an_abstract_socket_serves_both_ways(tmp_path, device):
-    from mpfw.device.firmware import vsock as w
-
     name = f"mpfw-test-{os.getpid()}"
     device(Settings(3, str(tmp_path / "s"), f"@{name}"))
     driver = Driver(tmp_path / "s").start()

@@ -5,15 +5,21 @@ import gc
 import platform
 import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mpfw.capture.sinks import CaptureError
 from mpfw.device.firmware import NoSources
 from mpfw.device.programs import PathError
 from mpfw.device.settings import Settings, SettingsError, checked, from_file, from_mapping, from_vm
 from mpfw.usage import examples
+
+if TYPE_CHECKING:
+    from mpfw.device.wire import Tap
 
 
 @click.command(
@@ -22,6 +28,7 @@ from mpfw.usage import examples
         "mpfw device --vm guest-cid=3,socket=/tmp/a.socket,uds-path=/tmp/a.vsock \\",
         "            --vm guest-cid=4,socket=/tmp/b.socket,uds-path=/tmp/b.vsock   siblings",
         "mpfw device --config devices.yaml",
+        "mpfw device --config devices.yaml --capture - | tshark -i -",
     )
 )
 @click.option("--guest-cid", help="The guest's CID. [default: 3]")
@@ -35,7 +42,30 @@ from mpfw.usage import examples
 @click.option("--socket-mode", help="Permissions of the sockets. [default: 600]")
 @click.option("--vm", multiple=True, metavar="KEY=VALUE,...", help="The same, for each guest.")
 @click.option("--config", type=click.Path(path_type=Path), help="The same, from a YAML file.")
-def device(vm: tuple[str, ...], config: Path | None, **single: str | None) -> None:
+@click.option("--capture", metavar="FILE", help="Where a capture of all packets goes (pcapng).")
+@click.option(
+    "--snaplen",
+    type=click.IntRange(0, 65536),
+    default=65536,
+    show_default=True,
+    metavar="BYTES",
+    help="Of each packet's payload in the capture.",
+)
+@click.option(
+    "--capture-size",
+    type=click.IntRange(0),
+    default=0,
+    metavar="BYTES",
+    help="Of a file of the capture before the next one begins. [default: no limit]",
+)
+def device(
+    vm: tuple[str, ...],
+    config: Path | None,
+    capture: str | None,
+    snaplen: int,
+    capture_size: int,
+    **single: str | None,
+) -> None:
     """Serve vsock devices to QEMU: the options of vhost-device-vsock, whose place it takes.
 
     QEMU connects with -chardev socket,id=c,path=SOCKET -device vhost-user-vsock-pci,chardev=c and
@@ -46,8 +76,9 @@ def device(vm: tuple[str, ...], config: Path | None, **single: str | None) -> No
         raise click.ClickException("mpfw device needs an x86-64 machine: memory order is its own")
     try:
         settings = checked(_settings(vm, config, single))
-        _serve(settings)
-    except (SettingsError, PathError, NoSources) as error:
+        with _captured(capture, snaplen, capture_size) as tap:
+            _serve(settings, tap)
+    except (SettingsError, PathError, NoSources, CaptureError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -66,11 +97,31 @@ def _settings(
     return [from_mapping(given, "options")]
 
 
-def _serve(settings: list[Settings]) -> None:
+@contextmanager
+def _captured(path: str | None, snaplen: int, size: int) -> "Iterator[Tap | None]":
+    """What a wire tells its packets to, for them to be in the capture; None without one."""
+    if path is None:
+        yield None
+        return
+    from mpfw.capture import IN, OUT, Capture
+    from mpfw.device.wire import TO_GUEST
+
+    with Capture(path, snaplen, size) as capture:
+
+        def tap(direction: int, header: memoryview, views: list[memoryview]) -> None:
+            data = views[0] if len(views) == 1 else b"".join(views)
+            capture.packet(OUT if direction == TO_GUEST else IN, bytes(header), data)
+
+        yield tap
+
+
+def _serve(settings: list[Settings], tap: "Tap | None") -> None:
     from mpfw.device.switch import Switch
 
     _allow_descriptors()
     switch = Switch(settings)
+    for wire in switch.wires:
+        wire.tap = tap
 
     def end(*_: Any) -> None:
         switch.stop()
