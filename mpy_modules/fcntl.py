@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CPython's `fcntl`, as far as sockets go: there are no descriptors, so calls take the socket.
+"""CPython's `fcntl`, as far as sockets go: calls take a socket or its number.
 
 `ioctl(sock, SIOCOUTQ, buffer)` is how many sent bytes the device has not taken yet, SIOCINQ how
 many received ones wait; IOCTL_VM_SOCKETS_GET_LOCAL_CID, which on Linux /dev/vsock answers, is the
@@ -11,6 +11,7 @@ import struct
 
 import errnos
 from portable import const
+from sockets import descriptors
 from vsock import credit
 
 SIOCINQ = FIONREAD = TIOCINQ = const(0x541B)
@@ -19,7 +20,8 @@ _ENOTTY = const(25)
 
 
 def ioctl(sock, request, arg=0, mutate_flag=True):
-    """Ask about a socket. Raises EOPNOTSUPP if it has no connection, ENOTTY for other requests.
+    """Ask about a socket. Raises EOPNOTSUPP if it has no connection, ENOTTY for other requests,
+    ValueError if it is closed.
 
     A writable buffer of 4 bytes gets the answer, an int in the machine's order, and the call
     returns 0; bytes are answered with bytes.
@@ -32,11 +34,16 @@ def ioctl(sock, request, arg=0, mutate_flag=True):
 
 
 def _answer(sock, request):
+    if isinstance(sock, int):
+        sock = descriptors.find(sock)
+        if sock is None:
+            raise OSError(errnos.EBADF)
+    if sock.is_closed():
+        raise ValueError("file descriptor cannot be a negative integer (-1)")
     if request == socket.IOCTL_VM_SOCKETS_GET_LOCAL_CID:
         return socket.get_local_cid()
     if request not in (SIOCINQ, SIOCOUTQ):
         raise OSError(_ENOTTY)
-    sock.getsockname()  # EBADF once it is closed
     conn = sock.connection
     if conn is None:
         raise OSError(errnos.EOPNOTSUPP)

@@ -406,8 +406,7 @@ class socket(Endpoint):
 
     def _no_more(self, conn):
         """Nothing can be sent any more: EPIPE, or what became of the device."""
-        if conn.block[w.SHUT] & w.SHUT_LOCAL_SEND:
-            self._poll_first(num.POLL_WRITE)
+        self._poll_first(num.POLL_WRITE)
         if conn.block[w.SHUT] & w.SHUT_LOST:
             self._lost()
         raise OSError(errnos.EPIPE)
@@ -419,6 +418,8 @@ class socket(Endpoint):
         if room == -errnos.EPIPE:
             self._no_more(conn)
         if n > min(block[w.SEND_LIMIT], block[w.PEER_ALLOC]) and (room or waits):
+            if not room:
+                self._poll_first(num.POLL_WRITE)
             raise OSError(errnos.EMSGSIZE)
         if n > room and not waits:
             if conn.out is not self._stack.loopback or not conn.out.told(conn) or n > conn.room():

@@ -94,6 +94,7 @@ _FIXED = {
 }
 _REFUSED = (SO_PEEK_OFF, SO_ZEROCOPY, SO_REUSEPORT)  # known, but not to this family
 
+_INT_MAX = const(0x7FFFFFFF)
 TICK_US = const(4000)  # Linux's clock, to which it rounds time-outs up
 _LONGEST = const(36893488147419102)  # seconds
 
@@ -142,6 +143,8 @@ def set_general(sock, name, value):
         options.keep(name, max(2 * most, _BUFFERS[name]))
     elif name in _TIMEOUTS:
         setattr(options, _TIMEOUTS[name], _microseconds(value))
+    elif name == SO_RCVLOWAT and sock.kind.borders:
+        options.force_lowat(number if number >= 0 else _INT_MAX, sock.connection)
     elif name == SO_RCVLOWAT:
         options.set_lowat(number, sock.connection)
     elif name == SO_LINGER:

@@ -103,6 +103,10 @@ class Options:
         """SO_RCVLOWAT: 0 stands for 1. Raises EINVAL beyond the buffer's size."""
         if not 0 <= value <= self.size:
             raise OSError(errnos.EINVAL)
+        self.force_lowat(value, end)
+
+    def force_lowat(self, value, end):
+        """The same of any value: Linux does not look at it where there are messages."""
         self.plain = False
         self.lowat = max(1, value)
         if end is not None:
@@ -139,6 +143,7 @@ def set_option(sock, level, name, value):
     """setsockopt of a socket. Raises ENOPROTOOPT for what Linux does not know, EINVAL."""
     if isinstance(value, str):
         raise TypeError("an option's value is an int or bytes, not 'str'")
+    level & name  # a TypeError if one is no integer
     if level == num.AF_VSOCK:
         sock.options.plain = False
         _set_vm_option(sock.options, name, value, sock.connection)

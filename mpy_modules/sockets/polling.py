@@ -6,7 +6,7 @@ import io
 import errnos
 import machine
 from portable import const, micropython
-from vsock import control
+from vsock import control, credit
 from vsock import words as w
 from vsock.wait import deadline, left
 
@@ -16,6 +16,15 @@ from .arguments import timed_out
 _IOCTL_FLUSH = const(1)  # MicroPython's stream protocol, py/stream.h
 _IOCTL_POLL = const(3)
 _IOCTL_CLOSE = const(4)
+
+
+def _space(conn):
+    """Bytes that the peer has room for, also if it reads no more: Linux's poll does not ask."""
+    room = conn.room()
+    block = conn.block
+    if room < 0 and block[w.SHUT] & w.SHUT_PEER_RCV:
+        return min(block[w.PEER_ALLOC], block[w.SEND_LIMIT]) - credit.unread(conn.at)
+    return room
 
 
 class Polled(io.IOBase):
@@ -88,9 +97,8 @@ class Polled(io.IOBase):
         ended = shut & w.SHUT_LOCAL == w.SHUT_LOCAL or shut & w.SHUT_LOST
         if ended or (shut & local_end and shut & w.SHUT_PEER_SEND):
             events |= num.POLLHUP
-        if not shut & local_end and (
-            shut & w.SHUT_PEER_RCV or state == w.CLOSED or conn.room() > 0
-        ):
+        gone = state == w.CLOSED or shut & w.SHUT_PEER == w.SHUT_PEER
+        if not shut & local_end and (gone or _space(conn) > 0):
             events |= num.POLL_WRITE
         elif not shut & local_end and conn.out.full():
             self._stack.device.sending_done()

@@ -100,6 +100,14 @@ def test_stdin_is_a_stream_that_poll_watches(repl):
 
 def test_clock_tells_the_hosts_time(repl):
     assert abs(repl.console.eval("__import__('time').time()") - time.time()) < 5
+    code = "import time; print(time.gmtime(86400.9)[:6])"
+    assert repl.console.exec(code) == "(1970, 1, 2, 0, 0, 0)\n"
+
+
+@pytest.mark.parametrize("clock", ["time", "monotonic", "perf_counter"])
+def test_clocks_measure_parts_of_seconds(repl, clock):
+    code = f"import time; a = time.{clock}(); time.sleep(0.2); print(time.{clock}() - a)"
+    assert 0.19 < float(repl.console.exec(code)) < 10
 
 
 def test_ticks_run_at_the_hosts_pace(repl):

@@ -695,7 +695,12 @@ def test_fcntl_tells_what_is_unread_at_both_ends(run):
         assert fcntl.ioctl(a, request, b"    ") == struct.pack("I", socket.get_local_cid())
         a.close()
         b.close()
-        assert error(fcntl.ioctl, a, fcntl.SIOCOUTQ, answer) == "EBADF"
+        try:
+            fcntl.ioctl(a, fcntl.SIOCOUTQ, answer)
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("it is closed")
         fresh = socket.socket()
         assert error(fcntl.ioctl, fresh, fcntl.SIOCINQ, answer) == "EOPNOTSUPP"
         fresh.close()
