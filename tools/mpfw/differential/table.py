@@ -7,6 +7,7 @@ names, or of the generated calls whose name, state and argument it gives. It cou
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,9 @@ class Call:
     name: str
     state: str
     argument: int | None = None
+
+
+Where = Callable[[int], str | Call]  # what the line of that index is about: a scenario, a call
 
 
 @dataclass
@@ -116,7 +120,12 @@ def load(path: Path = FILE) -> Table:
     except tomllib.TOMLDecodeError as error:
         raise TableError(f"{path.name} is not TOML: {error}") from error
     rows = [_row(number, given) for number, given in enumerate(data.get("row", []), 1)]
-    return Table(rows, data.get("unmended", {}))
+    return Table(rows, _by_name(data.get("unmended", {})))
+
+
+def _by_name(unmended: dict[str, list[str]]) -> dict[str, str]:
+    """The reason of each scenario."""
+    return {name: why for why, names in unmended.items() for name in names}
 
 
 def render(table: Table) -> str:
@@ -134,7 +143,12 @@ def render(table: Table) -> str:
 
 def rendered_into(document: str, table: Table) -> str:
     """A document with its part between BEGIN and END made anew. Raises TableError without one."""
-    if BEGIN not in document or END not in document:
-        raise TableError(f"the document has no {BEGIN} and {END}")
-    before, rest = document.split(BEGIN, 1)
-    return before + render(table) + rest.split(END, 1)[1]
+    return between(document, BEGIN, END, render(table))
+
+
+def between(document: str, begin: str, end: str, text: str) -> str:
+    """A document with the text, which has these remarks, in the place of its part between them."""
+    if begin not in document or end not in document:
+        raise TableError(f"the document has no {begin} and {end}")
+    before, rest = document.split(begin, 1)
+    return before + text + rest.split(end, 1)[1]
