@@ -17,6 +17,7 @@ from mpfw.differential import (
     recorded,
     scenarios,
     table,
+    unmended,
 )
 from mpfw.differential.generate import Op
 from mpfw.differential.scenarios import Scenario
@@ -79,6 +80,15 @@ def test_a_row_for_calls_needs_call_state_argument_and_both_outputs():
     )
 
 
+def test_a_row_of_a_dialogue_needs_its_name_the_call_and_the_state():
+    mine = row(scenarios=("half.one",))
+    lines = ("7 recv s1: a", "7 recv s1: b")
+    assert mine.excuses(*lines, Call("recv", "connected", 1, "half.one"))
+    assert not mine.excuses(*lines, Call("recv", "connected", 1, "half.two"))
+    assert not mine.excuses(*lines, Call("recv", "shut", 1, "half.one"))
+    assert not row(generated=True).excuses(*lines, Call("recv", "connected", 1, "half.one"))
+
+
 # -- the table --------------------------------------------------------------------------------
 
 
@@ -138,6 +148,20 @@ def test_a_wrong_table_says_which_row_and_why(tmp_path, text, says):
 
 def test_unmended_scenarios_exist():
     assert set(table.load().unmended) <= names()
+
+
+def test_what_is_to_be_mended_is_grouped_by_how_it_differs_and_what_did_not_run_stays(tmp_path):
+    path = tmp_path / "differences.toml"
+    path.write_text('# rows\n\n[unmended]\n"old" = ["one", "two"]\n')
+    difference = compare.Difference(7, ("7 recv s1: timeout", "9 recv s0: EIO"), "7 recv s1: b")
+    why = unmended.reason(difference)
+    assert why == "recv: Linux timeout or EIO, here b"
+    assert unmended.reason(compare.Difference(1, ("x", None), "y")) == "Linux x or nothing, here y"
+    unmended.note(["two", "three", "four"], {"three": why, "four": why}, path)
+    assert path.read_text().startswith('# rows\n\n[unmended]\n"recv: Linux')
+    assert table.load(path).unmended == {"one": "old", "three": why, "four": why}
+    unmended.note(["one", "three"], {}, path)
+    assert table.load(path).unmended == {"four": why}
 
 
 # -- records ----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ Modules, each needs only those above it
   nested       the Linux guest inside the lab
   recorded     what Linux printed, in the tree
   compare      two outputs against each other, with the table
+  unmended     what is to be mended, written down
   rooms        where scenarios run: a Linux of one release, the firmware
   generate     random sequences of socket calls
   states       in which state a call met its socket, and what a run has reached

@@ -8,7 +8,7 @@ import click
 
 from mpfw import paths
 from mpfw.build import deps
-from mpfw.differential import catalogue, compare, outcomes, recorded, scenarios, table
+from mpfw.differential import catalogue, compare, outcomes, recorded, scenarios, table, unmended
 from mpfw.differential.rooms import FirmwareRoom, LinuxRoom
 from mpfw.differential.scenarios import HOST, LOOPBACK, SETTINGS, Scenario
 from mpfw.differential.sequences import run_sequences
@@ -32,6 +32,7 @@ RELEASES = ("bookworm", "trixie", "sid")
 @click.option("--release", "releases", multiple=True, type=click.Choice(RELEASES), help="[all]")
 @click.option("--setting", type=click.Choice(SETTINGS), help="Only scenarios of that setting.")
 @click.option("--record", "only", flag_value="record", help="Run Linux and record only.")
+@click.option("--note", is_flag=True, help="Write down what differs as what is to be mended.")
 @click.option("--missing", is_flag=True, help="Record only what is not recorded as it is now.")
 @click.option("--compare", "only", flag_value="compare", help="Run the firmware and compare only.")
 @click.option(
@@ -47,6 +48,7 @@ def differential(
     setting: str | None,
     only: str | None,
     missing: bool,
+    note: bool,
     sequences: int | None,
     first: int,
     seed: int,
@@ -70,7 +72,7 @@ def differential(
             for release in releases:
                 _record(chosen, release, missing)
         if only != "record":
-            _compare(chosen, image, releases[0])
+            _compare(chosen, image, releases[0], note)
     except (SideError, table.TableError, recorded.RecordError, deps.DependencyError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -101,18 +103,20 @@ def _record(chosen: list[Scenario], release: str, missing: bool) -> None:
             recorded.write(each, release, kernel, parts)
 
 
-def _compare(chosen: list[Scenario], image: Path, release: str) -> None:
+def _compare(chosen: list[Scenario], image: Path, release: str, note: bool) -> None:
     rows = table.load()
-    differ = 0
+    differ: dict[str, str] = {}
     lab = release if any(each.setting == HOST for each in chosen) else None
     with FirmwareRoom(image, lab) as room:
         for each, parts in room.run_all(chosen):
             for part, found in compare.differences(each, parts, rows):
-                differ += 1
+                differ.setdefault(each.name, unmended.reason(found))
                 known = " (to be mended)" if each.name in rows.unmended else ""
                 click.echo(f"{each.name}, {part}: {found}{known}")
     for row in rows.rows:
         click.echo(f"{row.call}, {row.state}, {row.arguments}: excused {row.used} lines")
-    click.echo(f"{len(chosen)} scenarios, {differ} outputs differ")
+    click.echo(f"{len(chosen)} scenarios, {len(differ)} differ")
+    if note:
+        unmended.note([each.name for each in chosen], differ)
     if differ:
         raise SystemExit(1)

@@ -21,7 +21,7 @@ mpfw.differential.sequence says what the calls are and what they print.
 import inspect
 import runpy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,16 @@ class Dialogue(Scenario):
     program: Program = ()
     patience: tuple[float, ...] = ()
 
+    @property
+    def generated(self) -> bool:
+        """Whether nobody has written it."""
+        return not self.patience
+
     @classmethod
     def of(
         cls, name: str, setting: str, program: Program, patience: tuple[float, ...] = ()
     ) -> "Dialogue":
-        """The dialogue of these calls."""
+        """The dialogue of these calls; a generated one has the usual patience."""
         calls = [f"{op.side} {op}" for op in program]
         text = "\n".join([PRELUDE, MEETING, repr(patience), *calls])
         return cls(name, setting, text, program=program, patience=patience)
@@ -115,7 +120,8 @@ class Dialogue(Scenario):
 
     def about(self, linux: str) -> Where:
         """Tells which call a line is of, and in which state its socket was."""
-        calls = states.calls(self.program, linux)
+        scenario = "" if self.generated else self.name
+        calls = [replace(call, scenario=scenario) for call in states.calls(self.program, linux)]
         return lambda index: calls[index] if index < len(calls) else Call("", "")
 
 

@@ -25,11 +25,13 @@ class TableError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """What a line of output is about: a generated call, the state of its socket, its argument."""
+    """What a line of output is about: a call, the state of its socket, its argument; and, if that
+    is written down, the scenario."""
 
     name: str
     state: str
     argument: int | None = None
+    scenario: str = ""
 
 
 Where = Callable[[int], str | Call]  # what the line of that index is about: a scenario, a call
@@ -57,7 +59,10 @@ class Row:
     def excuses(self, theirs: str, ours: str, where: str | Call) -> bool:
         """Whether it is about this pair of lines: of a scenario by name, or of a call."""
         if isinstance(where, Call):
-            if not self.generated or where.name != self.call or where.state != self.state:
+            generated = self.generated and not where.scenario
+            if not generated and where.scenario not in self.scenarios:
+                return False
+            if (where.name, where.state) != (self.call, self.state):
                 return False
             if self.low is not None and not self._within(where.argument):
                 return False
