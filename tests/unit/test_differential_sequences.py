@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mpfw.differential import generate, linux_inside, states
+from mpfw.differential import catalogue, generate, linux_inside, recorded, states
 from mpfw.differential.generate import PRELUDE, Op
 from mpfw.differential.generate import generate as sequence_of
 from mpfw.differential.scenarios import HOST, LOOPBACK
@@ -190,6 +190,19 @@ def test_coverage_counts_connections_and_both_ends():
     coverage.add(CONNECTION[:1], "1 socket s0: ok\n")
     assert (coverage.sequences, coverage.established, coverage.talking) == (3, 2, 1)
     assert "66 % with a connection, 33 % with both ends active" in coverage.table()[0]
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie", "sid"])
+def test_recorded_sequences_reach_connections_data_both_ways_and_most_calls_in_most_states(
+    release,
+):
+    coverage = states.Coverage()
+    for each in catalogue.sequences(LOOPBACK):
+        coverage.add(each.program, recorded.printed(each, "script")[release])
+    assert coverage.established >= coverage.sequences / 2
+    assert coverage.talking >= coverage.sequences / 3
+    pairs = {(call, state) for call in generate.CALLS for state in states.STATES[1:]}
+    assert len(pairs & set(coverage.pairs)) > 0.85 * len(pairs)
 
 
 # -- shrinking, and a run ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ def load(setting: str | None = None) -> list[Scenario]:
     return found
 
 
-def sequences(setting: str) -> list[Scenario]:
+def sequences(setting: str) -> list[Dialogue]:
     """The sequences whose Linux outputs are in the tree."""
     return [
         Dialogue.of(f"sequences.{setting}_{index}", setting, generate(SEED, index, setting))
