@@ -59,6 +59,15 @@ def test_a_line_too_few_and_a_line_too_many_differ():
     assert compare.first_difference(["a\n"], "a\nb\n", "s", EMPTY) is not None
 
 
+def test_what_differs_has_to_differ_again(monkeypatch):
+    monkeypatch.setattr(recorded, "printed", lambda scenario, part: {"sid": "a\n"})
+    found = [
+        compare.confirmed(SCENARIO, {"script": first}, lambda text=second: {"script": text}, EMPTY)
+        for first, second in (("a\n", "b\n"), ("b\n", "a\n"), ("b\n", "c\n"))
+    ]
+    assert found == [[], [], [("script", compare.Difference(1, ("a",), "c"))]]
+
+
 def test_a_row_excuses_its_scenarios_line_and_counts_it():
     rows = Table([row(scenarios=("s",))], {})
     assert compare.first_difference(["a\nc\n"], "b\nc\n", "s", rows) is None

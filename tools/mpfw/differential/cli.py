@@ -2,6 +2,7 @@
 """The command `mpfw differential`."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -109,7 +110,7 @@ def _compare(chosen: list[Scenario], image: Path, release: str, note: bool) -> N
     lab = release if any(each.setting == HOST for each in chosen) else None
     with FirmwareRoom(image, lab) as room:
         for each, parts in room.run_all(chosen):
-            for part, found in compare.differences(each, parts, rows):
+            for part, found in compare.confirmed(each, parts, partial(room.run, each), rows):
                 differ.setdefault(each.name, unmended.reason(found))
                 known = " (to be mended)" if each.name in rows.unmended else ""
                 click.echo(f"{each.name}, {part}: {found}{known}")

@@ -5,7 +5,7 @@ Where kernels differ from one another each of them is right, for each line by it
 lines there are must be as with one of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mpfw.differential import recorded
@@ -60,6 +60,18 @@ def differences(
         if difference is not None:
             found.append((part, difference))
     return found
+
+
+def confirmed(
+    scenario: Scenario, ours: dict[str, str], again: Callable[[], dict[str, str]], table: Table
+) -> list[tuple[str, Difference]]:
+    """The differences of a scenario; what differs is run once more and has to differ again.
+
+    On a starved machine a time-out passes before what it waits for has come.
+    """
+    if differences(scenario, ours, table):
+        return differences(scenario, again(), table)
+    return []
 
 
 def _excused(at: list[str | None], here: str | None, about: str | Call, table: Table) -> bool:
