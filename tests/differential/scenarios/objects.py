@@ -116,3 +116,8 @@ def alone_garbage(port):
 def alone_equal_and_hashed(port):
     one, other = made(), made()
     print(one == one, one == other, len({one, other}), one in [other])
+
+
+def alone_clock_is_finer_than_a_second(port):
+    settle()
+    print(any(time.time() % 1 for _ in range(5)))

@@ -15,9 +15,7 @@ def alone_select_of_many(port):
 
 def alone_select_waits(port):
     one, other = pair(port)
-    begun = time.time()
     print(select.select([other], [], [], 0.1))
-    print(0.08 < time.time() - begun < 2)
     one.send(b"x")
     print(len(select.select([other], [], [], 2)[0]))
     tell("negative", select.select, [], [], [], -1)
@@ -65,8 +63,7 @@ def alone_poll_waits(port):
     one, _ = pair(port)
     poller = select.poll()
     poller.register(one, select.POLLIN)
-    begun = time.time()
-    print(poller.poll(100), 0.08 < time.time() - begun < 2)
+    print(poller.poll(100))
     print(poller.poll(0))
 
 
