@@ -64,7 +64,7 @@ def test_what_differs_has_to_differ_again(monkeypatch):
     monkeypatch.setattr(recorded, "printed", lambda scenario, part: {"sid": "a\n"})
     found = []
     for first, second in (("a\n", "b\n"), ("b\n", "a\n"), ("b\n", "c\n")):
-        again = partial(dict, script=second)
+        again = partial(dict[str, str], script=second)
         found.append(compare.confirmed(SCENARIO, {"script": first}, again, EMPTY))
     assert found == [[], [], [("script", compare.Difference(1, ("a",), "c"))]]
     known = Table([], {SCENARIO.name: "so"})
