@@ -3,10 +3,10 @@
 
 import pytest
 
-from mpfw.differential import generate, scenarios
+from mpfw.differential import catalogue, scenarios
 from mpfw.differential.rooms import FirmwareRoom
 
-SCENARIOS = scenarios.load(wanted=scenarios.LOOPBACK) + generate.recorded_batches()
+SCENARIOS = catalogue.load(scenarios.LOOPBACK)
 
 
 @pytest.fixture(scope="module")
@@ -15,5 +15,5 @@ def room(image):
         yield room
 
 
-def test_script_prints_what_it_prints_on_linux(scenario, room, agree):
-    agree(scenario, room.run(scenario))
+def test_script_prints_what_it_prints_on_linux(scenario, agree):
+    agree(scenario)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mpfw.differential import generate, linux_inside, states
+from mpfw.differential import catalogue, generate, linux_inside, recorded, states
 from mpfw.differential.generate import PRELUDE, Op
 from mpfw.differential.generate import generate as sequence_of
 from mpfw.differential.scenarios import HOST, LOOPBACK
@@ -67,6 +67,16 @@ def test_a_socket_of_the_host_is_called_by_the_host_only():
                 assert sides.setdefault(int(op.arguments[0]), op.side) == op.side
 
 
+def test_every_call_is_aimed_at_in_every_state(monkeypatch):
+    aims = []
+    monkeypatch.setattr(generate.Generator, "_aim", lambda self, *aim: aims.append(aim))
+    for index in range(3 * 9 * len(generate.CALLS)):
+        made = generate.Generator(1, index)
+        made._sockets.append(0)  # what _aim would have made
+        made.program()
+    assert set(aims) == {(state, call) for state in states.STATES[1:] for call in generate.CALLS}
+
+
 def test_all_calls_and_two_to_four_sockets_come_up():
     programs = [sequence_of(5, index) for index in range(400)]
     calls = {op.call for program in programs for op in program}
@@ -111,6 +121,35 @@ def test_do_prints_results_and_errors_by_name():
     ]
 
 
+def test_calls_that_are_no_methods_are_there_as_well():
+    text = (
+        "begin(20000, 0.2, 0)\n"
+        "_sockets[0], _sockets[1] = socket.socketpair()\n"
+        "do(0, 'sendmsg', 3, 4)\ndo(1, 'select')\ndo(1, 'recvmsg', 5)\n"
+        "do(1, 'recvmsg_into', 1, 10)\ndo(1, 'recv_within', 9)\n"
+        "do(1, 'set_time', socket.SOL_SOCKET, socket.SO_RCVTIMEO, 1, 0)\n"
+        "do(1, 'get_bytes', socket.SOL_SOCKET, socket.SO_RCVTIMEO, 8)\n"
+        "do(1, 'set_time', socket.SOL_SOCKET, socket.SO_RCVTIMEO, 0, -1)\n"
+        "do(1, 'ioctl', 0x541B)\ndo(1, 'close')\ndo(1, 'recv_within', 9)\nend()\n"
+    )
+    side = LinuxSide(lambda: LocalProgram([sys.executable, "-I", linux_inside.__file__]))
+    (out,) = side.run([text], 20, PRELUDE)
+    side.close()
+    assert out.splitlines() == [
+        "1 sendmsg s0: 7",
+        "2 select s1: [1, 1, 0]",
+        "3 recvmsg s1: (5 bytes, sum 4, [], 0, None)",
+        "4 recvmsg_into s1: (2, [], 0, None) 11 bytes, sum 5",
+        "5 recv_within s1: EAGAIN",
+        "6 set_time s1: None",
+        "7 get_bytes s1: 0100000000000000",
+        "8 set_time s1: EDOM",
+        "9 ioctl s1: 0",
+        "10 close s1: None",
+        "11 recv_within s1: EBADF",
+    ]
+
+
 # -- states -----------------------------------------------------------------------------------
 
 
@@ -151,6 +190,19 @@ def test_coverage_counts_connections_and_both_ends():
     coverage.add(CONNECTION[:1], "1 socket s0: ok\n")
     assert (coverage.sequences, coverage.established, coverage.talking) == (3, 2, 1)
     assert "66 % with a connection, 33 % with both ends active" in coverage.table()[0]
+
+
+@pytest.mark.parametrize("release", ["bookworm", "trixie", "sid"])
+def test_recorded_sequences_reach_connections_data_both_ways_and_most_calls_in_most_states(
+    release,
+):
+    coverage = states.Coverage()
+    for each in catalogue.sequences(LOOPBACK):
+        coverage.add(each.program, recorded.printed(each, "script")[release])
+    assert coverage.established >= coverage.sequences / 2
+    assert coverage.talking >= coverage.sequences / 3
+    pairs = {(call, state) for call in generate.CALLS for state in states.STATES[1:]}
+    assert len(pairs & set(coverage.pairs)) > 0.85 * len(pairs)
 
 
 # -- shrinking, and a run ---------------------------------------------------------------------

@@ -13,21 +13,29 @@ Settings
             runs in a guest, the second beside it, at once; `cid` is the other's, `port` and the
             two above it are theirs alone, and `meet()` returns in both once both have called it.
             Linux is a guest inside the lab (KVM, the kernel's vhost-vsock), the firmware another.
-How many connections a scenario has is its own affair.
+How many connections a scenario has is its own affair. A file may hold a group of scenarios, with
+functions `alone_NAME(port)` or pairs `guest_NAME` and `host_NAME`: wording.py goes before each.
+
+A dialogue, a function of a file of tests/differential/dialogues, is a sequence of socket calls
+that is written once and runs in both settings; generated sequences are those nobody has written.
 
 Modules, each needs only those above it
   parts        what runs inside: linux_inside.py (CPython), firmware_inside.py (MicroPython),
-               meeting.py (meet() for both)
+               meeting.py (meet() for both), wording.py (what groups are written in), sequence.py
+               (what dialogues and generated sequences are written in)
+  table        purposeful differences: tests/differential/differences.toml, and docs/errno.md
   scenarios    the files, as values
   sides        something that runs scripts and says what they printed: a Linux, a firmware
   nested       the Linux guest inside the lab
-  table        purposeful differences: tests/differential/differences.toml, and docs/errno.md
-  compare      two outputs against each other, with the table
   recorded     what Linux printed, in the tree
+  compare      two outputs against each other, with the table
+  unmended     what is to be mended, written down
   rooms        where scenarios run: a Linux of one release, the firmware
-  sequence     what generated sequences are written in; goes before each, on both sides
   generate     random sequences of socket calls
   states       in which state a call met its socket, and what a run has reached
+  dialogues    sequences written by hand, as scenarios
+  catalogue    all that is recorded
+  outcomes     what each call came to in each state: docs/errno.md
   shrink       the shortest sequence that still differs
   runners      runs sequences in a room, in either setting
   session      a run of sequences; `sequences` reports it

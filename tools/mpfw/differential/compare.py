@@ -8,9 +8,9 @@ lines there are must be as with one of them.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mpfw.differential.table import Call, Table
-
-Where = Callable[[int], str | Call]  # what the line of that index is about
+from mpfw.differential import recorded
+from mpfw.differential.scenarios import Scenario
+from mpfw.differential.table import Call, Table, Where
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,36 @@ def first_difference(
         if here is None:
             break  # as long as one of them
     return None
+
+
+def differences(
+    scenario: Scenario, ours: dict[str, str], table: Table
+) -> list[tuple[str, Difference]]:
+    """(part, its first difference) for each part of a scenario that differs from its record.
+
+    Raises RecordError if there is no record.
+    """
+    found = []
+    for part, text in ours.items():
+        kernels = list(recorded.printed(scenario, part).values())
+        difference = first_difference(kernels, text, scenario.about(kernels[0]), table)
+        if difference is not None:
+            found.append((part, difference))
+    return found
+
+
+def confirmed(
+    scenario: Scenario, ours: dict[str, str], again: Callable[[], dict[str, str]], table: Table
+) -> list[tuple[str, Difference]]:
+    """The differences of a scenario; what differs is run once more and has to differ again.
+
+    On a starved machine a time-out passes before what it waits for has come. What is known to
+    differ needs no second look.
+    """
+    found = differences(scenario, ours, table)
+    if found and scenario.name not in table.unmended:
+        return differences(scenario, again(), table)
+    return found
 
 
 def _excused(at: list[str | None], here: str | None, about: str | Call, table: Table) -> bool:

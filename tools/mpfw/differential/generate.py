@@ -13,18 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw.differential import sequence
-from mpfw.differential.scenarios import HOST_CID, LOOPBACK, PORTS, Scenario, port_of
+from mpfw.differential.scenarios import HOST_CID, LOOPBACK, PORTS
 from mpfw.guest.vsockhost import GUEST_CID
 
 PRELUDE = Path(sequence.__file__).read_text()
 SMALL = (0, 1, 2, 100, 4095)
 SIZES = (*SMALL, 4096, 4097, 65535, 65536, 65537, 131072, 262143, 262144, 262145, 300000)
-_BATCHES, _IN_BATCH = 8, 25  # of the sequences that are recorded
-_CONNECTED = 0.75  # of the sequences begin with a connection
+_AIMED = 3  # every third sequence is about one call in one state, the next one each time
+_CONNECTED = 0.85  # of the others begin with a connection
 _TALKING = 0.7  # of those have data both ways at once
 _ENDING = 0.4  # and of those with a connection, one end ends early
 _DIALLING = 0.6  # of the others begin with a connect to nobody
 _LENGTH = (3, 12)  # calls after the beginning
+_AIMS = (
+    "fresh",
+    "bound",
+    "listening",
+    "connecting",
+    "failed",
+    "connected",
+    "shut",
+    "peer ended",
+    "closed",
+)
 _KINDS = ("socket.SOCK_STREAM", "socket.SOCK_SEQPACKET")
 _STREAMS = 0.8  # of the sequences are about those
 _FLAGS = ("0", "socket.MSG_PEEK", "socket.MSG_DONTWAIT", "socket.MSG_WAITALL", "socket.MSG_TRUNC")
@@ -34,6 +45,12 @@ _OPTIONS = (
         "socket.AF_VSOCK",
         ("BUFFER_SIZE", "BUFFER_MIN_SIZE", "BUFFER_MAX_SIZE"),
     ),
+)
+_LOWAT = ("socket.SOL_SOCKET", "socket.SO_RCVLOWAT")
+_TIMES = (
+    ("socket.SOL_SOCKET", "socket.SO_RCVTIMEO"),
+    ("socket.SOL_SOCKET", "socket.SO_SNDTIMEO"),
+    ("socket.AF_VSOCK", "socket.SO_VM_SOCKETS_CONNECT_TIMEOUT"),
 )
 
 
@@ -59,17 +76,21 @@ class Op:
 Program = tuple[Op, ...]
 
 
-def script(program: Program, port: int) -> str:
-    """The text of a sequence; PRELUDE goes before it."""
-    return "".join(f"{line}\n" for line in [f"begin({port})", *program, "end()"])
+def script(program: Program, port: int, patience: tuple[float, ...] = ()) -> str:
+    """The text of a sequence; PRELUDE goes before it and says what `patience` is."""
+    begin = ", ".join(str(each) for each in (port, *patience))
+    return "".join(f"{line}\n" for line in [f"begin({begin})", *program, "end()"])
 
 
-def part(program: Program, side: str, other: int, port: int) -> str:
+def part(
+    program: Program, side: str, other: int, port: int, patience: tuple[float, ...] = ()
+) -> str:
     """The text of one side's part; PRELUDE and meeting.py go before it.
 
     The sides meet whenever it is the other's turn, and before either closes what is left.
     """
-    lines = [f"def part(cid, port, meet):\n    begin({port + PORTS})"]
+    begin = ", ".join(str(each) for each in (port + PORTS, *patience))
+    lines = [f"def part(cid, port, meet):\n    begin({begin})"]
     turn = ""
     for op in program:
         if op.side != turn:
@@ -98,6 +119,7 @@ class Generator:
 
     def __init__(self, seed: int, index: int):
         self._random = random.Random(f"{seed}:{index}")
+        self._index = index
         chosen = self._random.random() < _STREAMS
         self._kind = _KINDS[0 if chosen else 1]
         self._sockets: list[int] = []
@@ -115,18 +137,44 @@ class Generator:
             (2, "getpeername", tuple),
             (2, "getsockopt", self._option),
             (1, "setsockopt", lambda: (*self._option_set(), self._limit())),
+            (2, "setsockopt", lambda: (*_LOWAT, self._one("0", "1", "2", "100", "4096", "-1"))),
+            (
+                1,
+                "set_time",
+                lambda: (*self._time(), self._one("0", "1", "-1"), self._one("0", "20000", "-1")),
+            ),
+            (1, "get_bytes", lambda: (*self._time(), self._one("8", "16", "20"))),
+            (1, "sendto", lambda: (self._size(), *self._target())),
+            (1, "sendmsg", lambda: (self._size(), self._size())),
+            (1, "send_within", lambda: (self._size(),)),
+            (1, "recvfrom", lambda: (self._size(), *self._flags(0.3))),
+            (1, "recvmsg", lambda: (self._size(),)),
+            (1, "recvmsg_into", lambda: (self._size(), self._size())),
+            (1, "recv_within", lambda: (self._size(), *self._flags(0.3))),
+            (1, "select", tuple),
+            (1, "ioctl", lambda: (self._one("0x541B", "0x541B", "0x5401"),)),
             (1, "settimeout", lambda: (self._one("0", "0.02", "0.06"),)),
             (2, "connect", self._target),
             (1, "connect_ex", self._target),
             (2, "bind", lambda: (self._one("ANY", "ANY", "1", "2", "77"), self._port())),
             (2, "listen", lambda: (self._one("0", "1", "2", "-1"),)),
             (2, "accept", lambda: (str(self._new(self._chosen)),)),
+            (1, "accept_within", lambda: (str(self._new(self._chosen)),)),
         ]
+
+    @property
+    def calls(self) -> list[str]:
+        """The names of all calls that are made."""
+        return sorted({call for _, call, _ in self._choices})
 
     def program(self) -> Program:
         """The sequence."""
-        if self._random.random() < _CONNECTED:
-            self._connection()
+        turn, other = divmod(self._index, _AIMED)
+        if other == 0:
+            turn, state = divmod(turn, len(_AIMS))
+            self._aim(_AIMS[state], self.calls[turn % len(self.calls)])
+        elif self._random.random() < _CONNECTED:
+            self._connection(_ENDING)
         else:
             for number in range(self._random.randint(2, 3)):
                 self._make(number)
@@ -135,6 +183,35 @@ class Generator:
         for _ in range(self._random.randint(*_LENGTH)):
             self._any()
         return tuple(self._program)
+
+    def _aim(self, state: str, call: str) -> None:
+        """One call of a socket in one state."""
+        number = 0
+        if state in ("connected", "shut", "peer ended"):
+            self._connection(0)
+            number = self._random.choice((1, 2))
+            if state == "shut":
+                self._op(number, "shutdown", self._one("0", "1", "2"))
+            elif state == "peer ended":
+                self._op(3 - number, *self._ending())
+        else:
+            self._make(0)
+            self._make(1)
+            if state in ("bound", "listening"):
+                self._op(0, "bind", "ANY", "0")
+            if state == "listening":
+                self._op(0, "listen", "1")
+            elif state == "connecting":
+                self._op(0, "settimeout", "0")
+            if state in ("connecting", "failed"):
+                self._op(0, "connect", self._peer(0), "2")
+            elif state == "closed":
+                self._op(0, "close")
+        self._chosen = number
+        for _, name, arguments in self._choices:
+            if name == call:
+                self._op(number, call, *arguments())
+                break
 
     def _one(self, *choices: str) -> str:
         return self._random.choice(choices)
@@ -147,7 +224,7 @@ class Generator:
         self._op(number, "socket", kind)
         self._sockets.append(number)
 
-    def _connection(self) -> None:
+    def _connection(self, ending: float) -> None:
         self._op(0, "socket", self._kind)
         self._op(0, "bind", self._bound(), "0")
         if self._random.random() < 0.15:
@@ -166,7 +243,7 @@ class Generator:
                 self._op(sender, "send", self._size())
                 self._op(receiver, "recv", self._size())
 
-        if self._random.random() < _ENDING:
+        if self._random.random() < ending:
             self._op(self._random.choice((1, 2)), *self._ending())
 
     def _bound(self) -> str:
@@ -205,7 +282,11 @@ class Generator:
         return str(self._random.choice(SIZES))
 
     def _flags(self, share: float) -> tuple[str, ...]:
-        return (self._one(*_FLAGS),) if self._random.random() < share else ()
+        if self._random.random() >= share:
+            return ()
+        flag = self._one(*_FLAGS)
+        # Of a longer message CPython's recv would show memory that nobody wrote.
+        return ("0" if flag.endswith("TRUNC") and self._kind == _KINDS[1] else flag,)
 
     def _port(self) -> str:
         return self._one("0", "0", "1", "2", "0xffffffff")
@@ -225,6 +306,13 @@ class Generator:
 
     def _option_set(self) -> tuple[str, str]:
         return "socket.AF_VSOCK", f"socket.SO_VM_SOCKETS_{self._random.choice(_OPTIONS[1][1])}"
+
+    def _time(self) -> tuple[str, str]:
+        return self._random.choice(_TIMES)
+
+    def _parts(self) -> tuple[str, str]:
+        """Seconds and microseconds."""
+        return self._one("0", "1", "-1"), self._one("0", "20000", "-1")
 
     def _limit(self) -> str:
         """A buffer's size, as CPython passes it."""
@@ -254,17 +342,9 @@ class HostGenerator(Generator):
         return "ANY"
 
 
-def recorded_batches() -> list[Scenario]:
-    """The sequences that are recorded in the tree, as scenarios of many sequences each."""
-    found = []
-    for batch in range(_BATCHES):
-        indices = range(batch * _IN_BATCH, (batch + 1) * _IN_BATCH)
-        texts = [script(generate(1, index), port_of(index)) for index in indices]
-        text = "\n".join([PRELUDE, *texts])
-        found.append(Scenario(f"sequences_{batch}", LOOPBACK, text))
-    return found
-
-
 def generate(seed: int, index: int, setting: str = LOOPBACK) -> Program:
     """The index-th sequence of a seed."""
     return (Generator if setting == LOOPBACK else HostGenerator)(seed, index).program()
+
+
+CALLS = Generator(0, 0).calls

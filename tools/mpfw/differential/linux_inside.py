@@ -34,6 +34,8 @@ NAMES = {
 
 def _other_family(sock):
     """The same socket by an object whose family CPython has no rules for."""
+    if sock.fileno() < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return socket.socket(socket.AF_INET, sock.type, 0, fileno=os.dup(sock.fileno()))
 
 
@@ -45,13 +47,13 @@ def install():
     plain_set, plain_get = socket.socket.setsockopt, socket.socket.getsockopt
 
     def setsockopt(self, level, name, value, *length):
-        if isinstance(value, int) or value is None or self.fileno() < 0:
+        if isinstance(value, int) or value is None:
             return plain_set(self, level, name, value, *length)
         with _other_family(self) as alias:
             return plain_set(alias, level, name, value)
 
     def getsockopt(self, level, name, *length):
-        if not length or length[0] == 0 or self.fileno() < 0:
+        if not length or length[0] == 0:
             return plain_get(self, level, name, *length)
         with _other_family(self) as alias:
             return plain_get(alias, level, name, *length)

@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: MIT
-"""What Linux printed, in the tree: a file for each scenario, an entry for each release and part.
+"""What Linux printed, in the tree: a file for each of the scenarios' files.
 
-An entry is a head line and what was printed, two columns to the right:
+An entry is a part of a scenario, the releases that printed the same there, and what they printed,
+two columns to the right:
 
-    == bookworm guest, Linux 6.1.0-50-cloud-amd64, 2026-11-22, script 0123456789ab
+    == refused script 0123456789ab
+    -- bookworm, Linux 6.1.0-50-cloud-amd64, 2026-11-22
       connect ECONNRESET
 
-`script` is the beginning of the SHA-256 of the scenario's file: an entry of another script than
-today's is stale, which is an error. Only `mpfw differential --record` writes these files.
+The number is the beginning of the SHA-256 of what ran: an entry of another script than today's is
+stale, which is an error. Only `mpfw differential --record` writes these files.
 """
 
 import datetime
+import functools
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpfw import paths
 from mpfw.differential.scenarios import Scenario
 
 FOLDER = paths.ROOT / "tests" / "differential" / "recorded"
-_HEAD = re.compile(r"== (\w+) (\w+), Linux (\S+), (\S+), script (\w+)")
+_PART = re.compile(r"== (\S+) (\w+) (\w+)")
+_RELEASE = re.compile(r"-- (\w+), Linux (\S+), (\S+)")
 _INDENT = "  "
+_NOTHING = "(nothing)\n"
 
 
 class RecordError(Exception):
@@ -30,22 +36,20 @@ class RecordError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one part ("script", "guest", "host") printed on one release's kernel."""
+    """What one part ("script", "guest", "host") of a scenario printed on one release's kernel."""
 
-    release: str
+    name: str
     part: str
-    kernel: str
-    date: str
     script: str
-    printed: str
+    release: str = ""
+    kernel: str = ""
+    date: str = ""
+    printed: str = ""
 
-    def __str__(self) -> str:
-        head = f"== {self.release} {self.part}, Linux {self.kernel}, {self.date}"
-        lines = [f"{head}, script {self.script}", *self._lines()]
-        return "".join(f"{line}\n" for line in lines)
-
-    def _lines(self) -> list[str]:
-        return [_INDENT + line for line in self.printed.splitlines()]
+    @property
+    def what(self) -> tuple[str, str, str]:
+        """What several releases may print the same of."""
+        return self.name, self.part, self.script
 
 
 def digest(text: str) -> str:
@@ -53,37 +57,60 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def read(name: str, folder: Path = FOLDER) -> list[Entry]:
-    """All entries of a scenario, none if it was never recorded. Raises RecordError."""
-    path = folder / f"{name}.txt"
-    if not path.exists():
-        return []
+def read(file: str, folder: Path = FOLDER) -> list[Entry]:
+    """All entries of a file, none if nothing of it was ever recorded. Raises RecordError."""
+    path = folder / f"{file}.txt"
+    return list(_parsed(path.name, path.read_text())) if path.exists() else []
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(name: str, text: str) -> tuple[Entry, ...]:
     entries: list[Entry] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        head = _HEAD.fullmatch(line)
-        if head:
-            entries.append(Entry(*head.groups(), printed=""))  # type: ignore[misc]
-        elif entries and line.startswith(_INDENT):
-            *before, last = entries
-            more = last.printed + line.removeprefix(_INDENT) + "\n"
-            entries = [*before, Entry(**{**last.__dict__, "printed": more})]
-        else:
-            raise RecordError(
-                f"{path.name}:{number} is neither an entry's head nor what it prints"
-            )
-    return entries
+    what, same, lines = None, 0, []
+    for number, line in enumerate([*text.splitlines(), "== end script 0"], 1):
+        part, release = _PART.fullmatch(line), _RELEASE.fullmatch(line)
+        if line.startswith(_INDENT) and same:
+            lines.append(line.removeprefix(_INDENT) + "\n")
+        elif part or release and lines:
+            text = "".join(lines).replace(_NOTHING, "")
+            entries[len(entries) - same :] = [replace(e, printed=text) for e in entries[-same:]]
+            same, lines = 0, []
+        if part:
+            what = Entry(*part.groups())
+        elif release and what is not None:
+            entries.append(replace(what, **dict(zip(_OF_RELEASE, release.groups(), strict=True))))
+            same += 1
+        elif not line.startswith(_INDENT):
+            raise RecordError(f"{name}:{number} is neither a head nor what was printed")
+    return tuple(entries)
+
+
+_OF_RELEASE = ("release", "kernel", "date")
 
 
 def printed(scenario: Scenario, part: str, folder: Path = FOLDER) -> dict[str, str]:
     """Release: what that part printed there. Raises RecordError if it is not known for today's
     script."""
-    entries = [entry for entry in read(scenario.name, folder) if entry.part == part]
+    found = [
+        entry
+        for entry in read(scenario.file, folder)
+        if (entry.name, entry.part) == (scenario.name, part)
+    ]
     again = f"record it: mpfw differential --record {scenario.name}"
-    if not entries:
+    if not found:
         raise RecordError(f"{scenario.name} was not recorded on Linux; {again}")
-    if {entry.script for entry in entries} != {digest(scenario.text)}:
+    if {entry.script for entry in found} != {digest(scenario.text)}:
         raise RecordError(f"{scenario.name} was changed after it was recorded; {again}")
-    return {entry.release: entry.printed for entry in entries}
+    return {entry.release: entry.printed for entry in found}
+
+
+def known(scenario: Scenario, release: str, folder: Path = FOLDER) -> bool:
+    """Whether a release has a record of today's script."""
+    return any(
+        (entry.name, entry.release, entry.script)
+        == (scenario.name, release, digest(scenario.text))
+        for entry in read(scenario.file, folder)
+    )
 
 
 def write(
@@ -93,10 +120,34 @@ def write(
     script, today = digest(scenario.text), datetime.date.today().isoformat()
     kept = [
         entry
-        for entry in read(scenario.name, folder)
-        if entry.release != release and entry.script == script
+        for entry in read(scenario.file, folder)
+        if entry.name != scenario.name or entry.release != release and entry.script == script
     ]
-    made = [Entry(release, part, kernel, today, script, text) for part, text in parts.items()]
-    entries = sorted([*kept, *made], key=lambda entry: (entry.release, entry.part))
+    kept += [
+        Entry(scenario.name, part, script, release, kernel, today, text)
+        for part, text in parts.items()
+    ]
+    _put(scenario.file, kept, folder)
+
+
+def prune(file: str, names: Container[str], folder: Path = FOLDER) -> None:
+    """Leave out of a file what belongs to none of these scenarios."""
+    _put(file, [entry for entry in read(file, folder) if entry.name in names], folder)
+
+
+def _put(file: str, entries: list[Entry], folder: Path) -> None:
+    groups: dict[tuple[str, str, str], dict[str, list[Entry]]] = {}
+    for entry in sorted(entries, key=lambda entry: (*entry.what, entry.release)):
+        groups.setdefault(entry.what, {}).setdefault(entry.printed, []).append(entry)
+    lines = []
+    for what, texts in groups.items():
+        lines.append(f"== {' '.join(what)}")
+        for text, same in texts.items():
+            lines += [f"-- {e.release}, Linux {e.kernel}, {e.date}" for e in same]
+            lines += [_INDENT + line for line in (text or _NOTHING).splitlines()]
+    path = folder / f"{file}.txt"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{scenario.name}.txt").write_text("".join(str(entry) for entry in entries))
+    if lines:
+        path.write_text("".join(f"{line}\n" for line in lines))
+    else:
+        path.unlink(missing_ok=True)

@@ -5,14 +5,23 @@ A room starts its sides when they are first needed and ends them on exit; a side
 started again. `run(scenario)` gives what each part of it printed.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from mpfw import paths
 from mpfw.differential import nested
-from mpfw.differential.scenarios import HOST_CID, LOOPBACK, Scenario, port_of
-from mpfw.differential.sides import LINUX_PROGRAM, FirmwareSide, LinuxSide, Side, SideError, both
+from mpfw.differential.scenarios import HOST_CID, LOOPBACK, SETTINGS, Scenario, port_of
+from mpfw.differential.sides import (
+    LINUX_PROGRAM,
+    TIMEOUT,
+    FirmwareSide,
+    LinuxSide,
+    Side,
+    SideError,
+    both,
+)
 from mpfw.guest.driven import AGENT, DrivenGuest
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
@@ -23,6 +32,8 @@ from mpfw.lab.host import LabHost
 from mpfw.lab.lab import Lab
 
 SECONDS = 60.0  # that one scenario may take
+_SLOTS = 2  # groups of ports that one may have: to meet, and its own
+_BATCH = 16  # scenarios that run in one go
 _MODULE = "vhost_vsock"
 
 
@@ -47,30 +58,43 @@ class Room:
             self.end_sides()  # a Linux has its vsock device in one of them only
             self._setting = setting
 
+    def run_all(self, scenarios: Iterable[Scenario]) -> Iterator[tuple[Scenario, dict[str, str]]]:
+        """Each scenario with what its parts printed; many run in one go, by setting."""
+        ordered = sorted(scenarios, key=lambda each: SETTINGS.index(each.setting))
+        for setting, group in itertools.groupby(ordered, lambda each: each.setting):
+            for batch in _batches(list(group)):
+                self.enter(setting)
+                try:
+                    printed = self._run(batch)
+                except SideError:
+                    self.end_sides()
+                    printed = [one for each in batch for one in self._run([each])]
+                for each, parts in zip(batch, printed, strict=True):
+                    again = len(batch) > 1 and any(_disturbed(text) for text in parts.values())
+                    yield each, self.run(each) if again else each.joined(parts)
+
     def run(self, scenario: Scenario) -> dict[str, str]:
         """What its parts printed: {"script": text}, or {"guest": text, "host": text}."""
-        self._number += 1
         self.enter(scenario.setting)
         try:
-            return self._run(scenario)
+            (printed,) = self._run([scenario])
         except SideError:
             self.end_sides()
-            return self._run(scenario)
+            (printed,) = self._run([scenario])
+        return scenario.joined(printed)
 
-    def _run(self, scenario: Scenario) -> dict[str, str]:
-        if scenario.setting == LOOPBACK:
-            (printed,) = self.side("loopback").run([scenario.text], SECONDS)
-            return {"script": printed}
-        port = port_of(self._number)
+    def _run(self, batch: list[Scenario]) -> list[dict[str, str]]:
+        ports = [port_of(self._number + _SLOTS * place) for place in range(len(batch))]
+        self._number += _SLOTS * len(batch)
+        each = list(zip(batch, ports, strict=True))
+        if batch[0].setting == LOOPBACK:
+            scripts = [scenario.script(port) for scenario, port in each]
+            return [{"script": text} for text in self.side("loopback").run(scripts, SECONDS)]
         guest, host = self.side("guest"), self.side("host")
-        scripts = (
-            scenario.part("guest", HOST_CID, port),
-            scenario.part("host", GUEST_CID, port),
-        )
-        said = both(
-            lambda: host.run([scripts[1]], SECONDS)[0], lambda: guest.run([scripts[0]], SECONDS)[0]
-        )
-        return {"host": said[0], "guest": said[1]}
+        guests = [scenario.part("guest", HOST_CID, port) for scenario, port in each]
+        hosts = [scenario.part("host", GUEST_CID, port) for scenario, port in each]
+        said = both(lambda: host.run(hosts, SECONDS), lambda: guest.run(guests, SECONDS))
+        return [{"host": beside, "guest": inside} for beside, inside in zip(*said, strict=True)]
 
     def end_sides(self) -> None:
         """End what was started; run() starts it anew."""
@@ -178,3 +202,13 @@ def _with_device(lab: Lab, wanted: bool) -> None:
         lab.run(["busybox", "insmod", f"/lab/{_MODULE}.ko"])
     if there and not wanted:
         lab.run(["busybox", "rmmod", _MODULE])
+
+
+def _batches(scenarios: list[Scenario]) -> Iterator[list[Scenario]]:
+    for start in range(0, len(scenarios), _BATCH):
+        yield scenarios[start : start + _BATCH]
+
+
+def _disturbed(printed: str) -> bool:
+    """Whether a part may have suffered from one before it that hung, or from a starved machine."""
+    return printed.endswith(TIMEOUT) or "\nraised " in f"\n{printed}"

@@ -5,7 +5,9 @@ Both are started once and run many scripts. A script that does not end has TIMEO
 line; a firmware that stood at it is started again.
 """
 
+import contextlib
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +20,12 @@ from mpfw.guest.programs import Program
 
 T = TypeVar("T")
 TIMEOUT = "(it did not end)\n"
+_FAULT = "EFAULT"  # what a CPU exception in the firmware becomes
+_LOG = 4000  # characters
 LINUX_PROGRAM = Path(linux_inside.__file__).read_text()
 _FIRMWARE_PROGRAM = Path(firmware_inside.__file__).read_text()
-_START = 120  # seconds that a Linux may take until it answers
+_START = 300  # seconds that a Linux may take until it answers
+_END = 30  # seconds that one may take until it has ended
 
 
 class SideError(Exception):
@@ -79,7 +84,10 @@ class LinuxSide:
         return [text + (TIMEOUT if ended == "timeout" else "") for text, ended in answers]
 
     def close(self) -> None:
-        """End it."""
+        """End it; what it held, a guest's CID, is free then."""
+        self._program.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._program.wait(_END)
         self._program.close()
 
 
@@ -105,12 +113,17 @@ class FirmwareSide:
         """What each of the scripts printed; those of a batch that hangs run by themselves."""
         try:
             limit = seconds * min(len(scripts), 8)
-            return list(self.guest.call("differential_run", scripts, prelude, timeout=limit))
+            texts = list(self.guest.call("differential_run", scripts, prelude, timeout=limit))
+            return [text + self._report() if _FAULT in text else text for text in texts]
         except (GuestTimeout, GuestEnded):
             self.close()
             if len(scripts) == 1:
                 return [TIMEOUT]
         return [self.run([script], seconds, prelude)[0] for script in scripts]
+
+    def _report(self) -> str:
+        """The end of the guest's log, which tells of a CPU exception."""
+        return self.guest.log[-_LOG:]
 
     def close(self) -> None:
         """End the guest."""

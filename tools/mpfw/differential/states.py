@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from mpfw.differential import generate
 from mpfw.differential.generate import Op, Program
 from mpfw.differential.table import Call
 
@@ -81,6 +82,8 @@ class Replay:
                 if self.state[other] == "closed":
                     self.state[number] = "peer ended"
 
+    _accept_within = _accept
+
     def _shutdown(self, op: Op, result: str, before: str) -> None:
         if result in _OK and before in ENDS:
             self.state[op.number] = "shut"
@@ -100,7 +103,7 @@ class Replay:
         if before in ENDS and not result[:1].isupper() and result != "timeout":
             self.active.add(op.number)
 
-    _sendall = _send
+    _sendall = _sendmsg = _send_within = _send
 
 
 def calls(program: Program, printed: str) -> list[Call]:
@@ -137,10 +140,12 @@ class Coverage:
 
     def table(self) -> list[str]:
         """Lines for a reader: shares, then how often each call met each state."""
-        of = max(1, self.sequences)
+        of, calls = max(1, self.sequences), generate.CALLS
         lines = [
             f"{self.sequences} sequences, {100 * self.established // of} % with a connection, "
             f"{100 * self.talking // of} % with both ends active",
+            f"{sum((call, state) in self.pairs for call in calls for state in STATES[1:])} of "
+            f"{len(calls) * len(STATES[1:])} pairs of call and state",
             f"{'':12}" + "".join(f"{state:>11}" for state in STATES),
         ]
         for name in sorted({name for name, _ in self.pairs}):

@@ -7,6 +7,7 @@ names, or of the generated calls whose name, state and argument it gives. It cou
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,11 +25,16 @@ class TableError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """What a line of output is about: a generated call, the state of its socket, its argument."""
+    """What a line of output is about: a call, the state of its socket, its argument; and, if that
+    is written down, the scenario."""
 
     name: str
     state: str
     argument: int | None = None
+    scenario: str = ""
+
+
+Where = Callable[[int], str | Call]  # what the line of that index is about: a scenario, a call
 
 
 @dataclass
@@ -53,7 +59,10 @@ class Row:
     def excuses(self, theirs: str, ours: str, where: str | Call) -> bool:
         """Whether it is about this pair of lines: of a scenario by name, or of a call."""
         if isinstance(where, Call):
-            if not self.generated or where.name != self.call or where.state != self.state:
+            generated = self.generated and not where.scenario
+            if not generated and where.scenario not in self.scenarios:
+                return False
+            if (where.name, where.state) != (self.call, self.state):
                 return False
             if self.low is not None and not self._within(where.argument):
                 return False
@@ -116,7 +125,12 @@ def load(path: Path = FILE) -> Table:
     except tomllib.TOMLDecodeError as error:
         raise TableError(f"{path.name} is not TOML: {error}") from error
     rows = [_row(number, given) for number, given in enumerate(data.get("row", []), 1)]
-    return Table(rows, data.get("unmended", {}))
+    return Table(rows, _by_name(data.get("unmended", {})))
+
+
+def _by_name(unmended: dict[str, list[str]]) -> dict[str, str]:
+    """The reason of each scenario."""
+    return {name: why for why, names in unmended.items() for name in names}
 
 
 def render(table: Table) -> str:
@@ -134,7 +148,12 @@ def render(table: Table) -> str:
 
 def rendered_into(document: str, table: Table) -> str:
     """A document with its part between BEGIN and END made anew. Raises TableError without one."""
-    if BEGIN not in document or END not in document:
-        raise TableError(f"the document has no {BEGIN} and {END}")
-    before, rest = document.split(BEGIN, 1)
-    return before + render(table) + rest.split(END, 1)[1]
+    return between(document, BEGIN, END, render(table))
+
+
+def between(document: str, begin: str, end: str, text: str) -> str:
+    """A document with the text, which has these remarks, in the place of its part between them."""
+    if begin not in document or end not in document:
+        raise TableError(f"the document has no {begin} and {end}")
+    before, rest = document.split(begin, 1)
+    return before + text + rest.split(end, 1)[1]
