@@ -7,6 +7,8 @@ from mpfw.differential import catalogue, scenarios
 from mpfw.differential.rooms import FirmwareRoom
 from mpfw.lab.image import default_suite
 
+pytestmark = pytest.mark.long  # in the lab: minutes
+
 SCENARIOS = catalogue.load(scenarios.HOST)
 
 
