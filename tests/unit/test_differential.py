@@ -111,7 +111,7 @@ def test_the_tree_s_table_is_what_docs_errno_md_shows():
 
 
 def test_the_calls_outcomes_are_what_docs_errno_md_shows():
-    document = (paths.ROOT / "docs" / "errno.md").read_text()
+    document = (paths.ROOT / "docs/errno.md").read_text()
     assert outcomes.rendered_into(document, catalogue.load()) == document
 
 

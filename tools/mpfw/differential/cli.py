@@ -79,7 +79,7 @@ def differential(
 
 
 def _document() -> None:
-    path = paths.ROOT / "docs" / "errno.md"
+    path = paths.ROOT / "docs/errno.md"
     text = table.rendered_into(path.read_text(), table.load())
     path.write_text(outcomes.rendered_into(text, catalogue.load()))
 
