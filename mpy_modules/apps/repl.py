@@ -124,7 +124,8 @@ class Repl:
             raise  # the terminal hands it on to the program that prints
         finally:
             self._sending = False
-            sock.setblocking(False)
+            if sock is self._sock:  # else it is closed, and would say so
+                sock.setblocking(False)
         if why is not None:
             self._input()
 

@@ -10,6 +10,7 @@ from . import core
 
 core.TimeoutError = TimeoutError
 core.select = uselect  # what it polls are streams of its own, each once
+core.new_event_loop()  # the first one polls with the other
 for _name in dir(core):
     if not _name.startswith("_"):
         globals()[_name] = getattr(core, _name)

@@ -506,7 +506,9 @@ class socket(Endpoint):
         return bytes(line)
 
     def write(self, data):
-        """send; None if it would block."""
+        """send, of text too, as all of MicroPython's streams; None if it would block."""
+        if isinstance(data, str):
+            data = data.encode()
         try:
             return self._send(data, 0, False)
         except OSError as failure:

@@ -13,6 +13,7 @@ ELSEWHERE = {
     r"make fuzz( .*)?": "tests/fuzz has a shorter run",
     r"(make|mpfw) differential( .*)?": "boots three labs; tests/differential compares",
     r"mpfw fuzz --(minutes|repeat|level real).*": "tests/fuzz does so, by files of its own",
+    r"mpfw exits.*": "boots the lab for minutes; tests/lab counts some",
     r"mpfw fresh .*": "takes root and a debootstrap of its own: `make test-long` runs it",
     r"mpfw run --gdb.*": "its text is of gdb 13: tests/firmware/test_gdb.py types the like",
     r"mpfw repl .*": "wants a terminal with somebody at it: tests/interop/test_repl.py is one",

@@ -188,8 +188,7 @@ def test_a_machine_without_a_vsock_device_says_so(boot):
     guest = boot(fw_cfg=IDLE, extra=smbios("vsock:2:4711"))
     guest.console.wait_prompt()
     code = (
-        "import machine\n"
-        "try: machine.notify('READY=1')\n"
-        "except OSError as error: print(error.errno)\n"
+        "import machine\ntry: machine.notify('READY=1')\nexcept OSError as error: print(error)\n"
     )
-    assert guest.console.exec(code) == "19\n"  # ENODEV
+    said = guest.console.exec(code)  # CID 2 is the loopback then
+    assert "ECONNRESET" in said and "no vsock device" in said.lower()

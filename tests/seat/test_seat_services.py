@@ -87,7 +87,7 @@ def connected(place, port):
 
 def test_services_without_a_device_are_refused(quick):
     result = quick("--log-port", 5140, "-c", "")
-    said = b"mpfw: --repl-port and --log-port need a vsock device: not --host none\n"
+    said = b"mpfw: --repl-port, --log-port, --capture need a vsock device: not --host none\n"
     assert (result.code, result.err) == (125, said)
 
 

@@ -105,6 +105,7 @@ class Passing:
         self._sink: Sink | None = open_sink(path)
         self._complain = complain
         self._data = bytearray()
+        self._begun = False
 
     def feed(self, data: bytes) -> None:
         """What has come; nothing raises."""
@@ -123,6 +124,8 @@ class Passing:
 
     def close(self) -> None:
         """Nothing more comes."""
+        if not self._begun and self._sink is not None:  # a capture without packets is one, too
+            self._take(_blocks.begin(w.MAX_DATA, "mpfw", "vsock"))
         sink, self._sink = self._sink, None
         if sink is not None:
             try:
@@ -131,6 +134,7 @@ class Passing:
                 self._stop(str(error))
 
     def _take(self, block: bytes) -> None:
+        self._begun = True
         try:
             assert self._sink is not None
             self._sink.put([block])

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "mpfw device --guest-cid 4 --socket /tmp/vhost4.socket --uds-path /tmp/vm4.vsock",
-        "mpfw device --vm guest-cid=3,socket=/tmp/a.socket,uds-path=/tmp/a.vsock \\",
-        "            --vm guest-cid=4,socket=/tmp/b.socket,uds-path=/tmp/b.vsock   siblings",
+        "mpfw device --vm guest-cid=4,socket=/tmp/a,uds-path=/tmp/b     --vm for each guest",
         "mpfw device --config devices.yaml",
         "mpfw device --config devices.yaml --capture - | tshark -i -",
     )

@@ -176,20 +176,21 @@ def _scribble(source: random.Random, ring: Ring) -> bool:
     head = _take(ring)
     if head >= 0:
         row = head * _DESC
-        kept = ring._desc[row : row + _DESC].tolist()
+        table = ring._desc.cast("I")
+        kept = table[row : row + _DESC].tolist()
         used = (ring.taken - 1) % ring.size
         for at in range(row, row + _DESC):
-            ring._desc[at] = source.getrandbits(32)
+            table[at] = source.getrandbits(32)
         ring._avail[v.AVAIL_RING + used] = source.getrandbits(16)
         ring.put(head, 0)
         # Nobody posts it before it is shown: so the driver writes after us, or not at all.
-        noise = ring._desc[row : row + _DESC].tolist()
+        noise = table[row : row + _DESC].tolist()
         ring.show()
         ring.ring()
         time.sleep(0.0005)
-        if ring._desc[row : row + _DESC].tolist() == noise:
+        if table[row : row + _DESC].tolist() == noise:
             for at, word in enumerate(kept):
-                ring._desc[row + at] = word
+                table[row + at] = word
     return False
 
 
@@ -198,7 +199,7 @@ def _packet(source: random.Random, ring: Ring) -> bool:
     head = _take(ring)
     if head >= 0:
         row = head * _DESC
-        low, high, length, flags = ring._desc[row : row + _DESC]
+        low, high, length, flags = ring._desc.cast("I")[row : row + _DESC]
         data = _hello(source)
         if flags & v.DESC_F_WRITE and length >= len(data):
             ring.memory.at(low | high << 32, length)[: len(data)] = data

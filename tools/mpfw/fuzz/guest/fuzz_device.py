@@ -9,7 +9,7 @@ from vsock import words as w
 
 RX, TX, EVENT, CONFIG = 0, 1, 2, 3
 _SHOWN = 16  # bytes of a payload's beginning and of its end that go into the transcript
-_NOBODY = (0, 1, 0xFFFFFFFF)  # CIDs that no packet to a device is for
+_NOBODY = (0, 1)  # CIDs that no packet to a device is for; one to VMADDR_CID_ANY Linux sends, too
 _HELD = 24  # packets that it keeps at most before it gives some back
 
 

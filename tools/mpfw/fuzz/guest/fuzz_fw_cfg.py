@@ -53,7 +53,7 @@ class FwCfg:
         self._changing = source.chance(20)
         self._noise = Noise(source.word())
         self._new_items()
-        fw_cfg._directory = None
+        fw_cfg._directory = fw_cfg._dma = None
         self._tell(fw_cfg.present)
         if source.chance(128):
             self._tell(fw_cfg.names)
@@ -146,7 +146,7 @@ class FwCfg:
 
     def settle(self):
         """Nothing is kept."""
-        fw_cfg._directory = None
+        fw_cfg._directory = fw_cfg._dma = None
         if bench_machine.dma_used():
             raise AssertionError("DMA memory is left")
 

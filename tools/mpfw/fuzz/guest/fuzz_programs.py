@@ -10,6 +10,7 @@ from binascii import hexlify
 import errnos
 import vsock
 from fuzz_peers import PATTERN
+from sockets import general
 from sockets import numbers as num
 from sockets import options as opt
 from sockets.data import socket
@@ -29,10 +30,10 @@ _OPTIONS = (
     (_LEVEL, opt.SO_VM_SOCKETS_BUFFER_MIN_SIZE),
     (_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND),
     (_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND_TIMEOUT),
-    (opt.SOL_SOCKET, opt.SO_RCVLOWAT),
-    (opt.SOL_SOCKET, opt.SO_ERROR),
-    (opt.SOL_SOCKET, opt.SO_LINGER),
-    (opt.SOL_SOCKET, 99),
+    (general.SOL_SOCKET, general.SO_RCVLOWAT),
+    (general.SOL_SOCKET, general.SO_ERROR),
+    (general.SOL_SOCKET, general.SO_LINGER),
+    (general.SOL_SOCKET, 99),
 )
 _VALUES = (0, 1, 128, 3000, 4096, 65536, 262144, 1 << 20, 1 << 40, 0xFFFFFFFF, -1)
 _EXPECTED = (ValueError, OverflowError, TypeError)  # what wrong arguments are told

@@ -183,7 +183,7 @@ class Storms:
         self._programs.attempt(lambda: ends[1].send(data))
         self._programs.attempt(lambda: self._programs.socks[-1].splice(self._programs.socks[-1]))
         if self._waits:
-            ends[1].settimeout(0.01)
+            self._programs.attempt(lambda: ends[1].settimeout(0.01))
             self._programs.attempt(lambda: ends[1].send(bytearray(PATTERN * 5)))
 
 
