@@ -19,10 +19,16 @@ def refusal(engine, path, *arguments):
     return caught.value.name
 
 
-@pytest.mark.parametrize("call", ["send", "sendall", "write"])
+@pytest.mark.parametrize("call", ["send", "sendall"])
 def test_text_is_not_sent(pair, call):
     assert refusal(pair.engine, f"~c.{call}", "x") == "TypeError"
     assert pair.engine.attempt("~s.recv", 1)[1]
+
+
+def test_a_stream_writes_text(pair):
+    """MicroPython's streams do, and with them its asyncio's and print()."""
+    assert pair.engine.attempt("~c.write", "text") == [4, None]
+    assert pair.engine.attempt("~s.recv", 9) == [b"text", None]
 
 
 @pytest.mark.parametrize("arguments", [["x", 0], [b"x"], [b"x", 0], [b"x", 0, 0, 0]])
