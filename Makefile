@@ -96,7 +96,7 @@ test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock, d
 	@$(MPFW) qemu --device x-pci-proxy-dev bookworm >/dev/null # what tests/hostile needs, fetched
 	@$(MPFW) qemu --device vfio-user-pci sid >/dev/null        # if this machine's own does not do
 	@$(if $(TESTS)$(PYTEST_ARGS),,$(MAKE) --no-print-directory unit)
-	@$(PYTEST) $(PYTEST_ARGS) $(or $(TESTS),$(if $(PYTEST_ARGS),,-n 2 --dist loadgroup --ignore=tests/unit))
+	@$(PYTEST) $(PYTEST_ARGS) $(or $(TESTS),$(if $(PYTEST_ARGS),,--ignore=tests/unit))
 
 test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests
