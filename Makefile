@@ -76,7 +76,7 @@ coverage: unit ## The unit tests, and which lines of the protocol and its driver
 mutate: image ## Small faults in the protocol and its driver: do the unit tests notice? (SEED=1)
 	@nice $(MPFW) mutate --jobs $(JOBS) $(addprefix --seed=,$(SEED)) $(MUTATE_ARGS)
 
-fuzz: image ## Inputs that nobody would write (FUZZ_N=, SEED=, MINUTES=, LEVEL=real, CLASSES=)
+fuzz: image ## Inputs that nobody would write (FUZZ_N=, SEED=, MINUTES=, LEVEL=real or device, CLASSES=)
 	@$(MPFW) upstream build >/dev/null
 	@nice $(MPFW) fuzz $(addprefix --count=,$(FUZZ_N)) $(addprefix --seed=,$(SEED)) \
 	    $(addprefix --minutes=,$(MINUTES)) $(addprefix --level=,$(LEVEL)) $(CLASSES)
@@ -95,8 +95,13 @@ test: image static ## Everything that must hold (HOST=vhost-user, vhost-vsock, d
 	@$(PYTHON) tools/bootstrap.py test
 	@$(MPFW) qemu --device x-pci-proxy-dev bookworm >/dev/null # what tests/hostile needs, fetched
 	@$(MPFW) qemu --device vfio-user-pci sid >/dev/null        # if this machine's own does not do
-	@$(if $(TESTS)$(PYTEST_ARGS),,$(MAKE) --no-print-directory unit)
-	@$(PYTEST) $(PYTEST_ARGS) $(or $(TESTS),$(if $(PYTEST_ARGS),,--ignore=tests/unit))
+ifeq ($(TESTS)$(PYTEST_ARGS),)
+	@status=0; $(MAKE) --no-print-directory unit || status=1; \
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m 'not long and not matrix and not alone' --ignore=tests/unit || status=1; \
+	$(PYTEST) -m 'alone and not long and not matrix' --ignore=tests/unit || status=1; exit $$status
+else
+	@$(PYTEST) $(PYTEST_ARGS) $(TESTS)
+endif
 
 test-long: test-matrix coverage mutate ## What takes too long for `make test`: three kernels, fresh machines, more
 	@$(PYTEST) -m long $(PYTEST_ARGS) tests
@@ -110,7 +115,8 @@ lab: image ## A shell in the lab (LAB_SUITE=trixie or sid for newer kernels), th
 test-matrix: image ## In labs of Linux 6.1, 6.12 and sid's newest; here with those releases' QEMUs
 	@for LAB_SUITE in bookworm trixie sid; do export LAB_SUITE; \
 	    $(PYTHON) tools/bootstrap.py test && \
-	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop || exit; done
+	    $(PYTEST) --host=lab $(PYTEST_ARGS) tests/lab tests/interop && \
+	    $(PYTEST) -m matrix $(PYTEST_ARGS) tests/lab || exit; done
 	@for SUITE in bookworm trixie sid; do QEMU=$$($(MPFW) qemu $$SUITE) && \
 	    $(PYTEST) --qemu=$$QEMU $(PYTEST_ARGS) tests/firmware tests/interop tests/seat tests/hostile || exit; done
 

@@ -14,7 +14,7 @@ from portable import const
 CREDENTIAL = "vmm.notify_socket"
 _FIRST_PORT = const(1023)  # and from there down to the last, and again
 _LAST_PORT = const(512)
-_SECONDS = const(2)  # that the VMM may take to accept, and to read
+_SECONDS = const(2)  # that the VMM may take to read
 # systemd's order where the address leaves the type open.
 _TYPES = {
     "vsock": ("SOCK_DGRAM", "SOCK_SEQPACKET", "SOCK_STREAM"),
@@ -99,9 +99,10 @@ def _connected(types, peer):
         sock = None
         try:
             sock = socket.socket(socket.AF_VSOCK, getattr(socket, kind))
-            sock.settimeout(_SECONDS)
             _bind(sock, socket.VMADDR_CID_ANY)
+            sock.settimeout(None)  # SO_VM_SOCKETS_CONNECT_TIMEOUT ends it, with ETIMEDOUT
             sock.connect(peer)
+            sock.settimeout(_SECONDS)
             return sock
         except OSError as error:
             if sock is not None:

@@ -42,6 +42,12 @@ except (OSError, ValueError) as _error:
 del fw_cfg, machine
 
 
+def strerror(code):
+    """What an error number means, as Linux's C library says it."""
+    text = OSError(code).strerror
+    return "Unknown error %d" % code if text is None else text
+
+
 def getenv(name, default=None):
     """The value of a variable of the environment."""
     return environ.get(name, default)

@@ -10,14 +10,15 @@ import struct
 import errnos
 import vsock
 from portable import const
-from sockets import data, general, options, types
+from sockets import data, descriptors, general, options, types
 from sockets import numbers as num
-from sockets.background import Background
 from sockets.data import socket
 from sockets.ready import Ready
 
 AF_UNSPEC = num.AF_UNSPEC
-AF_INET = num.AF_INET  # only so that a program can ask and be refused: EAFNOSUPPORT
+AF_UNIX = num.AF_UNIX  # only so that a program can ask and be refused: EAFNOSUPPORT
+AF_INET = num.AF_INET
+AF_INET6 = num.AF_INET6
 AF_VSOCK = num.AF_VSOCK
 SOCK_STREAM = types.SOCK_STREAM
 SOCK_DGRAM = types.SOCK_DGRAM
@@ -117,16 +118,30 @@ class gaierror(OSError):
 
 def htons(number):
     """16 bits in the network's order: this machine is a little-endian one."""
-    return struct.unpack(">H", struct.pack("<H", number))[0]
+    return _swapped(number, ">H", "<H", 0xFFFF)
 
 
 def htonl(number):
     """The same of 32 bits."""
-    return struct.unpack(">I", struct.pack("<I", number))[0]
+    return _swapped(number, ">I", "<I", 0xFFFFFFFF)
+
+
+def _swapped(number, big, little, most):
+    if not 0 <= number <= most:
+        raise OverflowError("an integer of 0 to %d is needed" % most)
+    return struct.unpack(big, struct.pack(little, number))[0]
 
 
 ntohs = htons
 ntohl = htonl
+
+
+def close(fd):
+    """Close the socket of a number, as detach() gives it. Raises EBADF."""
+    sock = descriptors.find(fd)
+    if sock is None:
+        raise OSError(errnos.EBADF)
+    sock.close()
 
 
 def has_dualstack_ipv6():
@@ -141,6 +156,8 @@ def poller(stack=None):
 
 def background(serve, stack=None):
     """A sockets.background.Background: sockets that are served while another program runs."""
+    from sockets.background import Background
+
     return Background(stack or vsock.get(), serve)
 
 

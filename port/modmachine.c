@@ -259,6 +259,16 @@ static mp_obj_t machine_hobs(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(machine_hobs_obj, machine_hobs);
 
+// seed(): 30 bits to begin with, which the CPU makes up if it can; else they are the clock's, and no secret.
+static mp_obj_t machine_seed(void) {
+    uint64_t value;
+    if (!random_of_cpu(&value)) {
+        value = rdtsc() * 0x9e3779b97f4a7c15;
+    }
+    return MP_OBJ_NEW_SMALL_INT(value >> 34);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(machine_seed_obj, machine_seed);
+
 // ram(): bytes of RAM above the first MiB, in use or not.
 static mp_obj_t machine_ram(void) {
     return mp_obj_new_int_from_uint(memory_total());
@@ -285,6 +295,7 @@ static MP_DEFINE_CONST_FUN_OBJ_0(machine_fence_obj, machine_fence);
         { MP_ROM_QSTR(MP_QSTR_stdio), MP_ROM_PTR(&machine_stdio_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_hobs), MP_ROM_PTR(&machine_hobs_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_ram), MP_ROM_PTR(&machine_ram_obj) }, \
+        { MP_ROM_QSTR(MP_QSTR_seed), MP_ROM_PTR(&machine_seed_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_fence), MP_ROM_PTR(&machine_fence_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_copy), MP_ROM_PTR(&machine_copy_obj) }, \
         { MP_ROM_QSTR(MP_QSTR_nbytes), MP_ROM_PTR(&machine_nbytes_obj) }, \

@@ -22,7 +22,7 @@ static void os_sync_littlefs(void) {
 }
 
 // From the CPU; false if it has no generator, or one that does not work.
-static bool random_of_cpu(uint64_t *value) {
+bool random_of_cpu(uint64_t *value) {
     static bool asked, rdrand, rdseed;
     if (!asked) {
         asked = true;

@@ -101,14 +101,22 @@
     X(ENOTDIR) \
     X(EISDIR) \
     X(EINVAL) \
+    X(ENFILE) \
+    X(EMFILE) \
     X(ENOTTY) \
+    X(EFBIG) \
     X(ENOSPC) \
+    X(ESPIPE) \
     X(EROFS) \
     X(EPIPE) \
     X(EDOM) \
     X(ERANGE) \
+    X(ENAMETOOLONG) \
+    X(ENOSYS) \
     X(ENOTEMPTY) \
+    X(ELOOP) \
     X(EPROTO) \
+    X(EOVERFLOW) \
     X(ENOTSOCK) \
     X(EDESTADDRREQ) \
     X(EMSGSIZE) \
@@ -132,14 +140,19 @@
     X(ESHUTDOWN) \
     X(ETIMEDOUT) \
     X(ECONNREFUSED) \
+    X(EHOSTDOWN) \
     X(EHOSTUNREACH) \
     X(EALREADY) \
     X(EINPROGRESS) \
     X(ECANCELED)
 
 // Linux numbers that py/mperrno.h has no name for.
+#define MP_ENAMETOOLONG    (36)
+#define MP_ENOSYS          (38)
 #define MP_ENOTEMPTY       (39)
+#define MP_ELOOP           (40)
 #define MP_EPROTO          (71)
+#define MP_EOVERFLOW       (75)
 #define MP_ENOTSOCK        (88)
 #define MP_EDESTADDRREQ    (89)
 #define MP_EMSGSIZE        (90)
@@ -153,9 +166,13 @@
 #define MP_ENETUNREACH     (101)
 #define MP_ENETRESET       (102)
 #define MP_ESHUTDOWN       (108)
+#define MP_EHOSTDOWN       (112)
 
 // libm_dbl has log10, log and log1p; py/modmath.c is told to make log2 of them.
 #define MP_NEED_LOG2 (1)
+
+// iter.c has the builtin with both its arguments.
+extern const struct _mp_obj_fun_builtin_fixed_t mp_builtin_iter_obj __attribute__((weak));
 
 typedef intptr_t mp_int_t;
 typedef uintptr_t mp_uint_t;
@@ -168,3 +185,4 @@ void *memory_alloc_heap(size_t size);
 void memory_free(void *base);
 void *nativecode_commit(void *buf, size_t len, void *reloc);
 uint64_t random_seed(void);
+_Bool random_of_cpu(uint64_t *value);

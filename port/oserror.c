@@ -7,6 +7,7 @@
 #include "py/mperrno.h"
 #include "py/objexcept.h"
 #include "py/runtime.h"
+#include "port/strerror.h"
 #include "shared/runtime/pyexec.h"
 
 static mp_obj_t exception_make_new(const mp_obj_type_t *type, size_t n_args, size_t n_kw, const mp_obj_t *args);
@@ -85,6 +86,17 @@ mp_obj_t mp_obj_exception_make_new(const mp_obj_type_t *type, size_t n_args, siz
 // by that name whatever its class: mpremote reads it there to tell why a file could not be had.
 void mp_obj_exception_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {
     mp_obj_exception_t self = *(mp_obj_exception_t *)MP_OBJ_TO_PTR(self_in);
+    bool repr = (kind & ~PRINT_EXC_SUBCLASS) == PRINT_REPR;
+    if (repr && is_oserror(self.base.type) && self.args->len == 1 && mp_obj_is_str(self.args->items[0])) {
+        // As CPython's: upstream's is a tuple's, OSError('text',).
+        if (!(kind & PRINT_EXC_SUBCLASS)) {
+            mp_print_str(print, qstr_str(self.base.type->name));
+        }
+        mp_print_str(print, "(");
+        mp_obj_print_helper(print, self.args->items[0], PRINT_REPR);
+        mp_print_str(print, ")");
+        return;
+    }
     if (self.base.type == &mp_type_OSError || !is_oserror(self.base.type)) {
         exception_print(print, self_in, kind);
         return;
@@ -102,24 +114,35 @@ static mp_obj_t oserror_errno(const mp_obj_tuple_t *args) {
     return args->len > 1 || (args->len == 1 && mp_obj_is_int(args->items[0])) ? args->items[0] : mp_const_none;
 }
 
-// strerror: what stands behind the number, or the number's name.
+// strerror: what stands behind the number, or what Linux says of the number.
 static mp_obj_t oserror_strerror(const mp_obj_tuple_t *args) {
     if (args->len == 1 && mp_obj_is_small_int(args->items[0])) {
-        qstr name = mp_errno_to_str(args->items[0]);
-        return name == MP_QSTRnull ? mp_const_none : MP_OBJ_NEW_QSTR(name);
+        return strerror_text(MP_OBJ_SMALL_INT_VALUE(args->items[0]));
     }
     return args->len > 1 ? args->items[1] : mp_const_none;
 }
 
+// args: a lone number has its text behind it, since programs take a system call's error apart so.
+static mp_obj_t oserror_args(mp_obj_tuple_t *args) {
+    mp_obj_t text = args->len == 1 ? oserror_strerror(args) : mp_const_none;
+    if (text == mp_const_none) {
+        return MP_OBJ_FROM_PTR(args);
+    }
+    mp_obj_t both[] = { args->items[0], text };
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(both), both);
+}
+
 void mp_obj_exception_attr(mp_obj_t self_in, qstr attr, mp_obj_t *dest) {
     const mp_obj_exception_t *self = MP_OBJ_TO_PTR(self_in);
-    bool ours = attr == MP_QSTR_errno || attr == MP_QSTR_strerror || attr == MP_QSTR_filename;
+    bool ours = attr == MP_QSTR_errno || attr == MP_QSTR_strerror || attr == MP_QSTR_filename || attr == MP_QSTR_args;
     if (dest[0] != MP_OBJ_NULL || !ours || !is_oserror(self->base.type)) {
         exception_attr(self_in, attr, dest);
     } else if (attr == MP_QSTR_errno) {
         dest[0] = oserror_errno(self->args);
     } else if (attr == MP_QSTR_strerror) {
         dest[0] = oserror_strerror(self->args);
+    } else if (attr == MP_QSTR_args) {
+        dest[0] = oserror_args(self->args);
     } else {
         dest[0] = self->args->len > 2 ? self->args->items[2] : mp_const_none;
     }

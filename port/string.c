@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// memcpy, memmove, memset and memcmp in 64-bit words. Under QEMU's software emulation plain
+// memcpy, memmove, memset, memcmp and strlen in 64-bit words. Under QEMU's software emulation plain
 // 64-bit moves, unrolled by eight, are the fastest way to copy: 6.1 GB/s at 64 KiB, against
 // 4.2 for rep movsq, 0.56 for rep movsb and 2.3 for SSE. Compiled without SSE, because interrupt
 // handlers call these. The rest of <string.h> is upstream's shared/libc/string0.c.
@@ -82,4 +82,17 @@ int memcmp(const void *a, const void *b, size_t n) {
         }
     }
     return 0;
+}
+
+size_t strlen(const char *str) {
+    const uint64_t ones = 0x0101010101010101;
+    // Aligned words lie within a page each: what surrounds the string may be looked at.
+    uintptr_t before = (uintptr_t)str & 7;
+    const uint64_t __attribute__((may_alias)) *word = (const void *)(str - before);
+    uint64_t bytes = *word | ((1ull << (8 * before)) - 1);
+    uint64_t zeros; // 0x80 in the first byte that is 0
+    while ((zeros = (bytes - ones) & ~bytes & (ones << 7)) == 0) {
+        bytes = *++word;
+    }
+    return (const char *)word + (__builtin_ctzll(zeros) >> 3) - str;
 }

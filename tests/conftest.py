@@ -5,6 +5,7 @@ A failing test's report shows what every guest had said: mpfw.pytest_plugin sees
 """
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def pytest_addoption(parser):
         "--host",
         default="auto",
         help="vsock device: auto, vhost-vsock, vhost-user, device, lab",
+    )
+    parser.addoption(
+        "--messages", type=int, default=1_000_000, help="datagrams that long tests exchange"
     )
     parser.addoption("--qemu", help="the QEMU that runs the guests, as `mpfw qemu` prints it")
     parser.addoption("--overlay", help="modules that all guests run in place of the frozen ones")
@@ -59,12 +63,37 @@ def pytest_report_header(config):
     return config.stash.get(OVERLAY, None)
 
 
-def in_lab(item) -> bool:
-    """Whether a test runs in the lab."""
-    chosen = getattr(item, "callspec", None) and item.callspec.params.get("host")
-    kind = chosen or item.config.getoption("--host")
-    names = item.fixturenames
-    return "kernel" in names or "lab" in names or ("host" in names and kind == "lab")
+# Where several processes share the tests, each of these is one process's, begun in this order: the
+# lab is booted once, and documents' commands listen on fixed TCP ports. After them, each file.
+GROUPS = {
+    "lab": r"tests/lab/|.*\[(.*-)?lab(-.*)?\]$",
+    "upstream": "tests/upstream/",
+    "fuzz": "tests/fuzz/",
+    "documents": "tests/documents/",
+}
+
+
+def group(nodeid: str) -> str:
+    """The tests that this one shares a process with: one of GROUPS, or its file."""
+    for name, pattern in GROUPS.items():
+        if re.match(pattern, nodeid):
+            return name
+    return nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n 2 --dist loadgroup`: as xdist's, whose groups pytest 9.2 does not carry over."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    if config.getoption("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -73,19 +102,14 @@ def pytest_collection_modifyitems(config, items):
     once more, and the report says so (R); no other failure, and no test on this machine, gets a
     second chance.
 
-    Where several processes share the tests (`pytest -n 2 --dist loadgroup`), one of them has the
-    lab, from the start, and one the documents, whose commands listen on TCP ports."""
+    In a process of several, the tests of GROUPS come first."""
     again = pytest.mark.flaky(reruns=1, only_rerun=["(?i)time(d )?-?out"])
     for item in items:
-        place = item.path.relative_to(TESTS)
-        if in_lab(item):
+        if group(item.nodeid) == "lab" or config.getoption("--host") == "lab":
             item.add_marker(again)
-            group = "lab"
-        else:
-            group = "documents" if place.parts[0] == "documents" else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
-    if config.getoption("--dist", "no") != "no":
-        items.sort(key=lambda item: not in_lab(item))
+    if hasattr(config, "workerinput"):
+        order = list(GROUPS)
+        items.sort(key=lambda item: [*order, group(item.nodeid)].index(group(item.nodeid)))
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ _PLACES = {
     "Lock": "lock",
     "open_connection": "sock",
     "start_server": "sock",
+    "IncompleteReadError": "sock",
     "StreamReader": "sock",
     "StreamWriter": "sock",
 }

@@ -11,8 +11,60 @@ import errno
 import socket
 
 
+class IncompleteReadError(EOFError):
+    """The end came before all that was asked for: `partial` came, of `expected` bytes or None."""
+
+    def __init__(self, partial, expected):
+        super().__init__(
+            "%d bytes read on a total of %s expected bytes" % (len(partial), expected)
+        )
+        self.partial = partial
+        self.expected = expected
+
+
 class Stream(stream.Stream):
     """A reader and a writer in one."""
+
+    _end = False  # a read has found the end
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    async def readexactly(self, n):
+        """`n` bytes. Raises IncompleteReadError."""
+        if n < 0:
+            raise ValueError("readexactly size can not be less than zero")
+        got = bytearray()
+        while len(got) < n:
+            part = await self.read(n - len(got))
+            if not part:
+                self._end = True
+                raise IncompleteReadError(bytes(got), n)
+            got += part
+        return bytes(got)
+
+    async def readuntil(self, separator=b"\n"):
+        """Up to and with `separator`. Raises IncompleteReadError."""
+        if not separator:
+            raise ValueError("Separator should be at least one-byte string")
+        got = bytearray()
+        while not got.endswith(separator):
+            part = await self.read(1)
+            if not part:
+                self._end = True
+                raise IncompleteReadError(bytes(got), None)
+            got += part
+        return bytes(got)
+
+    def at_eof(self):
+        """Whether a read has found the end."""
+        return self._end
 
     def get_extra_info(self, name, default=None):
         """ "socket", "sockname" or "peername"."""

@@ -5,9 +5,8 @@ Everything that a function says about itself (sizes, offsets, lists) is checked 
 anyone uses it. Knows the header (PCI 3.0, chapter 6), not what the device is for.
 """
 
-from errno import EINVAL, ENOSPC
-
 import micropython
+from errnos import EINVAL, ENOSPC
 from micropython import const
 
 COMMAND = const(0x04)
@@ -216,9 +215,11 @@ def _size_text(size):
     return "%d bytes" % size
 
 
-def probe(access, where, parent):
-    """The function at `where`, or None; and whether its device has more functions."""
-    ids = access.read32(where)
+def probe(access, where, ids, parent):
+    """The function at `where`, or None; and whether its device has more functions.
+
+    `ids` is what its first register says.
+    """
     # All ones: nobody there. All zeros and 0xFFFF0001 are answers of broken or retrying devices.
     if ids & 0xFFFF in (0xFFFF, 0x0000) or ids == 0xFFFF0001:
         return None, False
@@ -253,9 +254,10 @@ def size_bars(function):
 
 
 def _size_bar(function, index, count):
-    register = _BAR0 + 4 * index
-    function.write32(register, 0xFFFFFFFF)
-    mask = function.read32(register)
+    access = function._access  # at hand: six registers of each function are asked at start-up
+    register = function._where + _BAR0 + 4 * index
+    access.write32(register, 0xFFFFFFFF)
+    mask = access.read32(register)
     if mask in (0, 0xFFFFFFFF):
         return None
     if mask & 1:
@@ -266,8 +268,8 @@ def _size_bar(function, index, count):
     prefetchable = bool(mask & 8)
     mask &= 0xFFFFFFF0
     if wide:
-        function.write32(register + 4, 0xFFFFFFFF)
-        mask |= function.read32(register + 4) << 32
+        access.write32(register + 4, 0xFFFFFFFF)
+        mask |= access.read32(register + 4) << 32
     if not mask or kind not in (0, 2) or kind == 2 and not wide:
         return None
     return Bar(index, mask & -mask, False, wide, prefetchable)

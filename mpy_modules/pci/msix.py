@@ -5,10 +5,9 @@ Specification: PCI Express 6.0, 7.7.2. The table's place is the device's word an
 against its BAR before anything is written.
 """
 
-from errno import EINVAL
-
 import machine
 import micropython
+from errnos import EINVAL
 from machine import mem32
 from micropython import const
 

@@ -13,6 +13,7 @@ from .bridge import Bridge
 from .function import probe
 
 _LAST_BUS = const(255)
+_NOBODY = const(0xFFFFFFFF)
 
 
 class Scan:
@@ -28,16 +29,21 @@ class Scan:
     def _walk_bus(self, bus, bridge):
         found = []
         link = bridge is not None and bridge.is_link()
+        read32 = self._access.read32
         for device in range(1 if link else 32):
             where = bus << 20 | device << 15
-            function, many = probe(self._access, where, bridge)
+            ids = read32(where)
+            if ids == _NOBODY:
+                continue  # as most are: no more is spent on them
+            function, many = probe(self._access, where, ids, bridge)
             if function is None:
                 continue
             found.append(function)
             self.functions.append(function)
             if many:
                 for number in range(1, 8):
-                    function, _ = probe(self._access, where | number << 12, bridge)
+                    at = where | number << 12
+                    function, _ = probe(self._access, at, read32(at), bridge)
                     if function is not None:
                         found.append(function)
                         self.functions.append(function)

@@ -13,7 +13,6 @@ from . import messages
 from . import numbers as num
 from .arguments import checked_address, checked_timeout, timed_out
 from .endpoint import Endpoint
-from .file import SocketFile
 from .types import SOCK_STREAM
 from .view import TWO_DEVICES, View
 
@@ -47,8 +46,10 @@ def may_take(us, flags):
 class socket(Endpoint):
     """A vsock socket. `stack` names another vsock device than the first: vsock.get(1)."""
 
-    def __init__(self, family=num.AF_VSOCK, type=SOCK_STREAM, proto=0, fileno=None, stack=None):
+    def __init__(self, family=num.AF_VSOCK, type=SOCK_STREAM, proto=0, fileno=None, *, stack=None):
         super().__init__(stack or vsock.get(), family, type, proto, _default_timeout)
+        if fileno is not None:
+            self._adopt(fileno)
 
     def _accepted(self):
         sock = socket(self.family, self.type, stack=self._stack)
@@ -92,10 +93,11 @@ class socket(Endpoint):
         if not conn.block[w.BORDERS] and not flags & num.MSG_WAITALL:
             # Not a buffer of `bufsize` bytes, but of as many as there are.
             queued = credit.queued(conn.at)
-            target = min(self.options.lowat, bufsize)
+            options = self.options
+            target = min(options.lowat, bufsize)
+            if target >= options.size:
+                self._check_target(conn)
             if queued < target:
-                if target >= self.options.size and target > 1:
-                    self._check_target(conn)
                 queued = self._receive_wait(conn, flags, target)
             bufsize = min(bufsize, queued)
         buffer = bytearray(+bufsize)
@@ -132,7 +134,7 @@ class socket(Endpoint):
         if bufsize < 0 or ancbufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         buffer = bytearray(bufsize)
-        n, told, sender = messages.receive(self, buffer, flags)
+        n, _, told, sender = messages.receive(self, buffer, flags)
         return bytes(memoryview(buffer)[:n]), [], told, sender
 
     def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
@@ -182,7 +184,7 @@ class socket(Endpoint):
         target = min(self.options.lowat, want)
         if flags & num.MSG_WAITALL:
             target = want
-        if target >= self.options.size and target > 1:
+        if target >= self.options.size:
             self._check_target(conn)
         done = 0
         while True:
@@ -197,6 +199,7 @@ class socket(Endpoint):
     def _check_target(self, conn):
         """Linux does not wait for as much as the buffer may hold: ENOMEM, at once."""
         if conn.block[w.STATE] != w.CLOSED and not conn.block[w.SHUT] & w.SHUT_LOCAL_RCV:
+            self._poll_first(num.POLL_READ)
             raise OSError(errnos.ENOMEM)
 
     @micropython.native
@@ -301,6 +304,10 @@ class socket(Endpoint):
             return self.mailbox.send(data, arguments[0] if len(arguments) > 1 else 0, to)
         self._refuse_address()
 
+    def sendfile(self, file, offset=0, count=None):
+        """Send what a binary file has from `offset` on, `count` bytes at most; how many."""
+        return messages.send_file(self, file, offset, count)
+
     def _refuse_address(self):
         self._poll_first(num.POLL_WRITE)
         self._check_connect()
@@ -346,7 +353,7 @@ class socket(Endpoint):
                 sent = conn.send_staged()
             else:
                 sent = conn.send(start + done, n - done, data, mark, copies)
-            if sent < 0 or (n == 0 and conn.room() == -errnos.EPIPE):
+            if sent < 0 or n == 0:
                 self._no_more(conn)
             done += sent
             if done >= n:
@@ -405,8 +412,13 @@ class socket(Endpoint):
             waiter.wait_sent(1000000)
 
     def _no_more(self, conn):
-        """Nothing can be sent any more: EPIPE, or what became of the device."""
+        """Nothing can be sent any more: EPIPE, or what became of the device.
+
+        Returns if that is not so: there was nothing to send.
+        """
         self._poll_first(num.POLL_WRITE)
+        if conn.room() != -errnos.EPIPE:
+            return
         if conn.block[w.SHUT] & w.SHUT_LOST:
             self._lost()
         raise OSError(errnos.EPIPE)
@@ -478,6 +490,14 @@ class socket(Endpoint):
                 size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read_once(self, size):
+        """recv; None if it would block."""
+        try:
+            return self.recv(size)
+        except OSError as failure:
+            self._would_block(failure)
+            return None
+
     def readinto(self, buffer, nbytes=0):
         """recv_into, of at most as many bytes as fit; None if it would block."""
         try:
@@ -500,7 +520,10 @@ class socket(Endpoint):
             if not ahead:
                 break
             stop = ahead.find(b"\n") + 1
-            line += self.recv(stop or len(ahead))
+            n = stop or len(ahead)
+            if 0 <= size < len(line) + n:
+                n, stop = size - len(line), 1
+            line += self.recv(n)
             if stop:
                 break
         return bytes(line)
@@ -517,5 +540,6 @@ class socket(Endpoint):
 
     def makefile(self, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):
         """A file object over this socket; "r" and "w" in text, with "b" in bytes."""
-        self._open()
-        return SocketFile(self, mode, encoding)
+        from . import file
+
+        return file.make(self, mode, buffering, encoding, errors, newline)

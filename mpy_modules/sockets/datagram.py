@@ -40,6 +40,10 @@ class Mailbox:
         self._had_peer = False
         self._ended = 0  # directions that shutdown has closed, SHUT_LOCAL_*
 
+    def belong(self, sock):
+        """It is another socket's now."""
+        self._sock = sock
+
     # -- its names --------------------------------------------------------------------------------
 
     def bind(self, cid, port):
@@ -134,9 +138,11 @@ class Mailbox:
         return True
 
     def receive(self, buffer, flags):
-        """recvmsg's: (bytes copied, MSG_TRUNC if it was longer, sender)."""
+        """recvmsg's: (bytes copied, the same or with MSG_TRUNC how long the message was, MSG_TRUNC
+        if it was longer, sender)."""
         n, length, sender = self.take(addressof(buffer), bytes_in(buffer, True), flags)
-        return n, num.MSG_TRUNC if length > n else 0, sender
+        told = num.MSG_TRUNC if length > n else 0
+        return n, length if flags & num.MSG_TRUNC else n, told, sender
 
     def recvfrom(self, size, flags):
         """(data, sender)."""

@@ -6,7 +6,7 @@
 
 import errnos
 from portable import const, micropython
-from vsock import control
+from vsock import control, credit
 from vsock import words as w
 from vsock.stack import Listener
 from vsock.wait import deadline, left
@@ -20,11 +20,31 @@ from .types import SOCK_NONBLOCK, SOCK_STREAM, STREAM, of
 
 _INT_MAX = const(0x7FFFFFFF)
 
+# What makes a socket the one that it is.
+_KEPT = (
+    "kind",
+    "proto",
+    "type",
+    "options",
+    "endpoint",
+    "connection",
+    "mailbox",
+    "_stack",
+    "_timeout",
+    "_state",
+    "_name",
+    "_holds",
+    "_error",
+    "_ended",
+    "_number",
+    "_give_up",
+)
+
 # What to do about an error, behind its number.
 _NO_NAME = "this socket has no address: call bind() before listen()"
 _NOT_LISTENING = "this socket does not listen: call listen() before accept()"
 _NOBODY_CALLS = "datagrams come without a connection: recvfrom() says from whom"
-_TAKEN = "port %d is taken: close the socket that has it, or take another port"
+_PORT_TAKEN = "port %d is taken: close the socket that has it, or take another port"
 _NOT_OURS = "CID %d is not this machine's: VMADDR_CID_ANY stands for all that are"
 _NO_DEVICE = "this machine has no vsock device: CID 1, the machine itself, is all there is"
 _SILENT = "CID %d does not answer: does a program listen on its port %d?"
@@ -34,6 +54,7 @@ _DEAF = (
 )
 _FULL = "there is no room for another connection: close some"
 _HOST_IS_HERE = "this machine has no vsock device: CID 2 is the machine itself, which refuses"
+_NOT_DETACHED = "no detached socket has that number: detach() gives one"
 _REFUSED = "CID %d refuses: does a program listen on its port %d?"
 
 
@@ -47,6 +68,7 @@ class Endpoint(Polled):
     _name = None  # (cid, port) once bound
     _holds = False  # our close gives the port back
     _error = 0  # SO_ERROR while there is no connection
+    _give_up = None  # a connect's deadline
     _ended = 0  # directions that shutdown() has closed, SHUT_LOCAL_*: no connect from then on
     _closed = False
     _files = 0  # makefile() objects that keep us open
@@ -89,7 +111,22 @@ class Endpoint(Polled):
         raise AttributeError(name)
 
     def __repr__(self):
-        return "<socket type=%d %r>" % (self.type, self.endpoint)
+        """As CPython's."""
+        text = "<socket.%s%s fd=%d, family=%d, type=%d, proto=%d" % (
+            type(self).__name__,
+            " [closed]" if self._closed else "",
+            self.fileno(),
+            self.family,
+            self.type,
+            self.proto,
+        )
+        if not self._closed:
+            text += ", laddr=(%d, %d)" % self.getsockname()
+            try:
+                text += ", raddr=(%d, %d)" % self.getpeername()
+            except OSError:
+                pass
+        return text + ">"
 
     def __enter__(self):
         return self
@@ -138,7 +175,7 @@ class Endpoint(Polled):
 
     def take_error(self):
         """SO_ERROR: the pending error, once."""
-        self._check_connect()
+        self._look()
         if self._state in (num.IS_LISTENING, num.IS_MAILBOX):
             error, self.endpoint.error = self.endpoint.error, 0
         elif self.connection is None:
@@ -163,6 +200,7 @@ class Endpoint(Polled):
 
     def getpeername(self):
         self._open()
+        self._look()
         conn = self.connection
         if self._state == num.IS_MAILBOX:
             return self.mailbox.peer()
@@ -186,7 +224,7 @@ class Endpoint(Polled):
         except OSError as error:
             if error.errno != errnos.EADDRINUSE:
                 raise
-            raise OSError(error.errno, _TAKEN % port)
+            raise OSError(error.errno, _PORT_TAKEN % port)
 
     def _bind(self, cid, port):
         self._name = (cid, self._stack.bind(cid, port))
@@ -284,8 +322,6 @@ class Endpoint(Polled):
         if not local:
             if stack.device is None:
                 raise OSError(errnos.ENODEV, _NO_DEVICE)
-            if cid == w.CID_HYPERVISOR:
-                raise OSError(errnos.ENETUNREACH)
             if stack.device.broken is not None:
                 raise OSError(*stack.device.broken.args)
             if self.kind.feature & ~stack.device.features:
@@ -339,6 +375,8 @@ class Endpoint(Polled):
                 alone = peer[0] == w.CID_HOST and self._stack.alone
                 raise OSError(error, _HOST_IS_HERE if alone else _REFUSED % peer)
             raise OSError(error)
+        if self._timeout and credit.room(conn.at) == 0:
+            self._poll_first(num.POLL_WRITE)  # a peer without a window never has it writable
 
     @micropython.native
     def _check_connect(self):
@@ -354,6 +392,13 @@ class Endpoint(Polled):
             self._fail_connect(conn.block[w.ERROR])
         else:
             self._state = num.IS_CONNECTED
+
+    def _look(self):
+        """The same, also of an answer that still waits in the device."""
+        if self._state == num.IS_CONNECTING:
+            if self._stack.device is not None:
+                self._stack.device.attend()
+            self._check_connect()
 
     def connect_state(self):
         """After a non-blocking connect: 1 connected, 0 under way, -1 failed (see SO_ERROR)."""
@@ -387,7 +432,7 @@ class Endpoint(Polled):
     def shutdown(self, how):
         """Close directions, SHUT_RD, SHUT_WR or both; the peer is told before it returns."""
         self._open()
-        self._check_connect()
+        self._look()
         if how & 0 or how not in (0, 1, 2):  # `&`: a TypeError if it is no integer
             raise OSError(errnos.EINVAL)
         if self._state == num.IS_MAILBOX:
@@ -435,10 +480,40 @@ class Endpoint(Polled):
         self._state = num.IS_UNCONNECTED
 
     def detach(self):
-        """CPython's: nothing else can hold a descriptor, so this closes; what fileno() was."""
+        """Close this object, but not what fileno() stands for: socket(fileno=) takes that again,
+        and socket.close() closes it."""
         number = self.fileno()
-        self.close()
+        if number >= 0:
+            descriptors.keep(number, self._hand_over(self._accepted()))
         return number
+
+    def _hand_over(self, other):
+        """Give all that we have to another socket, and be closed; the other."""
+        if other.mailbox is not None:
+            other.mailbox.close()
+        for name in _KEPT:
+            setattr(other, name, getattr(self, name))
+        end = other.endpoint
+        if end is not None and getattr(end, "socket", None) is self:
+            end.socket = other
+        if other.mailbox is not None:
+            other.mailbox.belong(other)
+        self._closed = True
+        self._holds = False
+        self._number = None
+        self._state = num.IS_UNCONNECTED
+        self.endpoint = self.connection = self.mailbox = None
+        return other
+
+    def _adopt(self, number):
+        """Have what the detached socket of that number has. Raises EBADF."""
+        other = descriptors.find(number)
+        if other is None or not descriptors.is_kept(number):
+            raise OSError(errnos.EBADF, _NOT_DETACHED)
+        timeout = self._timeout
+        other._hand_over(self)
+        self._timeout = timeout
+        descriptors.keep(number, self, False)
 
     def fileno(self):
         """The socket's number, by which select finds it; -1 once it is closed.

@@ -4,16 +4,20 @@
 Ancillary data does not exist on these sockets: none comes, and none can be sent.
 """
 
-from portable import addressof
+from portable import addressof, const
 from portable import nbytes as bytes_in
 from vsock import words as w
 
 from . import numbers as num
 from .arguments import checked_address
+from .types import SOCK_STREAM
+
+_PIECE = const(65536)  # bytes of a file that are read at a time
 
 
 def receive(sock, buffer, flags):
-    """Receive into one buffer: (bytes copied, MSG_* that Linux tells, a datagram's sender).
+    """Receive into one buffer: (bytes copied, what Linux says how many, MSG_* that it tells, a
+    datagram's sender). With MSG_TRUNC Linux says how long a message was that did not fit.
 
     Other than recv a call for no bytes looks at the socket, as Linux does, and takes no message.
     """
@@ -22,15 +26,16 @@ def receive(sock, buffer, flags):
     n = bytes_in(buffer, True)
     if not n:
         receive_nothing(sock, flags)
-        return 0, 0, None
+        return 0, 0, 0, None
     conn = sock._receiver(flags)
     if not conn.block[w.BORDERS]:
-        return sock._receive(addressof(buffer), n, flags), 0, None
+        n = sock._receive(addressof(buffer), n, flags)
+        return n, n, 0, None
     copied, length, marks = sock._receive_message(conn, addressof(buffer), n, flags)
     told = num.MSG_TRUNC if length > copied else 0
     if marks & w.SEQ_EOR:
         told |= num.MSG_EOR
-    return copied, told, None
+    return copied, length if flags & num.MSG_TRUNC else copied, told, None
 
 
 def receive_nothing(sock, flags):
@@ -42,18 +47,19 @@ def receive_nothing(sock, flags):
 
 
 def receive_into(sock, buffers, flags):
-    """The same into several buffers, which one after the other are filled."""
+    """The same into several buffers, which one after the other are filled: (what Linux says how
+    many, MSG_*, sender)."""
     buffers = [memoryview(buffer) for buffer in buffers]
     if len(buffers) == 1:
-        return receive(sock, buffers[0], flags)
+        return receive(sock, buffers[0], flags)[1:]
     whole = bytearray(sum(bytes_in(buffer, True) for buffer in buffers))
-    n, told, sender = receive(sock, whole, flags)
+    n, length, told, sender = receive(sock, whole, flags)
     done = 0
     for buffer in buffers:
         part = min(bytes_in(buffer), n - done)
         buffer[:part] = whole[done : done + part]
         done += part
-    return n, told, sender
+    return length, told, sender
 
 
 def send(sock, buffers, flags, address):
@@ -73,3 +79,23 @@ def _piece(buffer):
     if isinstance(buffer, str):
         raise TypeError("a bytes-like object is required, not 'str'")
     return bytes(memoryview(buffer))
+
+
+def send_file(sock, file, offset, count):
+    """Send a file's bytes as CPython's sendfile does, which leaves the file behind them."""
+    if sock.type != SOCK_STREAM:
+        raise ValueError("only SOCK_STREAM type sockets are supported")
+    if sock.gettimeout() == 0:
+        raise ValueError("non-blocking sockets are not supported")
+    if count is not None and (count & 0 or count <= 0):
+        raise ValueError("count must be a positive integer (got %r)" % (count,))
+    if offset:
+        file.seek(offset)
+    done = 0
+    while count is None or done < count:
+        data = file.read(_PIECE if count is None else min(_PIECE, count - done))
+        if not data:
+            break
+        sock.sendall(data)
+        done += len(data)
+    return done

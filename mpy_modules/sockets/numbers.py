@@ -8,7 +8,9 @@ from portable import const
 from vsock import words as w
 
 AF_UNSPEC = const(0)
+AF_UNIX = const(1)
 AF_INET = const(2)
+AF_INET6 = const(10)
 AF_VSOCK = const(40)
 
 SOMAXCONN = const(4096)

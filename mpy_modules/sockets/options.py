@@ -38,6 +38,7 @@ _CONNECT_US = const(2000000)
 _PATIENCE_MOST = const(86400)  # seconds
 _CONNECT_LONGEST = const(36893488147419102)  # seconds
 _U32 = 0xFFFFFFFF
+_LENGTH_MOST = const(1024)  # bytes of a value that CPython asks for
 
 
 class Options:
@@ -82,8 +83,7 @@ class Options:
         """Give a new connection its options."""
         bits = 0
         if not self.plain:
-            # Of a window that had to begin small no more can be waited for.
-            end.block[w.LOWAT] = min(self.lowat, end.block[w.BUF_ALLOC])
+            self._mark(end)
             if self.fixed:
                 bits = w.OPT_FIXED_WINDOW
             if self.late:
@@ -98,6 +98,14 @@ class Options:
             # an old SHUTDOWN that meets its new REQUEST fails that with EPROTO.
             bits |= w.OPT_SHUTDOWN_ONCE
         end.block[w.OPTIONS] = bits
+
+    @micropython.native
+    def _mark(self, end):
+        """SO_RCVLOWAT in the connection's words."""
+        # Of a window that had to begin small no more can be waited for.
+        end.block[w.LOWAT] = min(self.lowat, end.block[w.BUF_ALLOC])
+        if self.size <= 1 == self.lowat:
+            end.block[w.LOWAT] = 0
 
     def set_lowat(self, value, end):
         """SO_RCVLOWAT: 0 stands for 1. Raises EINVAL beyond the buffer's size."""
@@ -124,6 +132,7 @@ class Options:
             end.block[w.OPTIONS] |= w.OPT_FIXED_WINDOW
             end.block[w.SEND_LIMIT] = self.size
             end.resize(self.size)
+            self._mark(end)
 
 
 def _u64(value):
@@ -144,6 +153,8 @@ def set_option(sock, level, name, value):
     if isinstance(value, str):
         raise TypeError("an option's value is an int or bytes, not 'str'")
     level & name  # a TypeError if one is no integer
+    if isinstance(value, bool):
+        value = int(value)
     if level == num.AF_VSOCK:
         sock.options.plain = False
         _set_vm_option(sock.options, name, value, sock.connection)
@@ -187,6 +198,9 @@ def _apply_late(options, end):
 
 def get_option(sock, level, name, buflen=0):
     """getsockopt: an int, or `buflen` bytes at most. Raises ENOPROTOOPT, EINVAL."""
+    level & name  # a TypeError if one is no integer
+    if not 0 <= buflen <= _LENGTH_MOST:
+        raise OSError("getsockopt buflen out of range")
     options = sock.options
     if level == num.AF_VSOCK:
         if name == SO_VM_SOCKETS_LATE_SEND:

@@ -3,7 +3,8 @@
 
 For any queue of that direction, whatever its device is for. Each posted buffer has a tag, a number
 of the driver's own, which comes back with it; the driver says where the buffer lies each time. The
-device is shown new buffers by the batch, because a notification costs its thread a wake-up.
+device is shown new buffers by the batch, and notified of them late, if at all, because that costs
+its thread a wake-up and a virtual machine an exit.
 """
 
 from array import array
@@ -35,7 +36,9 @@ class Buffers:
     def fill(self, buffers):
         """Post the first buffers, `(address, tag)` each, as many as fit; returns how many.
 
-        Half of them are worth a notification from then on.
+        From then on they are shown by the quarter, and the device is notified, if it asked for
+        that, once it knows of fewer than half of them. Linux's vhost asks each time that buffers
+        are shown, and sees them all the same as soon as it comes to its next packet.
         """
         words = self._words
         words[w.POOL_BATCH] = self.queue.size + 1  # none before show()
@@ -45,7 +48,8 @@ class Buffers:
                 break
             post(self.at, address, tag)
             posted += 1
-        words[w.POOL_BATCH] = (posted + 1) // 2
+        words[w.POOL_BATCH] = (posted + 3) // 4
+        words[w.POOL_LOW] = (posted + 1) // 2
         return posted
 
     def show(self):
@@ -97,5 +101,5 @@ def post(pool: int, address: int, tag: int):
     hidden = p[w.POOL_HIDDEN] + 1
     if hidden >= p[w.POOL_BATCH]:
         hidden = 0
-        ring.publish(queue)
+        ring.show(queue, p[w.POOL_LOW])
     p[w.POOL_HIDDEN] = hidden

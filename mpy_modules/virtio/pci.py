@@ -75,6 +75,8 @@ def find(wanted):
 class PCITransport(Transport):
     """A virtio device that is a pci.Function."""
 
+    _selected = None  # the queue that the queue's registers are of
+
     def __init__(self, function):
         self.function = function
         self._memory = _memories.setdefault(function.address, Memory())
@@ -124,6 +126,7 @@ class PCITransport(Transport):
 
     def set_status(self, status):
         mem8[self._common + _STATUS] = status
+        self._selected = None  # a reset may select another queue
 
     def features(self):
         common = self._common
@@ -185,7 +188,9 @@ class PCITransport(Transport):
         mem16[self._common + _QUEUE_ENABLE] = 1
 
     def _select(self, index):
-        mem16[self._common + _QUEUE_SELECT] = index
+        if index != self._selected:  # each access may be an exit
+            mem16[self._common + _QUEUE_SELECT] = index
+            self._selected = index
 
     def _route(self, register, entry):
         try:

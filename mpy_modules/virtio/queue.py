@@ -135,7 +135,7 @@ class Virtqueue:
         """Use the rings no more; their memory, which is the device's until it resets."""
         words = self._words
         words[w.Q_BROKEN] = _CLOSED
-        words[w.Q_PUBLISHED] = words[w.Q_AVAIL_IDX]
+        words[w.Q_PUBLISHED] = words[w.Q_TOLD] = words[w.Q_AVAIL_IDX]
         return [each for each in (self._rings, self._tables) if each is not None]
 
     def add1(self, address, length, device_writes):
@@ -295,12 +295,13 @@ def publish(state: int):
     """
     s = ptr32(state)
     new = s[w.Q_AVAIL_IDX]
-    old = s[w.Q_PUBLISHED]
+    old = s[w.Q_TOLD]
     if new == old:
         return
     # x86 keeps stores in order: the device sees descriptors and slots before the index.
     ptr16(s[w.Q_AVAIL] | (s[w.Q_AVAIL + 1] << 32))[w.AVAIL_IDX] = new
     s[w.Q_PUBLISHED] = new
+    s[w.Q_TOLD] = new
     # The one place where the CPU may reorder: the index must be visible before we look
     # whether the device sleeps (2.7.13.4.1).
     fence()
@@ -316,6 +317,31 @@ def publish(state: int):
         ptr16(notify)[w.NOTIFY_INDEX] = s[w.Q_INDEX]
     else:
         ptr32(notify)[w.NOTIFY_INDEX] = s[w.Q_INDEX]
+
+
+@micropython.viper
+def show(state: int, low: int):
+    """Let the device see everything added so far; `publish` if it may have fewer than `low` left.
+
+    For buffers that wait for the device, not it for them: a device that has some does not sleep
+    for want of others, so that what it asks to be told of can wait. It knows of those that it was
+    told of, and of those before its event index, which it has seen by itself. Raises nothing.
+    """
+    s = ptr32(state)
+    new = s[w.Q_AVAIL_IDX]
+    ptr16(s[w.Q_AVAIL] | (s[w.Q_AVAIL + 1] << 32))[w.AVAIL_IDX] = new
+    s[w.Q_PUBLISHED] = new
+    fence()  # store before load: what it asks now, having seen these
+    if s[w.Q_EVENT_IDX] != 0:
+        told = s[w.Q_TOLD]
+        used = ptr16(s[w.Q_USED] | (s[w.Q_USED + 1] << 32))
+        event = used[w.USED_RING + (s[w.Q_MASK] + 1) * w.USED_ENTRY_SHORTS]
+        if (event - told) & 0xFFFF <= (new - told) & 0xFFFF:
+            s[w.Q_TOLD] = event  # the next to be told of, by its own wish
+    # It may also have used more than that: it has looked by itself.
+    left = (s[w.Q_TOLD] - s[w.Q_LAST_USED]) & 0xFFFF
+    if left < low or left > s[w.Q_MASK] + 1:
+        publish(state)
 
 
 @inline
@@ -442,6 +468,7 @@ def _break(state: int, why: int) -> int:
     s = ptr32(state)
     s[w.Q_BROKEN] = why
     s[w.Q_PUBLISHED] = s[w.Q_AVAIL_IDX]
+    s[w.Q_TOLD] = s[w.Q_AVAIL_IDX]
     return -2
 
 

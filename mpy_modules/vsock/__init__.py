@@ -4,8 +4,6 @@
 Nothing touches the hardware before the first call of `get()`. docs/architecture.md has the map.
 """
 
-import time
-
 from . import words as w
 
 _stacks = {}
@@ -137,15 +135,17 @@ def bring_up(transport):
 
     `transport` is a virtio.transport.Transport, or None. Returns the Stack, which has the rest.
     """
+    from machine import seed
+
     from .stack import Stack
     from .wait import Waiter
 
     memory = None if transport is None else transport.memory
     store = _kept.pop(memory, None) or _store(transport is not None)
-    # Where automatic ports begin: elsewhere each time, for who remembers the last; no secret.
-    seed = 1024 + (time.ticks_cpu() * 0x9E3779B1 >> 4 & 0x0FFFFFFF)
+    # Where automatic ports begin: elsewhere each time, so that no peer takes one for the last.
+    first = 1024 + (seed() & 0x0FFFFFFF)
     try:
-        stack = Stack(store, _WINDOW, seed)
+        stack = Stack(store, _WINDOW, first)
         stack.waiter = Waiter(stack)
         if transport is not None:
             _start(stack, transport)

@@ -27,6 +27,7 @@ class Connection:
     stalled = None  # the same, and bytes received, at the last `look_for_stalled`
     looks = 0  # so many of those in a row have found it where it was
     looked = None  # ticks_ms when it looks again at a late sender; None: not at all
+    edges = None  # over the loopback: where the packets that are not read to their ends do end
     staged = -1  # the segment that holds what send() got and the peer had no room for
 
     @micropython.native
@@ -96,6 +97,8 @@ class Connection:
 
     @micropython.native
     def _follow(self, news):
+        if news & w.TAKEN:
+            self.out.taken(self)
         if news & w.WIDEN:
             self.stack.budget.widen(self.at)
         if news & w.UPDATE_DUE:
@@ -343,6 +346,8 @@ class Connection:
         if unread:
             self.discard(unread)
         self.stack.after(self, control.settle(self.at))
+        if self.edges is not None and self.block[w.SHUT] & w.SHUT_LOCAL == w.SHUT_LOCAL:
+            self.out.forget(self)
 
     @micropython.native
     def discard(self, unread):
@@ -363,6 +368,8 @@ class Connection:
             self.unstage()
         self._discard_all()
         self.stack.after(self, control.close(self.at))
+        if self.edges is not None:
+            self.out.forget(self)
         self.stack.linger(self)
 
     @micropython.native

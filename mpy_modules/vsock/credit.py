@@ -82,6 +82,8 @@ def count(at: int, n: int):
     c = ptr32(at)
     read = (c[w.READ_CNT] + n) & c[w.ONES]
     c[w.READ_CNT] = read
+    if c[w.OPTIONS] & w.OPT_LOOPBACK:
+        return  # it is Loopback.taken that says what of it is forwarded
     # What a window grew by is a reserve for the next time that the peer is stuck: it is held
     # back again by saying less than was read. (The window itself must not shrink: the peer's
     # arithmetic may be unsigned.)
@@ -93,7 +95,7 @@ def count(at: int, n: int):
 @inline
 @micropython.viper
 def news(at: int) -> int:
-    """What follows from bytes having been read: UPDATE_DUE, TOLD_BOTH and WIDEN, or none of them.
+    """What follows from bytes having been read: UPDATE_DUE, TOLD_BOTH, WIDEN and TAKEN, or none.
 
     Linux tells when free space, as the peer knows it, falls below one largest packet, or when
     what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
@@ -103,6 +105,8 @@ def news(at: int) -> int:
     over = 0
     if c[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER:
         over = w.TOLD_BOTH
+    if c[w.OPTIONS] & w.OPT_LOOPBACK:
+        return over | w.TAKEN
     if c[w.LOWAT] == 1 and (c[w.FWD_CNT] - c[w.FWD_SENT]) & c[w.ONES] < c[w.BUF_ALLOC] >> 4:
         return over  # the common case of update_due, without a call
     if int(update_due(at)) != 0:
@@ -154,7 +158,10 @@ def tell(at: int) -> int:
     on every recv that empties the queue; we when the program is about to sleep.
     """
     c = ptr32(at)
-    c[w.FWD_CNT] = c[w.READ_CNT]
+    if c[w.OPTIONS] & w.OPT_LOOPBACK == 0:
+        c[w.FWD_CNT] = c[w.READ_CNT]
+    elif c[w.RX_CNT] == c[w.READ_CNT] and c[w.SHUT] & w.SHUT_LOCAL_RCV == 0:
+        c[w.FWD_CNT] = c[w.READ_CNT]
     if (
         c[w.FWD_CNT] == c[w.FWD_SENT]
         or c[w.STATE] != w.ESTABLISHED
@@ -214,6 +221,7 @@ def set_window(at: int, size: int):
     c = ptr32(at)
     c[w.BUF_ALLOC] = size
     c[w.BASE] = size
-    c[w.FWD_CNT] = c[w.READ_CNT]
+    if c[w.OPTIONS] & w.OPT_LOOPBACK == 0:
+        c[w.FWD_CNT] = c[w.READ_CNT]
     if c[w.STATE] == w.ESTABLISHED:
         c[w.OWED] = c[w.OWED] | w.OWE_UPDATE

@@ -11,22 +11,19 @@ that streams have. As a connection's window, a port's queue is memory that was p
 from array import array
 
 import errnos
-from portable import addressof, const, copy, micropython, octets, ptr32
+from portable import addressof, copy, micropython, octets, ptr32
 
 from . import control
 from . import words as w
-
-_FIRST_AUTOMATIC = const(1024)  # automatic ports, as those of streams
-_LAST_AUTOMATIC = const(0x3FFFFFFF)
 
 
 class Datagrams:
     """Which port of one stack is whose; `take` is the receive road's way here."""
 
-    def __init__(self, seed):
-        """`seed`: the first automatic port."""
+    def __init__(self, automatic):
+        """`automatic`: the stack's ports.Automatic."""
         self.ports = {}  # number -> list of Port; those that want one sender only come first
-        self._automatic = seed
+        self._automatic = automatic
 
     def bind(self, port, cid, number):
         """Give a Port its address, with PORT_ANY a free number; the number. Raises EADDRINUSE.
@@ -34,10 +31,7 @@ class Datagrams:
         Ports that share (SO_REUSEADDR) may have the same one.
         """
         if number == w.PORT_ANY:
-            while self._automatic in self.ports:
-                self._next_automatic()
-            number = self._automatic
-            self._next_automatic()
+            number = self._automatic.unused(self.ports)
         holders = self.ports.setdefault(number, [])
         for one in holders:
             if port.shares and one.shares:
@@ -48,10 +42,6 @@ class Datagrams:
         port.block[w.SRC_PORT] = number
         holders.append(port)
         return number
-
-    def _next_automatic(self):
-        here = self._automatic
-        self._automatic = here + 1 if here < _LAST_AUTOMATIC else _FIRST_AUTOMATIC
 
     @micropython.native
     def unbind(self, port):
@@ -99,16 +89,6 @@ class Datagrams:
                 return fresh
         receiver.drop(why)
         return seg
-
-    @micropython.native
-    def warn(self, error):
-        """Who waits for messages from the device hears `error`, once; 0: nobody any more."""
-        for ports in self.ports.values():
-            for port in ports:
-                if port.cid != w.CID_LOCAL:
-                    port.error = error
-                    if error:
-                        port.notify()
 
 
 class Port:

@@ -8,13 +8,15 @@ nests in another.
 
 from array import array
 
-from portable import addressof, copy, micropython, octets
+from portable import addressof, const, copy, micropython, octets
 
 from . import control, credit
 from . import words as w
 from .receive import Receiver
 
 _DEPTH = 64  # packets that may wait
+_EDGES = const(256)  # of so many unread packets each has an edge of its own, of more only if
+_SMALL = const(128)  # it has more bytes than this
 
 
 class Loopback:
@@ -99,6 +101,50 @@ class Loopback:
         twin.flush()
         return True
 
+    @micropython.native
+    def _arrived(self, conn, n):
+        """A packet of `n` bytes was queued for a connection: where it ends."""
+        if conn is None or not conn.block[w.OPTIONS] & w.OPT_LOOPBACK:
+            return
+        edges = conn.edges
+        end = conn.block[w.RX_CNT]
+        if edges is None:
+            conn.edges = [end]
+        elif len(edges) < _EDGES or n > _SMALL:
+            edges.append(end)
+        else:
+            edges[-1] = end
+
+    @micropython.native
+    def taken(self, conn):
+        """A program has read: as on Linux a packet gives credit once its last byte was read."""
+        edges = conn.edges
+        block = conn.block
+        while edges:
+            ahead = (edges[0] - block[w.READ_CNT]) & 0xFFFFFFFF
+            if ahead and not ahead >> 31:
+                break
+            block[w.FWD_CNT] = edges.pop(0)
+        if credit.update_due(conn.at):
+            conn.flush()
+
+    @micropython.native
+    def forget(self, conn):
+        """Nothing will be read there any more: all of it counts as read.
+
+        The peer hears of it at once only if nothing of ours is unread there: then it waits for
+        this alone, to end the connection. On Linux it would not, but still has no room to send.
+        """
+        conn.edges = None
+        block = conn.block
+        block[w.FWD_CNT] = block[w.READ_CNT]
+        if block[w.FWD_CNT] == block[w.FWD_SENT] or block[w.STATE] == w.CLOSED:
+            return
+        twin = conn.stack.table.find(conn.at, self)
+        if twin is not None and not credit.queued(twin.at):
+            block[w.OWED] |= w.OWE_UPDATE
+            conn.flush()
+
     def spare(self):
         """As Transmitter.spare: none, since everything is copied."""
         return -1
@@ -125,7 +171,10 @@ class Loopback:
             while self._packets:
                 header, payload = self._packets.pop(0)
                 self._count()
-                length = w.HEADER_LEN + len(payload)
+                n = len(payload)
+                length = w.HEADER_LEN + n
                 receiver.packet(receiver.at, addressof(header), addressof(payload), length, -1)
+                if n:
+                    self._arrived(receiver.last, n)
         finally:
             self._busy = False

@@ -16,13 +16,12 @@ from . import words as w
 from .budget import LEAST, Budget
 from .connection import Connection
 from .loopback import Loopback
+from .ports import Automatic
 from .table import Table
 
 _CLOSE_MS = const(8000)  # Linux waits so long for the RST that ends a closed connection
 _FLUSH_MS = const(500)  # and we so long for a peer to say that it has all our bytes
 _LOOK_MS = const(60000)  # looks for what is over are no further apart
-_FIRST_AUTOMATIC = const(1024)  # automatic ports: 1024 up to 2**30, a small int in every product
-_LAST_AUTOMATIC = const(0x3FFFFFFF)
 
 
 class Listener:
@@ -74,7 +73,7 @@ class Stack:
         self.datagrams = None  # Datagrams, once there may be any
         self.listeners = {}  # port -> list of Listener
         self.ports = {}  # port -> list of CIDs (or CID_ANY) bound to it
-        self._automatic = seed
+        self.automatic = Automatic(seed)
         self.late = []  # late senders whose peers have shut both directions
         self.lingering = []  # closed connections whose peers have not ended them yet
         self.refused = 0  # requests for which there was no room
@@ -120,22 +119,18 @@ class Stack:
 
     @micropython.native
     def warn(self, error):
-        """Who waits for connections from the device hears `error`, once; 0: nobody any more."""
-        for listeners in self.listeners.values():
-            for listener in listeners:
-                if listener.cid != w.CID_LOCAL:
-                    listener.error = error
-                    if error:
-                        listener.notify()
+        """Who waits for connections or messages from the device hears `error`, once; 0: nobody
+        any more."""
+        _warn(self.listeners, error)
         if self.datagrams is not None:
-            self.datagrams.warn(error)
+            _warn(self.datagrams.ports, error)
 
     def have_datagrams(self):
         """From now on packets of their type find datagram ports, and are never answered."""
         from .datagram import Datagrams
 
         if self.datagrams is None:
-            self.datagrams = Datagrams(self._automatic)
+            self.datagrams = Datagrams(self.automatic)
 
     # -- ports ------------------------------------------------------------------------------------
 
@@ -146,11 +141,7 @@ class Stack:
     def bind(self, cid, port):
         """Occupy a port, or with CID_ANY as `port` a free one; returns its number."""
         if port == w.CID_ANY:
-            while True:
-                port = self._automatic
-                self._automatic = port + 1 if port < _LAST_AUTOMATIC else _FIRST_AUTOMATIC
-                if port not in self.ports:
-                    break
+            port = self.automatic.unused(self.ports)
         holders = self.ports.setdefault(port, [])
         if w.CID_ANY in holders or cid in holders or (holders and cid == w.CID_ANY):
             raise OSError(errnos.EADDRINUSE)
@@ -465,3 +456,14 @@ class Stack:
         for conn in starved:
             conn.notify()
         starved.clear()
+
+
+@micropython.native
+def _warn(ports, error):
+    """Tell everybody in lists by port who does not wait for this guest alone."""
+    for waiting in ports.values():
+        for each in waiting:
+            if each.cid != w.CID_LOCAL:
+                each.error = error
+                if error:
+                    each.notify()

@@ -100,25 +100,32 @@ class Tap:
             if end:
                 watcher.news(end)
 
+    @micropython.native
+    def _take_header(self, place, n):
+        """Copy the header of a packet of `n` bytes at `place`, zeros behind it if it is cut
+        short; how many bytes of it there are."""
+        head = n
+        if n >= w.HEADER_LEN:
+            head = w.HEADER_LEN
+        else:
+            header = self._header
+            for i in range(w.HEADER_WORDS):
+                header[i] = 0
+        copy(self._at, 0, place, 0, head)
+        return head
+
     # -- received ---------------------------------------------------------------------------------
 
     @micropython.native
     def received(self, receiver, place, n, seg):
         """As Receiver.packet, for a packet of `n` bytes at `place` in a receive buffer."""
-        header = self._header
-        head = n
-        if n >= w.HEADER_LEN:
-            head = w.HEADER_LEN
-        else:
-            for i in range(w.HEADER_WORDS):
-                header[i] = 0
+        head = self._take_header(place, n)
         at = self._at
-        copy(at, 0, place, 0, head)
         data = place + w.HEADER_LEN
         self._note(at, head, data, n - head, p.INBOUND)
         if head == w.HEADER_LEN:
             for watcher in self._watchers:
-                if watcher.claims is not None and watcher.claims(header):
+                if watcher.claims is not None and watcher.claims(self._header):
                     return seg
         return receiver.packet(receiver.at, at, data, n, seg)
 
@@ -158,15 +165,8 @@ class Tap:
     def _put_chain(self, readable, writable, whole, n):
         sent = Transmitter.put_chain(self._out, readable, writable, whole, n)
         if sent:
-            header = self._header
-            head = n
-            if n >= w.HEADER_LEN:
-                head = w.HEADER_LEN
-            else:
-                for i in range(w.HEADER_WORDS):
-                    header[i] = 0
             at = addressof(whole)
-            copy(self._at, 0, at, 0, head)
+            head = self._take_header(at, n)
             self._note(self._at, head, at + head, n - head, p.OUTBOUND)
         return sent
 

@@ -53,9 +53,8 @@ class Transmitter:
         put_address(words, w.OUT_RING, queue.state)
         put_address(words, w.OUT_BASE, base)
         words[w.OUT_HEADS] = w.OUT_STACK + slots
-        for slot in range(slots):
-            words[w.OUT_STACK + slot] = slot
         self.at = addressof(words)
+        _number(self.at, slots)
         self._owner = [None] * queue.size  # head: the Connection whose LENT counts it
         self._lent = [None] * queue.size  # head: the buffer that this payload belongs to
         self._chains = []  # longer ones under way: (head, whole, their further slots)
@@ -331,6 +330,15 @@ class Transmitter:
         """The queue broke: there is no room any more."""
         self._words[w.OUT_FREE] = 0
         self._broke(self._queue.error())
+
+
+@micropython.viper
+def _number(at: int, slots: int):
+    """Put all slots on the stack of free ones."""
+    out = ptr32(at)
+    while slots > 0:
+        slots -= 1
+        out[w.OUT_STACK + slots] = slots
 
 
 # The Transmitter's words are a pointer here; there is a free slot.

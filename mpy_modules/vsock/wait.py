@@ -15,7 +15,9 @@ from .patience import MOST, Patience
 READING = const(0)  # kinds of waits: for what a peer does
 SENDING = const(1)  # for credit
 RETURN = const(2)  # for the device giving back what it was sent
-# The longest sleep without a look: nested hypervisors lose an interrupt at times.
+_NO_KIND = const(-1)
+# The longest sleep without a look. Nested hypervisors lose an interrupt at times, and without it
+# guests whose device began late have slept on here, too: why is not known.
 _LOOK_US = const(500000)
 
 
@@ -42,21 +44,28 @@ class Waiter:
     def __init__(self, stack):
         self._stack = stack
         self._patience = [Patience(), Patience(), Patience()]  # by kinds of waits
-        self._spun = False  # in vain, just now
+        self._spun = _NO_KIND  # the kind of wait that has spun last, in vain,
+        self._spun_at = 0  # and until when
 
     @micropython.native
     def spin(self, kind=READING):
-        """Wait a moment for packets; true if any came. The next `wait` does not spin again."""
+        """Wait a moment for packets; true if any came.
+
+        A `wait` of that kind right behind it does not spin again.
+        """
         device = self._stack.device
         if device is None:
             return False
         patience = self._patience[kind]
+        sure = patience.sure
+        start = 0 if sure else time.ticks_us()
         if device.poll(patience.spin):
-            if not patience.sure:
-                patience.found()
-            self._spun = False
+            if not sure:
+                patience.found(time.ticks_us() - start)
+            self._spun = _NO_KIND
             return True
-        self._spun = True
+        self._spun = kind
+        self._spun_at = time.ticks_us()
         return False
 
     def wait(self, left=-1, reader=None, kind=READING):
@@ -65,19 +74,23 @@ class Waiter:
         `reader` is the Connection that the program waits to read from, if it does.
         May return early: look at your condition again. Raises KeyboardInterrupt on Ctrl-C.
         """
+        spun, self._spun = self._spun, _NO_KIND
         if left == 0:
             if self._stack.device is not None:
                 self._stack.device.poll()
             return
-        if not self._spun and self.spin(kind):
-            return
-        self._spun = False
+        # A spin long ago was for something else: what this one's sleep says is not about it.
+        if spun != kind or time.ticks_diff(time.ticks_us(), self._spun_at) > MOST:
+            if self.spin(kind):
+                return
+            self._spun = _NO_KIND
         if reader is not None:
             reader.tell()
         self._doze(left, kind)
 
     def wait_sent(self, left=-1):
         """The same, also for the device giving back what it was sent."""
+        self._spun = _NO_KIND
         device = self._stack.device
         if device is None or device.broken is not None:
             return
@@ -94,7 +107,7 @@ class Waiter:
         while True:
             if device.reap() or device.poll():
                 if not patience.sure:
-                    patience.found()
+                    patience.found(time.ticks_us() - start)
                 return True
             if time.ticks_us() - start >= patience.spin:
                 return False

@@ -80,7 +80,7 @@ PEER_FWD = const(15)  # the peer's fwd_cnt likewise; wraps
 RX_CNT = const(16)  # bytes received; raised by `admit`, taken back by `overflow`; wraps
 FWD_SENT = const(17)  # FWD_CNT as the peer knows it; set with each packet that goes out; wraps
 EDGE = const(18)  # RX_CNT may not pass this: the furthest ever advertised; moves forward; wraps
-LOWAT = const(19)  # bytes; SO_RCVLOWAT; set by the socket
+LOWAT = const(19)  # bytes; SO_RCVLOWAT; set by the socket; 0: recv has to look, it may be ENOMEM
 SEND_LIMIT = const(20)  # bytes in flight at most, whatever the peer would take; set by the socket
 OWED = const(21)  # OWE_* bits; set by what happens, cleared by `next_owed` as packets go out
 EVENTS = const(22)  # EV_* bits since somebody looked; cleared by Stack.after and Receiver
@@ -157,13 +157,14 @@ EV_STACK = const(12)  # those that the Stack has to do something about
 # OPTIONS
 OPT_LATE_SEND = const(1)  # the program wants to send even after the peer's SHUTDOWN(RCV)
 OPT_FIXED_WINDOW = const(2)  # the program chose the window: it does not grow by itself
-OPT_LOOPBACK = const(8)  # both ends are here: credit is told when Linux tells it, not before
+OPT_LOOPBACK = const(8)  # both ends are here: credit is given when Linux gives it, not before
 OPT_SHUTDOWN_ONCE = const(4)  # the host hears SHUTDOWN at any time: a second one would be astray
 
 # What credit.news says.
 UPDATE_DUE = const(1)  # the peer should hear about it now
 TOLD_BOTH = const(2)  # the peer has shut both directions: `settle` may have something to do
 WIDEN = const(4)  # much is read: a wider window would keep the peer from waiting for updates
+TAKEN = const(8)  # over the loopback: packets may have been read to their ends
 
 STEP = const(262144)  # bytes; a window grows by this at a time
 WIDE = const(1 << 20)  # bytes; by itself, without a peer that is stuck, up to here

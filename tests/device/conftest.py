@@ -9,11 +9,11 @@ from places import PROGRAMS, Device, Place
 
 @pytest.fixture
 def device(tmp_path):
-    """device(*settings): a device of this process, until the test's end."""
+    """device(*settings, faults=None): a device of this process, until the test's end."""
     running = []
 
-    def device(*settings):
-        running.append(Device(*settings))
+    def device(*settings, faults=None):
+        running.append(Device(*settings, faults=faults))
         return running[-1]
 
     yield device

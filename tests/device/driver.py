@@ -44,8 +44,9 @@ class Driver:
     `window` is what packets of ours offer as buf_alloc.
     """
 
-    def __init__(self, path: Path, cid: int = 3, event_idx: bool = False):
+    def __init__(self, path: Path, cid: int = 3, event_idx: bool = False, datagrams: bool = False):
         self.cid = cid
+        self.datagrams = datagrams
         self.event_idx = event_idx
         self.window = 1 << 18
         self.socket = socket.socket(socket.AF_UNIX)
@@ -105,8 +106,8 @@ class Driver:
         return self
 
     def _wanted(self) -> int:
-        seqpacket = w.F_SEQPACKET
-        return VERSION_1 | PROTOCOL | seqpacket | (EVENT_IDX if self.event_idx else 0)
+        kinds = w.F_SEQPACKET | (w.F_DGRAM if self.datagrams else 0)
+        return VERSION_1 | PROTOCOL | kinds | (EVENT_IDX if self.event_idx else 0)
 
     def share(self) -> None:
         """Tell where the memory is: two regions."""

@@ -21,9 +21,10 @@ PROGRAMS = {
 class Device:
     """A Switch that runs in a thread, and what was said."""
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, faults=None):
         self.said: list[str] = []
-        self.switch = Switch(settings, self.said.append)
+        self.faults = faults
+        self.switch = Switch(settings, self.said.append, faults)
         self.switch.open()
         self.thread = threading.Thread(target=self.switch.run, daemon=True)
         self.thread.start()

@@ -53,6 +53,40 @@ def test_vm_has_the_daemons_keys(dash):
     )
 
 
+@pytest.mark.parametrize("text, wanted", [("true", True), ("False", False)])
+def test_datagrams_are_offered_if_that_is_said(text, wanted):
+    found = from_vm(f"socket=/s,uds-path=/u,datagrams={text},carrier=vfio-user")
+    assert (found.datagrams, found.carrier) == (wanted, "vfio-user")
+    given = {"socket": "/s", "uds_path": "/u", "datagrams": wanted}
+    assert from_mapping(given, "here").datagrams == wanted
+
+
+def test_what_was_dropped_is_told_on_a_signal_and_at_the_end(tmp_path):
+    """A datagram without a guest that would take it."""
+    guest = ("--socket", str(tmp_path / "q"), "--uds-path", str(tmp_path / "p"))
+    device = [sys.executable, "-m", "mpfw", "device", *guest, "--datagrams"]
+    with subprocess.Popen(device, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "q").exists():
+            time.sleep(0.01)
+        assert stat.S_IMODE((tmp_path / "p.dgram").stat().st_mode) == 0o600
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as program:
+            program.bind(str(tmp_path / "p.dgram_9"))
+            for _ in range(3):
+                program.sendto(b"7\nhello", str(tmp_path / "p.dgram"))
+        assert process.stderr is not None
+        lines = [process.stderr.readline()]
+        while "3 packets" not in lines[-1]:
+            process.send_signal(signal.SIGUSR1)
+            lines[1:] = [process.stderr.readline()]
+        process.send_signal(signal.SIGINT)
+        lines.append(process.stderr.readline())
+        assert process.wait(30) == 0
+    why = "no guest has that CID and takes datagrams"
+    assert lines[0] == f"guest 3: a datagram is dropped: {why}; more of them are only counted\n"
+    assert lines[1:] == [f"guest 3: 3 packets were dropped ({why}: 3)\n"] * 2
+    assert not (tmp_path / "p.dgram").exists()
+
+
 def test_defaults():
     found = from_vm("socket=/s,uds-path=/u")
     assert (found.guest_cid, found.queue_size, found.groups) == (3, 1024, ("default",))
@@ -73,6 +107,9 @@ def test_defaults():
         ("socket=/s,uds-path=/u,socket-mode=9", "socket-mode is 9: three octal digits"),
         ("socket=/s,uds-path=/u,forward-listen=1", "forward-listen goes with forward-cid"),
         ("socket=/s,forward-cid=1,forward-listen=a", "forward-listen is 'a'"),
+        ("socket=/s,uds-path=/u,datagrams=1", "datagrams is '1': true or false it may be"),
+        ("socket=/s,forward-cid=1,datagrams=true", "datagrams go with uds-path"),
+        ("socket=/s,uds-path=/u,carrier=pci", "vhost-user or vfio-user or pci-proxy it may be"),
         ("socket=/s,uds-path", "'uds-path' is no key=value"),
         ("socket=/s,socket=/t,uds-path=/u", "socket is there twice"),
         ("", "'' is no key=value"),

@@ -111,14 +111,21 @@ def test_a_broken_ring_stops_and_says_why(two, lie):
     again.expect(w.OP_RST)
 
 
-@pytest.mark.parametrize("whole", [b"", b"x" * 43, struct.pack("<6Q", *[0xFFFFFFFF] * 6)[:44]])
-def test_a_packet_that_is_none_is_dropped(two, whole):
+@pytest.mark.parametrize(
+    "whole, name",
+    [
+        (b"", "ChainTooShort"),
+        (b"x" * 43, "ChainTooShort"),
+        (struct.pack("<6Q", *[0xFFFFFFFF] * 6)[:44], "DataTooLong"),
+    ],
+)
+def test_a_packet_that_is_none_is_dropped(two, whole, name):
     place, neighbour = two
     driver = place.driver()
     driver.send_raw(whole)
     driver.send(w.OP_CREDIT_REQUEST, 1, 2)
     driver.expect(w.OP_RST)
-    assert place.device.switch.wires[0].dropped == 1
+    assert place.device.switch.wires[0].drops == {name: 1}
     neighbour.works()
 
 
@@ -186,6 +193,62 @@ def test_a_half_message_of_qemus_holds_up_nobody(two):
     neighbour.works()
     driver.socket.sendall(struct.pack("<III", 1, 1, 0)[7:])
     assert len(driver._receive(20)) == 20
+
+
+def no_eventfd(driver):
+    """A queue is to be notified by what may block."""
+    driver.say(13, struct.pack("<Q", RX), (driver.file,))
+
+
+def no_socket(driver):
+    """Requests are to go to what is no socket."""
+    driver.say(21, b"", (driver.file,))
+
+
+def outside(driver):
+    """A queue begins where no memory is."""
+    driver.say(9, struct.pack("<II4Q", TX, 0, 1 << 63, 1 << 62, 1 << 61, 0))
+    driver.say(12, struct.pack("<Q", TX), (driver.queues[TX].kick,))
+
+
+def gigabytes(driver):
+    """Four gigabytes of configuration are asked for."""
+    driver.say(24, struct.pack("<III", 0, 0xFFFFFFFF, 0))
+
+
+def deaf(driver):
+    """Answers are asked for and not read."""
+    driver.socket.settimeout(5)
+    for _ in range(100_000):
+        driver.say(1)
+
+
+@pytest.mark.parametrize(
+    ("lie", "why"),
+    [
+        (no_eventfd, "which is no eventfd"),
+        (no_socket, "a descriptor for our requests: "),
+        (outside, "a queue outside of memory: "),
+        (gigabytes, "4294967295 bytes of configuration: 256 at most"),
+        (deaf, "does not read the answers to its messages"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_qemu_that_lies_is_hung_up_on(two, lie, why):
+    place, neighbour = two
+    driver = place.driver()
+    try:
+        lie(driver)
+        while driver.socket.recv(4096):
+            pass
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    (said,) = place.device.said
+    assert said.startswith("guest 3: QEMU is hung up on: ") and why in said
+    neighbour.works()
+    again = place.driver()
+    again.send(w.OP_CREDIT_REQUEST, 1, 2)
+    again.expect(w.OP_RST)
 
 
 def test_every_packet_passes_the_tap(place):

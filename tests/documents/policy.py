@@ -28,7 +28,7 @@ LONG = (
     r"mpfw fuzz( .*)?",
     r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time|upstream)( .*)?",
     r"(echo uname -r \| )?mpfw lab( .*)?",
-    r"\$\(mpfw qemu .*",
+    r"\$\(mpfw (qemu|vsock-test) .*",
 )
 STAYS = (r"mpfw forward .*",)
 

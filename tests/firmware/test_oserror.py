@@ -93,7 +93,7 @@ print(caught(OSError(110), TimeoutError, IOError, Exception, ValueError))
         ("OSError('why')", None, None, None, "why"),
         ("OSError(32, 'why')", 32, "why", None, "[Errno 32] EPIPE: why"),
         ("OSError(2, 'why', 'file')", 2, "why", "file", None),
-        ("OSError(2)", 2, "ENOENT", None, "[Errno 2] ENOENT"),  # one argument: MicroPython's
+        ("OSError(2)", 2, "No such file or directory", None, "[Errno 2] ENOENT"),  # MicroPython's
         ("TimeoutError()", None, None, None, ""),
         ("TimeoutError('timed out')", None, None, None, "timed out"),
         ("TimeoutError(110, 'why')", 110, "why", None, "[Errno 110] ETIMEDOUT: why"),
@@ -104,6 +104,27 @@ def test_what_an_error_says_of_itself(repl, made, errno, strerror, filename, tex
     found = repl.console.eval("(error.errno, error.strerror, error.filename)")
     assert found == (errno, strerror, filename)
     assert text is None or repl.console.eval("str(error)") == text
+
+
+@pytest.mark.parametrize(
+    "made, shown, args",
+    [
+        ("OSError('why')", "OSError('why')", ("why",)),
+        ("OSError()", "OSError()", ()),
+        ("OSError(32, 'why')", "BrokenPipeError(32, 'why')", (32, "why")),
+        ("OSError(32)", "BrokenPipeError(32,)", (32, "Broken pipe")),  # repr: upstream's
+        ("OSError(9999)", "OSError(9999,)", (9999,)),
+        ("TimeoutError('timed out')", "TimeoutError('timed out')", ("timed out",)),
+    ],
+)
+def test_an_error_s_repr_and_arguments(repl, made, shown, args):
+    assert repl.console.eval(f"repr({made})") == shown
+    assert repl.console.eval(f"{made}.args") == args
+
+
+def test_a_subclass_of_the_program_s_own_shows_itself_by_its_name(repl):
+    repl.console.exec("class Own(OSError):\n    pass\n")
+    assert repl.console.eval("repr(Own('why'))") == "Own('why')"
 
 
 def test_other_exceptions_have_what_upstream_gives_them(repl):

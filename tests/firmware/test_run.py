@@ -41,7 +41,8 @@ def test_run_without_a_terminal_converses_both_ways_and_powers_off(options):
 
 
 MUTE = """
-print('READY vsock cid=33 port=1234')
+import socket
+print('READY vsock cid=%d port=1234' % socket.get_local_cid())
 while True: pass
 """
 
@@ -49,7 +50,7 @@ while True: pass
 FORGETFUL = """
 import socket
 listener = socket.create_server((socket.VMADDR_CID_ANY, 1234))
-print('READY vsock cid=33 port=1234')
+print('READY vsock cid=%d port=1234' % socket.get_local_cid())
 connection, peer = listener.accept()
 while data := connection.recv(4096):
     connection.sendall(data[:-1] + b'?')

@@ -717,7 +717,11 @@ def test_seqpacket_keeps_messages(run):
         a.send(bytes(range(256)) * 700)
         assert b.recv(5) == b"first"  # the rest of the message is gone
         buffer = bytearray(3)
-        assert b.recv_into(buffer, 0, socket.MSG_TRUNC) == 6 and buffer == b"sec"
+        cut = socket.MSG_TRUNC
+        assert b.recv_into(buffer, 0, cut | socket.MSG_PEEK) == 6 and buffer == b"sec"
+        halves = [bytearray(2), bytearray(1)]
+        assert b.recvmsg_into(halves, 0, socket.MSG_PEEK)[:3] == (3, [], cut)
+        assert b.recvmsg_into(halves, 0, cut)[:3] == (6, [], cut) and halves == [b"se", b"c"]
         assert b.recv(200000) == bytes(range(256)) * 700
         assert error(a.send, bytes(262145)) == "EMSGSIZE"
         a.close()
@@ -742,6 +746,22 @@ def test_a_message_without_its_end_is_not_read_when_the_device_loses_the_connect
         assert [error(b.recv, 100) for _ in range(2)] == ["ECONNRESET", "ENOTCONN"]
         b.close()
         a.close()
+
+    run(body)
+
+
+def test_a_file_of_an_encoding_that_is_not_there_is_a_lookup_error(run):
+    def body():
+        a, b = pair()
+        try:
+            a.makefile("r", encoding="utf-16")
+        except LookupError as error:
+            assert "utf-16" in str(error)
+        else:
+            raise AssertionError("it was taken for another one")
+        a.close()  # no file is left that keeps it open
+        assert b.recv(1) == b""
+        b.close()
 
     run(body)
 

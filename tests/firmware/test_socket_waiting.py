@@ -162,8 +162,12 @@ def test_credit_over_the_loopback_comes_when_linux_gives_it(run):
         while read < whole - 65536:
             read += len(b.recv(whole - 65536 - read))
         assert fill() == 0
-        read = len(b.recv(1))
-        assert fill() == whole - 65536 + 1
+        b.recv(1)
+        assert fill() == 0  # of a packet that was not read to its end nothing counts
+        read = 1
+        while read < 65536:
+            read += len(b.recv(65536 - read))
+        assert fill() == whole
         for _ in range(20):  # the window stays as it is, however much goes through
             read = 0
             while read < whole:

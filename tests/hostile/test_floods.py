@@ -7,6 +7,7 @@ from mpfw.bench.floods import flood
 from mpfw.device import floods
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", floods.KINDS)
 def test_a_flood_is_borne(image, kind):
     borne = flood(kind, "64M", 1, image)

@@ -220,8 +220,9 @@ def test_a_program_starts_and_stops_it(boot):
     assert console.eval("6 * 7") == 42
     console.soft_reset()  # who is connected stays so, although fw_cfg asks for nothing
     assert console.eval("6 * 8") == 48
-    console.start("apps.repl.stop()" if console.eval("'apps' in globals()") else STOP)
+    stop = "apps.repl.stop()" if console.eval("'apps' in globals()") else STOP
     with pytest.raises(ConsoleClosed):
+        console.start(stop)
         console.expect("never")
     console.close()
     with pytest.raises(ConnectionError):

@@ -19,7 +19,7 @@ from typing import Any
 import vsock_bench
 
 from mpfw import paths
-from mpfw.expand import expanded_texts
+from mpfw.expand import frozen_texts
 from mpfw.guest.programs import pipe
 from mpfw.guest.upstream import build_unix_port, source_tree
 
@@ -102,7 +102,7 @@ class Expanded(Engine):
         micropython = unix_port()
         if self._modules is None:
             self._modules = tempfile.TemporaryDirectory(prefix="mpfw-expanded-")
-            texts = expanded_texts(vsock_bench.MODULES, vsock_bench.GUEST)
+            texts = frozen_texts(vsock_bench.MODULES, vsock_bench.GUEST)
             texts.pop(Path("os.py"))  # the unix port's own has what the modules under test take
             for place, text in texts.items():
                 written = Path(self._modules.name) / place

@@ -22,6 +22,8 @@ TO_NOBODY = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << 16, 0, SIZE, 0]
 class Guest(Road):
     """A device whose packets are RSTs to nobody: they need no answer."""
 
+    unsure: set[int]  # kinds of waits that have not paid
+
     def come(self, count=1):
         """Packets come; whether the device should interrupt, which it does not do yet."""
         for head, address, _, _ in self.engine.host.refresh():
@@ -61,7 +63,9 @@ class Guest(Road):
 
 @pytest.fixture
 def guest(engine):
-    return Guest(engine)
+    guest = Guest(engine)
+    guest.unsure = set()
+    return guest
 
 
 @pytest.fixture
@@ -199,7 +203,10 @@ def spun(guest, sleep=1000, kind=READING):
     engine.plan([[["clock.advance", sleep]]])
     start = engine.clock.now()
     engine.call("stack.waiter.wait", 10_000, None, kind)
-    looks = 5  # as it begins to spin, around its sleep, and around the machine's
+    looks = 6  # as it begins to spin, once it has, around its sleep, and around the machine's
+    if kind in guest.unsure:
+        looks += 1  # how long a spin takes that may pay
+    guest.unsure.add(kind)
     return engine.clock.now() - start - sleep - looks
 
 
@@ -228,6 +235,33 @@ def test_who_has_spun_in_vain_does_not_spin_again_before_he_sleeps(guest):
     assert engine.call("stack.waiter.spin") is False
     assert spun(guest) < 1
     assert spun(guest) == 150
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        ["wait", 0],
+        ["wait_sent", 0],
+        ["wait", 10, None, SENDING],
+        ["spin", SENDING],
+    ],
+    ids=["a wait of no time", "one for a buffer", "another kind of wait", "another kind of spin"],
+)
+def test_what_comes_between_ends_a_spin_in_vain(guest, between):
+    """The sleep behind a wait says what its own spin was worth, not what another one was."""
+    way, *arguments = between
+    guest.engine.clock.looks_take(1)
+    assert guest.engine.call("stack.waiter.spin") is False
+    guest.engine.call(f"stack.waiter.{way}", *arguments)
+    assert spun(guest) == SPIN_US
+
+
+def test_a_spin_in_vain_long_ago_is_forgotten(guest):
+    """Such as that of a send whose time was over."""
+    guest.engine.clock.looks_take(1)
+    assert guest.engine.call("stack.waiter.spin") is False
+    guest.pass_us(SPIN_US)
+    assert spun(guest) == SPIN_US + 1  # the look at how long ago
 
 
 def test_who_waits_for_his_buffer_spins_before_he_sleeps_and_sleeps_no_longer_than_he_may(guest):

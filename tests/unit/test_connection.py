@@ -8,6 +8,7 @@ import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from profiles import examples
 from vsock_bench import owed
 
 w = vsock_bench.module("vsock.words")
@@ -246,12 +247,12 @@ class TwoEnds(RuleBasedStateMachine):
 
 
 TestTwoEnds = TwoEnds.TestCase
-TestTwoEnds.settings = settings(max_examples=1500, stateful_step_count=25, deadline=None)
+TestTwoEnds.settings = settings(max_examples=examples(3000), stateful_step_count=25, deadline=None)
 
 words = st.integers(0, M32)
 
 
-@settings(max_examples=3000)
+@settings(max_examples=examples(6000))
 @given(words, words, words, words)
 def test_room_is_never_negative_nor_more_than_the_limit(sent, forwarded, alloc, limit):
     c = established()
@@ -263,7 +264,7 @@ def test_room_is_never_negative_nor_more_than_the_limit(sent, forwarded, alloc, 
         assert room == min(alloc, limit)
 
 
-@settings(max_examples=3000)
+@settings(max_examples=examples(6000))
 @given(st.lists(st.tuples(st.integers(0, 9), words, words, words), max_size=12), st.booleans())
 def test_any_packets_from_a_hostile_peer_leave_a_sound_connection(packets, connecting):
     c = block() if connecting else established()

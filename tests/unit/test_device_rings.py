@@ -198,3 +198,21 @@ def test_a_liar_writes_what_it_likes(driver):
 def test_memory_is_searched(driver):
     driver.raw[DATA : DATA + 6] = b"needle"
     assert driver.memory.find(b"needle") == [DATA]
+
+
+@pytest.mark.parametrize("event_idx", [False, True])
+def test_a_report_of_a_queue_shows_who_waits_for_whom(event_idx):
+    driver = Driver(event_idx)
+    driver.put16(AVAIL + (4 + 2 * SIZE if event_idx else 0), 1)
+    for head in range(3):
+        driver.descriptor(head, DATA, 16)
+    driver.offer(0, 1, 2)
+    driver.give_back()
+    driver.give_back()
+    driver.ring.ask()
+    wanted = "driver: 3 available, 2 of them taken; 2 used; "
+    if event_idx:
+        wanted += "it is to notify us at 2, we are to interrupt at 1"
+    else:
+        wanted += "used.flags 0, avail.flags 1"
+    assert driver.ring.state() == wanted

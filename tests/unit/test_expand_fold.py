@@ -3,13 +3,14 @@
 
 import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 from expand_trees import lay, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpfw.expand import ExpandError, expand_tree, expanded_texts
+from mpfw.expand import ExpandError, expand_tree, expanded_texts, frozen_texts
 
 WORDS = '''
 """Constants only."""
@@ -528,3 +529,23 @@ def test_an_error_in_an_overlay_is_one_sentence_with_its_place(tmp_path, text, w
     with pytest.raises(ExpandError, match=why) as caught:
         expanded_texts(root, over)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import time\n", "import utime as time\n"),
+        ("import machine, top, sys\n", "import umachine as machine, top, sys\n"),
+        ("import time as t  # why\n", "import utime as t  # why\n"),
+        ("from array import array\n", "from uarray import array\n"),
+        ("from time import (\n    sleep,\n)\nX = 1\n", "from utime import sleep\n\n\nX = 1\n"),
+        ("def f():\n    import struct\n", "def f():\n    import ustruct as struct\n"),
+        ("import os, io\n", "import os, uio as io\n"),  # the tree has an os
+        ("from . import time\n", "from . import time\n"),
+        ("import times\n", "import times\n"),
+    ],
+)
+def test_micropythons_own_modules_are_imported_past_the_file_systems(tmp_path, text, expected):
+    root = lay(tmp_path / "root", {"user.py": text, "top.py": "X = [1]\n", "os.py": ""})
+    assert frozen_texts(root)[Path("user.py")] == expected
+    assert expanded_texts(root)[Path("user.py")] == text

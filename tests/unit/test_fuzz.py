@@ -36,6 +36,18 @@ def test_the_first_batch_of_each_class_is_measured():
     assert all(each[0] and not any(each[1:4]) for each in seen.values())
 
 
+def test_of_long_runs_fewer_batches_are_measured():
+    """Measured, they take twice as long, and the first ones have reached what there is."""
+    made = list(plan.batches(fuzz_level.CLASSES, 1, 200_000))
+    even = [each.measure for each in made if each.kind.name == "even"]
+    assert sum(even[:64]) == 16 and len(even) > 640 and sum(even[64:640]) == 36
+
+
+def test_every_class_of_the_fast_level_is_a_twentieth_at_least():
+    fast = classes.choose("fast")
+    assert min(plan.shares(fast, 10_000_000).values()) >= 500_000
+
+
 def test_a_batchs_seed_follows_from_the_runs():
     def seeds(seed):
         return [each.seed for each in plan.batches(fuzz_level.CLASSES, seed, 1000)]
@@ -93,7 +105,7 @@ def test_a_failure_is_saved_and_repeated(tmp_path):
     "arguments, says",
     (
         (("pipes",), "no class 'pipes' in level 'small': it has even, odd"),
-        (("--level", "none"), "no level 'none': there are fast, real, small"),
+        (("--level", "none"), "no level 'none': there are fast, real, device, small"),
         (("--repeat", "nowhere"), "nowhere: No such file or directory"),
     ),
 )

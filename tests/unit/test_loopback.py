@@ -17,6 +17,7 @@ NOISE = random.Random(2).randbytes(1 << 19)
 PORT, LOCAL = 77, w.CID_LOCAL
 SEQPACKET = 5
 DEPTH = 64  # packets that may wait
+POLL, WRITABLE = 3, 4  # MicroPython's request of a stream, and its answer
 
 
 class Pair:
@@ -104,6 +105,33 @@ def test_a_window_that_is_full_stops_the_sender_and_goes_on_when_it_was_read(pai
     assert len(engine.call("~s.recv", SIZE)) == SIZE
     assert engine.program.woken() == ["~c"]
     assert engine.call("~c.send", b"x") == 1
+
+
+def test_a_packet_gives_credit_once_its_last_byte_is_read(pair):
+    """As Linux's: of the window's four packets one that is not read to its end counts as none."""
+    engine = pair.engine
+    assert engine.call("~c.send", bytes(SIZE)) == SIZE
+    assert len(engine.call("~s.recv", SIZE - 1)) == SIZE - 1
+    assert engine.attempt("~c.send", b"x") == [None, EAGAIN]
+    assert len(engine.call("~s.recv", 1)) == 1
+    assert engine.call("~c.send", bytes(SIZE)) == SIZE
+
+
+def test_what_shutdown_throws_away_gives_no_credit(pair):
+    engine = pair.engine
+    assert engine.call("~c.send", bytes(SIZE)) == SIZE
+    engine.call("~s.shutdown", 0)
+    assert engine.call("~c.ioctl", POLL, WRITABLE) == 0
+    engine.call("~s.shutdown", 1)
+    assert engine.call("~c.ioctl", POLL, WRITABLE) == WRITABLE
+
+
+def test_many_tiny_packets_are_read_as_they_came(pair):
+    engine = pair.engine
+    for _ in range(600):  # more than each have an edge of their own
+        assert engine.call("~c.send", b"xy") == 2
+    assert engine.call("~s.recv", 1500) == b"xy" * 600
+    assert engine.call("~c.send", bytes(SIZE)) == SIZE
 
 
 def test_splice_sends_on_what_fits_and_then_the_rest(engine):

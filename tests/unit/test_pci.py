@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pci_machine import GIB, I440FX, Bridge, Function, Machine, imported
+from profiles import examples
 
 ROOT_PORT = 4
 MIB = 1 << 20
@@ -328,7 +329,7 @@ def buses(draw, depth=3):
     return functions
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(devices=buses())
 def test_no_two_bars_overlap_and_all_are_reachable(devices):
     machine = Machine(devices)

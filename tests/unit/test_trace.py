@@ -83,6 +83,17 @@ def test_credit_in_words():
     ]
 
 
+def test_datagrams_have_neither_state_nor_credit_and_ports_of_their_own():
+    dgram = {"type": w.TYPE_DGRAM, "buf_alloc": 0}
+    wire = Wire().out(REQUEST).out(RW, 70_000, **dgram).come(RESPONSE).come(RW, 5, **dgram)
+    wire.out(RW, 1, **dgram, flags=1).out(ASK, **dgram).out(SHUTDOWN, flags=1)
+    steps = wire.steps()
+    assert [step.number for step in steps] == [1, 2, 1, 2, 2, 2, 1]
+    assert all(step.states == ("", "") and not step.credit for step in steps if step.number == 2)
+    assert steps[-1].states == ("takes no more", "open")
+    assert wire.wrong() == ["a datagram with another op than RW, or with flags"] * 2
+
+
 def test_a_capture_that_begins_in_the_middle_knows_windows_only():
     wire = Wire().out(RW, 5000, buf_alloc=3000).come(UPDATE, fwd_cnt=77777)
     assert [step.credit for step in wire.steps()] == ["window 3,000", "window 1,000"]
@@ -115,7 +126,7 @@ WRONG = [
     (lambda v: v.open().out(RST).come(RST, direction=""), ["RST answered by RST"]),
     (lambda v: v.open().out(0), ["unknown op 0"]),
     (lambda v: v.open().out(8), ["unknown op 8"]),
-    (lambda v: v.open().out(UPDATE, type=3), ["unknown type 3"]),
+    (lambda v: v.open().out(UPDATE, type=4), ["unknown type 4"]),
     (lambda v: v.open().out(UPDATE, type=2), []),
     (lambda v: v.open().out(RW, 5, cut=4), ["len says 5 bytes, 4 came"]),
     (lambda v: v.open().out(UPDATE, 5), ["data with an op that has none"]),
@@ -280,6 +291,14 @@ def test_a_picture_that_cannot_be_written_is_a_sentence(file, tmp_path):
     result = told("--svg", tmp_path / "nowhere" / "a.svg", file)
     assert result.exit_code == 1
     assert "No such file or directory" in result.stderr
+
+
+def test_an_error_leaves_the_picture_that_was_there(tmp_path):
+    picture = tmp_path / "a.svg"
+    picture.write_text("of a better day")
+    result = told("--svg", picture, tmp_path / "none")
+    assert result.exit_code == 1
+    assert picture.read_text() == "of a better day"
 
 
 def test_a_packet_without_a_header_is_marked(tmp_path):

@@ -168,6 +168,7 @@ def test_native_code_calls_no_bytecode_with_a_jump(engines, breaks, stubborn):
 OBJECTS = {
     "attention": ("Attention",),
     "conn": ("Connection",),
+    "edges": (),  # a list
     "later": (),  # a Vector of the port's
     "out": ("Transmitter", "Loopback"),
     "packets": (),  # a list

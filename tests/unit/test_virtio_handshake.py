@@ -148,6 +148,26 @@ def test_queue_gets_its_size_addresses_features_and_vector():
         assert function.enabled == {0: 1, 1: 1, 2: 1}
 
 
+def test_a_queue_is_selected_once_and_again_after_a_reset():
+    """Each access to a register may be an exit to the hypervisor."""
+    function = VirtioFunction()
+    with opened(function) as (module, transport):
+        device = module.VirtioDevice(transport)
+        for _ in range(2):
+            device.negotiate()
+            for index in (0, 1, 2):
+                device.queue(index)
+            device.driver_ok()
+            assert function.selections == [0, 1, 2]
+            assert function.enabled == {0: 1, 1: 1, 2: 1}
+            function.selections, function.enabled = [], {}
+            device.reset()
+            device.queue(2)
+            assert function.enabled == {2: 1}
+            function.selections, function.enabled = [], {}
+            device.reset()
+
+
 @pytest.mark.parametrize(
     "offered, wanted, size",
     ((256, 1024, 256), (256, 64, 64), (100, 1024, 64), (0xFFFF, 1 << 20, 32768), (1, 1024, 1)),

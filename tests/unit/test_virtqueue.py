@@ -425,8 +425,8 @@ def test_a_pool_gives_back_the_tag_and_the_length_in_the_devices_order(bench):
     assert bench.pool.tags() == [101]
 
 
-@pytest.mark.parametrize("count, batch", [(8, 4), (7, 4), (2, 1), (1, 1)])
-def test_a_pool_shows_new_buffers_by_the_half(bench, count, batch):
+@pytest.mark.parametrize("count, batch", [(8, 2), (5, 2), (4, 1), (1, 1)])
+def test_a_pool_shows_new_buffers_by_the_quarter(bench, count, batch):
     bench.new_pool(64, [[4096 * i, i] for i in range(count)])
     bench.pool.show()
     heads = [head for head, _ in bench.d.take_all()]
@@ -442,3 +442,75 @@ def test_a_pool_shows_new_buffers_by_the_half(bench, count, batch):
     assert len(bench.d.take_all()) == hidden
     bench.pool.show()  # begins to count anew
     assert bench.d.take() is None
+
+
+def pooled(bench, start, asks_after=1):
+    """A pool of 8 on a queue whose indices begin at `start`; the device has them, and asks."""
+    bench.new_queue(8, True, False, 2, start)
+    bench.new_pool(64, [[4096 * i, i] for i in range(8)])
+    bench.pool.show()
+    bench.d.rung()
+    bench.d.ask_after(asks_after)
+    return [head for head, _ in bench.d.take_all()]
+
+
+def turn(bench, head):
+    """The device fills a buffer, the driver posts it again; whether the device is notified."""
+    bench.d.put(head, 1)
+    bench.pool.post(4096, bench.pool.take() >> 32)
+    return bench.d.rung() is not None
+
+
+@pytest.mark.parametrize("start", [0, 65530])
+def test_a_device_that_looks_only_when_notified_always_has_a_buffer(bench, start):
+    heads = pooled(bench, start)
+    notified = 0
+    for _ in range(100):
+        if turn(bench, heads.pop(0)):
+            notified += 1
+            heads += [head for head, _ in bench.d.take_all()]
+            bench.d.ask_after(1)
+        assert heads
+    assert notified <= 100 // 6
+
+
+@pytest.mark.parametrize("start", [0, 65530])
+def test_a_device_that_has_seen_new_buffers_by_itself_is_not_notified_of_them(bench, start):
+    heads = pooled(bench, start)
+    for _ in range(100):
+        assert not turn(bench, heads.pop(0))
+        heads += [head for head, _ in bench.d.take_all()]
+        bench.d.ask_after(1)
+
+
+@pytest.mark.parametrize("start", [0, 65530])
+def test_a_device_that_does_not_ask_is_not_notified(bench, start):
+    """Its event index is where it is in the ring: it asks only when it has none."""
+    heads = pooled(bench, start, -7)
+    for _ in range(100):
+        assert not turn(bench, heads.pop(0))
+        heads += [head for head, _ in bench.d.take_all()]
+        bench.d.ask_after(1 - len(heads))
+
+
+def test_a_device_that_has_gone_ahead_of_what_it_was_told_is_told_when_it_asks(bench):
+    heads = pooled(bench, 0, 100)  # for now it does not ask, and looks by itself
+    for _ in range(20):
+        assert not turn(bench, heads.pop(0))
+        heads += [head for head, _ in bench.d.take_all()]
+    bench.d.ask_after(1)
+    assert any([turn(bench, heads.pop(0)) for _ in range(7)])
+
+
+def test_buffers_that_are_posted_late_are_told_of_too(bench):
+    """The device has used more than it was told of when the first of them comes back."""
+    heads = pooled(bench, 0)
+    for _ in range(4):
+        assert not turn(bench, heads.pop(0))
+    heads += [head for head, _ in bench.d.take_all()]
+    for head in heads:
+        bench.d.put(head, 1)
+    tags = [bench.pool.take() >> 32 for _ in heads]
+    for tag in tags:
+        bench.pool.post(4096, tag)
+    assert bench.d.rung() is not None

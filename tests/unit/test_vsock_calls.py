@@ -323,9 +323,9 @@ def test_a_port_that_nobody_has_any_more_is_free_again(host):
     port = stack.bind(w.CID_ANY, w.CID_ANY)
     stack.unbind(w.CID_ANY, port)
     assert stack.ports == {}
-    stack._automatic = port
+    stack.automatic.next = port
     assert stack.bind(w.CID_ANY, w.CID_ANY) == port
-    stack._automatic = port
+    stack.automatic.next = port
     assert stack.bind(w.CID_ANY, w.CID_ANY) == port + 1
 
 

@@ -10,6 +10,7 @@ from errno import ENOBUFS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from profiles import examples
 from vsock_end import M32, RCV, SEND, SEQPACKET, STREAM, End, control, credit, w
 
 BOTH = RCV | SEND
@@ -185,7 +186,7 @@ class TwoEnds(RuleBasedStateMachine):
 
 
 TestTwoEnds = TwoEnds.TestCase
-TestTwoEnds.settings = settings(max_examples=800, stateful_step_count=30, deadline=None)
+TestTwoEnds.settings = settings(max_examples=examples(1600), stateful_step_count=30, deadline=None)
 
 
 # -- a peer that sends anything
@@ -211,7 +212,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(
     st.sampled_from(["connecting", "accepted", "connected"]),
     windows,
@@ -253,7 +254,7 @@ def test_no_peer_can_unhinge_a_connection(how, window, tx, rx, kind, lazy, steps
     assert end.ops.count(w.OP_RST) <= 1
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(windows, counters, st.integers(1, 70000))
 @example(1, M32, 2)
 @example(M32, 5, 70000)
@@ -276,7 +277,7 @@ def test_one_byte_beyond_the_window_ends_the_connection(window, rx, n):
     assert end.unread == window  # what came within the window may still be read
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.integers(1, 1 << 20), counters, st.lists(sizes, min_size=1, max_size=30))
 def test_a_one_way_transfer_needs_no_asking(window, tx, chunks):
     """The sender's own limit covers the window; the receiver reads all that comes."""

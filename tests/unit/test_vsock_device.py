@@ -86,21 +86,17 @@ def test_automatic_ports_begin_where_nobody_knows(engine):
     begins = []
     for _ in range(3):
         brought_up(engine)
-        begins.append(engine.call("stack._automatic"))
+        begins.append(engine.call("stack.automatic.next"))
     assert len(set(begins)) > 1
     assert all(1024 <= each < 1024 + (1 << 28) for each in begins)
 
 
-SPREAD = 0x9E3779B1  # what the clock is multiplied by
-LAST = -pow(SPREAD, -1, 1 << 32) % (1 << 32)  # a clock for which all 32 bits of that are 1
-
-
 @pytest.mark.parametrize(
-    "ticks, port", [(0, 1024), (1, 1024 + 0x9E3779B), (LAST, 1023 + (1 << 28))]
+    "seed, port", [(0, 1024), (1, 1025), (1 << 28, 1024), ((1 << 30) - 1, 1023 + (1 << 28))]
 )
-def test_automatic_ports_begin_where_the_clock_has_it(engines, monkeypatch, ticks, port):
-    monkeypatch.setattr(vsock_bench.module("bench_clock"), "ticks_cpu", lambda: ticks)
-    assert brought_up(engines["source"]).call("stack._automatic") == port
+def test_automatic_ports_begin_where_the_seed_has_it(engines, monkeypatch, seed, port):
+    monkeypatch.setattr(vsock_bench.bench_machine, "seed", lambda: seed)
+    assert brought_up(engines["source"]).call("stack.automatic.next") == port
 
 
 def test_what_is_to_happen_before_the_device_works_happens_once(engines):

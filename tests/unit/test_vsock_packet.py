@@ -5,6 +5,7 @@ import pytest
 import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 w = vsock_bench.module("vsock.words")
 wire = vsock_bench.module("vsock.packet")
@@ -39,7 +40,7 @@ def contents(chain):
     return b"".join(bytes(buffer) for buffer, _ in chain)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(3000))
 @given(headers, payloads, cuts, st.integers(0, 60))
 def test_packet_laid_into_any_rx_chain_reads_back_the_same(fields, data, cuts, spare):
     chain = chain_of(w.HEADER_LEN + len(data) + spare, cuts, True)
@@ -53,7 +54,7 @@ def test_packet_laid_into_any_rx_chain_reads_back_the_same(fields, data, cuts, s
     assert {name: getattr(again, name) for name in FIELDS} == fields
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(3000))
 @given(headers, payloads, cuts, cuts)
 def test_where_a_tx_chain_is_cut_makes_no_difference(fields, data, cuts, other_cuts):
     packet = wire.Packet(data, **fields)
@@ -65,7 +66,7 @@ def test_where_a_tx_chain_is_cut_makes_no_difference(fields, data, cuts, other_c
     assert contents(chains[0])[:44] == bytes(packet.header)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(2000))
 @given(st.binary(max_size=200), cuts, st.integers(0, 220))
 def test_noise_gives_a_packet_or_a_named_error(noise, cuts, used):
     chain = chain_of(len(noise), cuts, True)

@@ -15,6 +15,7 @@ import vsock_bench
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from profiles import examples
 
 w = vsock_bench.module("vsock.words")
 portable = vsock_bench.portable
@@ -236,7 +237,9 @@ class Dispatch(RuleBasedStateMachine):
 
 
 TestDispatch = Dispatch.TestCase
-TestDispatch.settings = settings(max_examples=500, stateful_step_count=30, deadline=None)
+TestDispatch.settings = settings(
+    max_examples=examples(1000), stateful_step_count=30, deadline=None
+)
 
 
 # -- ports
@@ -282,11 +285,11 @@ class Ports(RuleBasedStateMachine):
 
 
 TestPorts = Ports.TestCase
-TestPorts.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+TestPorts.settings = settings(max_examples=examples(400), stateful_step_count=20, deadline=None)
 
 
 def test_automatic_ports_begin_again_after_the_last(host):
-    host.stack._automatic = 0x3FFFFFFF
+    host.stack.automatic.next = 0x3FFFFFFF
     assert host.stack.bind(ANY, ANY) == 0x3FFFFFFF
     assert host.stack.bind(ANY, ANY) == 1024
 

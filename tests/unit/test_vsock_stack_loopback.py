@@ -12,6 +12,7 @@ import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from profiles import examples
 
 w = vsock_bench.module("vsock.words")
 control = vsock_bench.module("vsock.control")
@@ -231,7 +232,9 @@ class Transfers(RuleBasedStateMachine):
 
 
 TestTransfers = Transfers.TestCase
-TestTransfers.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestTransfers.settings = settings(
+    max_examples=examples(600), stateful_step_count=30, deadline=None
+)
 
 
 @settings(max_examples=100, deadline=None)

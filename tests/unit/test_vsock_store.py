@@ -12,6 +12,7 @@ import vsock_bench
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from profiles import examples
 
 w = vsock_bench.module("vsock.words")
 control = vsock_bench.module("vsock.control")
@@ -317,7 +318,7 @@ class Queues(RuleBasedStateMachine):
 
 
 TestQueues = Queues.TestCase
-TestQueues.settings = settings(max_examples=700, stateful_step_count=30, deadline=None)
+TestQueues.settings = settings(max_examples=examples(1400), stateful_step_count=30, deadline=None)
 
 
 # -- one thing at a time

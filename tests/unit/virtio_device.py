@@ -38,6 +38,7 @@ class VirtioFunction(Function):
         self.notify_off = [0, 1, 2]
         self.enabled = {}
         self.selected = 0
+        self.selections = []  # every queue that the driver selected
         self.feature_select = 0
         self.generation = 0
         self.restless = 0  # how many times the generation changes under a reader
@@ -98,6 +99,7 @@ class VirtioFunction(Function):
         self.statuses.append(value)
         if value == 0:
             self.resetting = self.reset_reads
+            self.selected = 0
         if self.refuse_features:
             value &= ~8
         self.status = value
@@ -111,6 +113,7 @@ class VirtioFunction(Function):
 
     def queue_select(self, value):
         self.selected = value
+        self.selections.append(value)
 
     def size(self, value):
         exists = self.selected < len(self.queue_size)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The wheel in a fresh environment and an empty directory, for a user without the tree."""
 
+import errno
 import os
 import subprocess
 import zipfile
@@ -32,6 +33,7 @@ def test_the_wheel_has_the_image_and_its_data(wheel):
         names = set(archive.namelist())
         assert archive.read("mpfw/data/final_vsock.bin") == paths.IMAGE.read_bytes()
     assert {"mpfw/data/deps.toml", "mpfw/data/layout.toml", "mpfw/py.typed"} <= names
+    assert {"mpfw/data/mpy_modules/portable.py", "mpfw/data/mpy_modules/vsock/words.py"} <= names
     assert not [name for name in names if name.startswith(("tests", "firmware", "port"))]
 
 
@@ -53,6 +55,46 @@ def test_a_vsock_device_is_there_when_it_is_needed(user):
     done = user.run("mpfw", "run", "--host", "vhost-user", "--cid", "77", "app.py")
     assert (done.returncode, done.stdout) == (0, "cid 77\n"), done.stderr
     assert (user.home / ".cache/mpfw/deps/vhost-device-vsock").exists()
+
+
+CALLS = (
+    LISTENS
+    + """
+try:
+    socket.create_connection((socket.VMADDR_CID_HOST, 9))
+except OSError as error:
+    print(error.errno)
+"""
+)
+
+
+def test_a_device_of_ours_carries_a_guest_and_what_was_captured_is_traced(newcomer):
+    newcomer.write("app.py", CALLS)
+    run = ("mpfw", "run", "--host", "device", "--cid", "78", "--capture", "seen.pcapng", "app.py")
+    done = newcomer.run(*run)
+    assert (done.returncode, done.stdout) == (0, f"cid 78\n{errno.ECONNRESET}\n"), done.stderr
+    ladder = newcomer.run("mpfw", "trace", "seen.pcapng")
+    assert ladder.returncode == 0, ladder.stderr
+    assert "REQUEST" in ladder.stdout and "RST" in ladder.stdout
+
+
+SERVES = """
+import pathlib, signal, subprocess, sys, time
+command = [sys.argv[1], "device", "--config", "vms.yaml", "--capture", "all.pcapng"]
+with subprocess.Popen(command) as device:
+    while device.poll() is None and not pathlib.Path("qemu").is_socket():
+        time.sleep(0.01)
+    device.send_signal(signal.SIGINT)
+print(device.returncode, pathlib.Path("all.pcapng").stat().st_size > 0)
+"""
+
+
+def test_a_device_reads_its_file_and_captures(newcomer):
+    device = "vms:\n    - guest_cid: 4\n      socket: qemu\n      uds_path: programs\n"
+    newcomer.write("vms.yaml", device)
+    newcomer.write("serves.py", SERVES)
+    done = newcomer.run("python", "serves.py", str(newcomer.bin / "mpfw"))
+    assert (done.stdout, done.stderr) == ("0 True\n", "")
 
 
 def test_without_the_daemon_a_script_runs_and_one_sentence_says_why(newcomer, place):
@@ -103,7 +145,7 @@ def test_what_needs_the_tree_says_so(newcomer, words):
 
 def test_what_needs_the_tree_is_not_offered(newcomer):
     offered = newcomer.run("mpfw", "-h").stdout
-    assert "run" in offered and "forward" in offered
+    assert "run" in offered and "forward" in offered and "trace" in offered
     assert "bench" not in offered
 
 

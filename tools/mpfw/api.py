@@ -42,9 +42,11 @@ class Guest(DrivenGuest):
         lib: Sequence[str | os.PathLike[str]] = (),
         cid: int | None = None,
         host: str = "auto",
+        device: VhostUserVsock | None = None,
         daemon: str | os.PathLike[str] | None = None,
         uds_path: str | os.PathLike[str] | None = None,
         group: str | None = None,
+        datagrams: bool = False,
         memory: str = "64M",
         cpus: int = 1,
         machine: str = "q35",
@@ -63,7 +65,9 @@ class Guest(DrivenGuest):
         and files come along; `lib`: where imports look besides. `cid`: else a free one. `host`:
         "auto", "vhost-user" (`daemon`: in place of vhost-device-vsock, with its options;
         `uds_path`: where its socket is to be; `group`: guests of one name reach each other by
-        CID), "device" (the same by `mpfw device`), "vhost-vsock" or "none". `memory` as QEMU
+        CID), "device" (the same by `mpfw device`), "vhost-vsock" or "none". `device`: in place of
+        all that one of your own, such as pytest's `vsock_device`. `datagrams`: by a "device" that
+        offers them, where this QEMU lets the guest see them. `memory` as QEMU
         writes it. `disk`: what keeps /disk, "FILE" or "FILE,SIZE". `timeout`: seconds that each
         wait takes at most. `snapshot`: go on from there, the other arguments as that guest's.
         """
@@ -72,6 +76,7 @@ class Guest(DrivenGuest):
             uds_path=None if uds_path is None else Path(uds_path),
             host=host,
             group=group,
+            datagrams=datagrams,
             daemon=None if daemon is None else Path(daemon).absolute(),
             memory=memory,
             cpus=cpus,
@@ -93,11 +98,12 @@ class Guest(DrivenGuest):
         except (parts.Refused, program.ProgramError) as error:
             raise StartError(str(error)) from None
         super().__init__(made, drive=drive, stdin=stdin, restore=snapshot)
+        self._device = device
         self.timeout = timeout
 
     def __enter__(self) -> "Guest":
         try:
-            self._vsock = parts.device(self._options, self._no_device)
+            self._vsock = self._device or parts.device(self._options, self._no_device)
             super().__enter__()
         except (parts.Refused, GuardianError, ConnectionError) as error:
             raise StartError(str(error)) from None

@@ -39,9 +39,10 @@ COMMANDS = {
     "symbolise": "mpfw.guest.symbolise:symbolise",
     "trace": "mpfw.trace.cli:trace",
     "upstream": "mpfw.guest.upstream:upstream",
+    "vsock-test": "mpfw.lab.vsocktest:vsock_test",
 }
 # What works without the source tree, from a wheel.
-INSTALLED = {"boot-time", "doctor", "forward", "repl", "run", "smoke"}
+INSTALLED = {"boot-time", "device", "doctor", "forward", "repl", "run", "smoke", "trace"}
 
 
 class LazyGroup(click.Group):

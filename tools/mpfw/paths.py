@@ -32,6 +32,7 @@ ORIGIN = "final_vsock.json"  # of which commit the image was built
 
 IN_TREE = (ROOT / DEPS_MANIFEST).exists()
 IMAGE = (BUILD if IN_TREE else DATA) / IMAGE_NAME
+MODULES = (ROOT if IN_TREE else DATA) / "mpy_modules"  # the guest's; a wheel has some
 
 
 def data(name: str, place: Path) -> Path:

@@ -14,10 +14,12 @@ import pytest
 
 if TYPE_CHECKING:
     from mpfw import Guest
+    from mpfw.device.faults.scripted import ScriptedDevice
 
 _MARKERS = (
     "vsock_guest(*args, **options): what mpfw.Guest takes, for the fixture vsock_guest",
-    "vsock_device(kind): the device of this test's guests: vhost-user, device, ..., none",
+    "vsock_device(kind, seed=0): the device of this test's guests: vhost-user, device, ..., none; "
+    "the seed of the fixture vsock_device",
     "vsock_timeout(seconds): how long each wait for this test's guests may take",
 )
 
@@ -35,6 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     """The markers."""
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+
+
+@pytest.fixture
+def vsock_device(request: pytest.FixtureRequest) -> "ScriptedDevice":
+    """A device that is watched and tampered with; the guest of vsock_guest then has this one."""
+    from mpfw.device.faults.scripted import ScriptedDevice
+
+    marker = request.node.get_closest_marker("vsock_device")
+    return ScriptedDevice(**marker.kwargs if marker else {})
 
 
 @pytest.fixture
@@ -70,7 +81,10 @@ def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
     timeout = node.get_closest_marker("vsock_timeout")
     kind = config.getoption("--vsock-device") or config.getini("vsock_device")
     seconds = timeout.args[0] if timeout else config.getini("vsock_timeout")
-    return {"host": device.args[0] if device else kind, "timeout": float(seconds)}
+    options = {"host": device.args[0] if device and device.args else kind}
+    if "vsock_device" in request.fixturenames:
+        options["device"] = request.getfixturevalue("vsock_device")
+    return options | {"timeout": float(seconds)}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,8 +12,8 @@ import bench_codec
 import bench_machine
 
 if bench_machine.NATIVE:
-    sys.modules["machine"] = bench_machine
-    sys.modules["time"] = bench_clock
+    sys.modules["machine"] = sys.modules["umachine"] = bench_machine
+    sys.modules["time"] = sys.modules["utime"] = bench_clock
 
 import bench_queue  # noqa: F401
 import bench_world  # noqa: F401

@@ -216,6 +216,15 @@ PWRON_RESET, SOFT_RESET = 1, 2
 cause = [PWRON_RESET]
 
 
+_seeds = [0]
+
+
+def seed():
+    """machine.seed: another number each time."""
+    _seeds[0] += 1009
+    return _seeds[0]
+
+
 def reset_cause():
     """machine.reset_cause."""
     return cause[0]

@@ -9,7 +9,7 @@ from virtio import words as w
 from virtio.buffers import Buffers
 from virtio.queue import Virtqueue
 
-_INDICES = (w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_LAST_USED)
+_INDICES = (w.Q_AVAIL_IDX, w.Q_PUBLISHED, w.Q_TOLD, w.Q_LAST_USED)
 
 
 class Bell:

@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from mpfw import paths
 from mpfw.image import build, ffs
@@ -38,7 +39,7 @@ def test_every_flipped_byte_in_a_header_is_found(layout, small_image, name):
             assert verify(layout, flip(small_image, offset, bits)), f"{offset:#x} ^ {bits:#x}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(data=st.data())
 def test_any_flipped_byte_anywhere_is_found(layout, small_image, data):
     offset = data.draw(st.integers(0, len(small_image) - 1))
@@ -147,7 +148,7 @@ def test_an_image_of_another_size_is_found(layout, small_image, size):
     assert finding.part == "image"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(noise=st.binary(max_size=4096), at=st.integers(0, 0x200000))
 def test_noise_never_stops_the_verifier(layout, small_image, noise, at):
     noisy = (small_image[:at] + noise + small_image[at + len(noise) :])[: len(small_image)]

@@ -4,6 +4,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from mpfw.image import ImageError, elf
 
@@ -52,7 +53,7 @@ def test_bad_segments_are_refused(ipl, factories, segments, problem):
     assert ipl.elf_check(factories["elf"](0x200000, segments))[0].startswith(problem)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, 64 + 3 * 56 - 1), st.integers(0, 255)), min_size=1, max_size=4
@@ -68,7 +69,7 @@ def test_it_agrees_with_the_builder_on_any_header(ipl, factories, changes, cut):
     assert bool(problem) == bool(builders_word(file)), (problem, builders_word(file))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(noise=st.binary(max_size=300))
 def test_noise_is_refused(ipl, noise):
     assert ipl.elf_check(noise)[0] == "ELF header: not an ELF"

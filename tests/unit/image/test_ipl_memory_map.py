@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 RAM, RESERVED = 1, 2
@@ -149,7 +150,7 @@ ranges = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(entries=ranges)
 def test_any_table_gives_sorted_disjoint_pages_of_its_own_ram(ipl, entries):
     machine = Machine({"etc/e820": e820(*entries)})

@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profiles import examples
 
 from mpfw import paths
 from mpfw.image import build, ffs
@@ -77,7 +78,7 @@ def assert_same_part(answer, volume, layout):
         assert damage == (parts[0] if parts else None)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(1200), deadline=None)
 @given(changes=mutations)
 def test_it_names_the_same_part_as_the_verifier(ipl, layout, main, small_volume, changes):
     volume = bytearray(small_volume)
@@ -98,7 +99,7 @@ def resealed(volume):
     return volume
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(1200), deadline=None)
 @given(changes=mutations)
 def test_lies_with_correct_checksums_are_read_within_the_volume(
     ipl, layout, main, small_volume, changes
@@ -110,7 +111,7 @@ def test_lies_with_correct_checksums_are_read_within_the_volume(
     assert_same_part(ipl.volume_open(volume, main.file), volume, layout)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(noise=st.binary(max_size=5000))
 def test_noise_is_refused(ipl, main, noise):
     assert ipl.volume_open(noise, main.file)[0]

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mpfw import paths
 from mpfw.bench import busy as busy_machine
+from mpfw.bench import devices as two_devices
 from mpfw.bench import guests, plan, report, results
 from mpfw.bench.client import MeasurementError
 from mpfw.build import deps
@@ -20,6 +21,7 @@ from mpfw.guest.guest import qemu_version
 from mpfw.guest.machine import pick_accelerator
 from mpfw.usage import examples
 
+_PAIRS = {False: (25, 0.5), True: (10, 0.15)}  # and seconds of each transfer; True: quick
 DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
 
 
@@ -28,9 +30,11 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
         "mpfw bench --quick                      three minutes",
         "mpfw bench --output results             a whole sitting",
         "mpfw bench --quick --busy one           everything on one processor",
+        "mpfw bench --quick --devices            mpfw device beside vhost-device-vsock alone",
     )
 )
 @click.option("--quick", is_flag=True, help="Fewer rounds and shorter ones: three minutes.")
+@click.option("--devices", "alone", is_flag=True, help="Only the two vsock devices, our guest.")
 @busy_machine.option
 @click.option("--image", type=click.Path(path_type=Path, exists=True), default=paths.IMAGE)
 @click.option("--accel", default="auto", show_default=True, help="auto, tcg or kvm.")
@@ -40,14 +44,18 @@ DESCRIPTORS = 8192  # a thousand connections: each costs the daemon several
     default=paths.BUILD / "bench" / "results",
     help="Directory for results.json, README.md and the plots.",
 )
-def bench(quick: bool, busy: str, image: Path, accel: str, output: Path) -> None:
+def bench(quick: bool, alone: bool, busy: str, image: Path, accel: str, output: Path) -> None:
     """Measure the firmware against a Linux guest and a bare-metal floor, both in C."""
     accel = pick_accelerator() if accel == "auto" else accel
     os.environ.setdefault("RUST_LOG", "error")  # the daemon warns of each connection's end
     allow_descriptors()
     try:
-        parts = guests.build(accel, image)
+        parts = guests.build(accel, image, peer=not alone)
         with busy_machine.machine(busy):
+            compared = two_devices.compare(parts, *_PAIRS[quick], tell=_say)
+            if alone:
+                click.echo(two_devices.markdown(compared))
+                return
             sitting = sit(parts, plan.QUICK if quick else plan.FULL)
     except (deps.DependencyError, MeasurementError) as error:
         raise click.ClickException(
@@ -59,11 +67,15 @@ def bench(quick: bool, busy: str, image: Path, accel: str, output: Path) -> None
     if busy != busy_machine.QUIET:
         command += f" BUSY={busy} ({busy_machine.ABOUT[busy]})"
     about = _about(accel, parts.kernel, command)
-    _write(output, sitting, judge, about)
+    _write(output, sitting, judge, about, compared)
     for target in judge.targets:
         mark = "  " if target.met else "! "
         click.echo(f"{mark}{target.what}: {report.number(target.found)} (wanted {target.wanted})")
     click.echo(f"{output}/README.md, results.json and plots are written")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def sit(parts: guests.Parts, effort: plan.Effort) -> plan.Sitting:
@@ -119,7 +131,11 @@ def _about(accel: str, kernel: str, command: str) -> dict[str, str]:
 
 
 def _write(
-    output: Path, sitting: plan.Sitting, judge: results.Judge, about: dict[str, str]
+    output: Path,
+    sitting: plan.Sitting,
+    judge: results.Judge,
+    about: dict[str, str],
+    compared: two_devices.Compared,
 ) -> None:
     from mpfw.bench import plots  # matplotlib takes a second to import
 
@@ -134,7 +150,10 @@ def _write(
         "round_trips_us": distributions,
         "boot_log": sitting.boot_log.splitlines(),
         "retries": sitting.retries,
+        "devices": compared.as_json(),
     }
     (output / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    (output / "README.md").write_text(report.markdown(judge, labels, about, sitting.retries))
+    page = report.markdown(judge, labels, about, sitting.retries)
+    page += f"\n## Two devices, our guest\n\n{two_devices.markdown(compared)}\n"
+    (output / "README.md").write_text(page)
     plots.draw(output, labels, judge, distributions, sitting.boot_log)

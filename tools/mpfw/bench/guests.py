@@ -21,7 +21,7 @@ from mpfw.guest.boottime import EXIT_DEVICE, floor_image
 from mpfw.guest.conversation import ECHO_PORT
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
-from mpfw.guest.vsockhost import VhostUserVsock
+from mpfw.guest.vsockhost import DeviceVsock, VhostUserVsock
 from mpfw.image import build as image_build
 from mpfw.image import layout
 
@@ -33,13 +33,15 @@ BOOT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the guests that are compared. `services` are those it has beside the echo."""
+    """One of the guests that are compared. `services` are those it has beside the echo, `host`
+    the vsock device that it gets."""
 
     name: str
     label: str
     machine: Machine
     ready: bytes  # what it prints once it listens
     services: frozenset[str] = frozenset()
+    host: type[VhostUserVsock] = VhostUserVsock
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,16 @@ def variants(parts: Parts, images: dict[str, Path]) -> Parts:
     return replace(parts, kinds=kinds)
 
 
+def devices(parts: Parts) -> Parts:
+    """The same with nothing but the script, on the daemon's device and on `mpfw device`."""
+    script = parts.kinds["script"]
+    kinds = {
+        host.name: replace(script, name=host.name, label=host.name, host=host)
+        for host in (VhostUserVsock, DeviceVsock)
+    }
+    return replace(parts, kinds=kinds)
+
+
 def linux_guest(machine: Machine, guest: linux.LinuxGuest) -> Kind:
     boot = ("-kernel", guest.kernel, "-initrd", guest.archive, "-append", linux.COMMAND_LINE)
     machine = machine.with_options(image=None, extra=tuple(map(str, boot)))
@@ -133,7 +145,7 @@ class BenchGuest:
     def __init__(self, parts: Parts, kind: Kind):
         self.kind = kind
         self._parts = parts
-        self.guest = Guest(kind.machine, VhostUserVsock())
+        self.guest = Guest(kind.machine, kind.host())
 
     def __enter__(self) -> "BenchGuest":
         self.guest.__enter__()

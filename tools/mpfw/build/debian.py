@@ -66,6 +66,11 @@ class Suite:
         wanted = [f"{name}={version}" for name, version in packages.items()]
         self._download(["download", *wanted], dest)
 
+    def newest(self, packages: list[str], dest: Path) -> list[Path]:
+        """Download the newest versions of binary packages into the empty `dest`; the files."""
+        self._download(["download", *packages], dest)
+        return sorted(dest.glob("*.deb"))
+
     def closure(self, packages: list[str], dest: Path) -> list[Path]:
         """Download `packages` and all they depend on, newest versions, into the empty `dest`.
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from mpfw import paths
+from mpfw.device.firmware import PARTS
 from mpfw.image import origin
 
 DIST = paths.BUILD / "dist"
@@ -59,6 +60,12 @@ def _stage(stage: Path) -> None:
         paths.ROOT / paths.DEPS_MANIFEST,
     ):
         shutil.copy(file, data / file.name)
+    for part in PARTS:  # of the stage: there is nothing in it that a tool left
+        source, copied = stage / "mpy_modules" / part, data / "mpy_modules" / part
+        for file in source.rglob("*.py") if source.is_dir() else (source,):
+            to = copied / file.relative_to(source)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, to)
     (stage / "MANIFEST.in").write_text(_MANIFEST)
     date = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     for path in stage.rglob("*") if date else ():

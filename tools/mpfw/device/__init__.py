@@ -7,7 +7,9 @@ sees it, `vhost_user` QEMU's protocol, `firmware` the guest's own protocol modul
 `mpfw device` (`command`) is the one that works: `settings` what it is told, `loop` one thread that
 waits for everything, `switch` several guests and who reaches whom, `wire` one guest's two queues,
 `stream` and `messages` a connection each (a control block of the firmware's and a program's
-socket), `chains` and `plain` packets in the guest's buffers, `programs` the sockets of the host.
+socket), `chains` and `plain` packets in the guest's buffers, `programs` the sockets of the host;
+`mailbox` a guest's datagrams, `datagram_programs` their sockets; `wire_pci` a guest's device as a
+whole PCI function.
 
 The one that tests script: `packets` what travels, `vsock` the device, `policy` what it does;
 `liars` and `floods` are policies that break rules; `host` puts it beside a guest.

@@ -6,18 +6,34 @@ from mpfw.device.rings import Chain, RingError
 
 _HEADER: int = w.HEADER_LEN
 
+# Where a packet goes in a chain: its header; its data, if both are in one buffer; bytes of those.
+Room = tuple[memoryview | None, memoryview, int]
 
-def lay(chain: Chain, header: memoryview) -> int:
-    """Write a header into a receive chain; returns its bytes. Raises RingError if there is no
-    room for one."""
+
+def room_in(chain: Chain) -> Room:
+    """What `chain.note` is of a receive chain. Raises RingError if no header has room in it."""
     for _, writes in chain.buffers:
         if not writes:
             raise RingError("a receive buffer that the device may only read")
     view = chain.buffers[0][0]
-    if len(view) >= _HEADER:
-        view[:_HEADER] = header
-    elif chain.room < _HEADER:
+    most = min(w.MAX_DATA, chain.room - _HEADER)
+    if most < 0:
         raise RingError(f"a receive buffer of {chain.room} bytes")
+    alone = len(chain.buffers) == 1
+    room = (view[:_HEADER] if len(view) >= _HEADER else None), view[_HEADER:] if alone else _NONE
+    chain.note = (*room, most)
+    return chain.note  # type: ignore[no-any-return]
+
+
+_NONE = memoryview(b"")
+
+
+def lay(chain: Chain, header: memoryview) -> int:
+    """Write a header into a receive chain; returns its bytes. Raises RingError if there is no
+    room for one."""
+    front = (chain.note or room_in(chain))[0]
+    if front is not None:
+        front[:] = header
     else:
         scatter([view for view, _ in chain.buffers], header)
     return _HEADER

@@ -5,6 +5,7 @@ import gc
 import platform
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,19 @@ import click
 from mpfw.capture.sinks import CaptureError
 from mpfw.device.firmware import NoSources
 from mpfw.device.programs import PathError
-from mpfw.device.settings import Settings, SettingsError, checked, from_file, from_mapping, from_vm
-from mpfw.usage import examples
+from mpfw.device.settings import (
+    CARRIERS,
+    Settings,
+    SettingsError,
+    checked,
+    from_file,
+    from_mapping,
+    from_vm,
+)
+from mpfw.usage import examples, only_with
 
 if TYPE_CHECKING:
+    from mpfw.device.faults.injector import Injector
     from mpfw.device.wire import Tap
 
 
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
         "mpfw device --guest-cid 4 --socket /tmp/vhost4.socket --uds-path /tmp/vm4.vsock",
         "mpfw device --vm guest-cid=4,socket=/tmp/a,uds-path=/tmp/b     --vm for each guest",
         "mpfw device --config devices.yaml",
+        "mpfw device --config devices.yaml --faults lossy.toml         docs/faults.md",
         "mpfw device --config devices.yaml --capture - | tshark -i -",
     )
 )
@@ -39,6 +50,12 @@ if TYPE_CHECKING:
 @click.option("--queue-size", help="Entries that a queue may have. [default: 1024]")
 @click.option("--groups", help="Groups, joined by +, of guests that reach each other.")
 @click.option("--socket-mode", help="Permissions of the sockets. [default: 600]")
+@click.option("--datagrams", is_flag=True, default=None, help="Offer datagrams to the guest, too.")
+@click.option(
+    "--carrier",
+    type=click.Choice(CARRIERS),
+    help="What QEMU speaks at --socket. [default: vhost-user]",
+)
 @click.option("--vm", multiple=True, metavar="KEY=VALUE,...", help="The same, for each guest.")
 @click.option("--config", type=click.Path(path_type=Path), help="The same, from a YAML file.")
 @click.option("--capture", metavar="FILE", help="Where a capture of all packets goes (pcapng).")
@@ -57,13 +74,15 @@ if TYPE_CHECKING:
     metavar="BYTES",
     help="Of a file of the capture before the next one begins. [default: no limit]",
 )
+@click.option("--faults", type=click.Path(path_type=Path), help="Fault rules, from a TOML file.")
 def device(
     vm: tuple[str, ...],
     config: Path | None,
     capture: str | None,
     snaplen: int,
     capture_size: int,
-    **single: str | None,
+    faults: Path | None,
+    **single: str | bool | None,
 ) -> None:
     """Serve vsock devices to QEMU: the options of vhost-device-vsock, whose place it takes.
 
@@ -71,18 +90,20 @@ def device(
     memory that it shares. Programs connect to the Unix socket and say "CONNECT <port>"; the
     guest's calls to CID 2 go to the socket whose name ends in _<port>. docs/device.md has it all.
     """
+    only_with("capture", "snaplen", "capture_size")
     if platform.machine() not in ("x86_64", "AMD64"):
         raise click.ClickException("mpfw device needs an x86-64 machine: memory order is its own")
     try:
         settings = checked(_settings(vm, config, single))
+        injector = _rules(faults) if faults is not None else None
         with _captured(capture, snaplen, capture_size) as tap:
-            _serve(settings, tap)
+            _serve(settings, tap, injector)
     except (SettingsError, PathError, NoSources, CaptureError) as error:
         raise click.ClickException(str(error)) from None
 
 
 def _settings(
-    vm: tuple[str, ...], config: Path | None, single: dict[str, str | None]
+    vm: tuple[str, ...], config: Path | None, single: dict[str, str | bool | None]
 ) -> list[Settings]:
     given = {name: value for name, value in single.items() if value is not None}
     if bool(given) + bool(vm) + bool(config) > 1:
@@ -94,6 +115,20 @@ def _settings(
     if not given:
         raise SettingsError("which device? --socket and --uds-path, --vm or --config say it")
     return [from_mapping(given, "options")]
+
+
+def _rules(path: Path) -> "Injector":
+    """The rules of a file; what they do is told on standard error. Raises RuleError."""
+    from mpfw.device.faults.files import from_file
+
+    injector = from_file(path)
+    injector.tell = _say
+    _say(f"faults: {len(injector.rules)} rules, seed = {injector.seed}")
+    return injector
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -114,25 +149,26 @@ def _captured(path: str | None, snaplen: int, size: int) -> "Iterator[Tap | None
         yield tap
 
 
-def _serve(settings: list[Settings], tap: "Tap | None") -> None:
+def _serve(settings: list[Settings], tap: "Tap | None", faults: "Injector | None") -> None:
     from mpfw.device.switch import Switch
 
     _allow_descriptors()
-    switch = Switch(settings)
-    for wire in switch.wires:
-        wire.tap = tap
+    switch = Switch(settings, faults=faults)
+    switch.tap(tap)
 
     def end(*_: Any) -> None:
         switch.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
+    signal.signal(signal.SIGUSR1, lambda *_: switch.report())
     switch.open()
     gc.freeze()  # what is here stays, and what comes has no cycles: the collector has little to do
     gc.set_threshold(100_000)
     try:
         switch.run()
     finally:
+        switch.report()
         switch.close()
 
 

@@ -14,30 +14,37 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 from mpfw import paths
+from mpfw.device.specialise import Finder
 
 _PACKAGE = "mpfw.device._firmware"
 _NAMES = ("portable", "inline", "errnos", "vsock")  # they import these by such names
 _LOCK = threading.Lock()
+# What a wheel brings along of mpy_modules (mpfw.build.dist).
+PARTS = ("portable.py", "inline.py", "errnos.py", "sockets", "virtio", "vsock")
 
 
-class NoSources(Exception):
-    """The firmware's sources are not at hand: one sentence."""
+class NoSources(click.ClickException):
+    """The firmware's modules are not at hand: one sentence."""
 
 
 def module(name: str) -> Any:
     """A module of mpy_modules that runs under CPython, such as "vsock.words".
 
-    Raises NoSources where there is no source tree.
+    Raises NoSources in a package that was made without them.
     """
-    modules = paths.ROOT / "mpy_modules"
+    modules = paths.MODULES
     if not modules.is_dir():
-        raise NoSources("a device of one's own needs the source tree: run mpfw from a checkout")
+        what = "this installation lacks the firmware's modules"
+        raise NoSources(f"{what}: install a wheel of `make dist`, or run mpfw from a checkout")
     with _LOCK, _by_their_names():
         if _PACKAGE not in sys.modules:
             package = types.ModuleType(_PACKAGE)
             package.__path__ = [str(modules)]
             sys.modules[_PACKAGE] = package
+            sys.meta_path.insert(0, Finder(_PACKAGE, modules))
         for each in _NAMES:
             sys.modules[each] = importlib.import_module(f"{_PACKAGE}.{each}")
         return importlib.import_module(f"{_PACKAGE}.{name}")

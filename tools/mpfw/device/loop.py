@@ -17,6 +17,7 @@ Handler = Callable[[int], None]  # is told the EPOLL* that happened
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 RDHUP, HUP, ERR = select.EPOLLRDHUP, select.EPOLLHUP, select.EPOLLERR
 EDGE = select.EPOLLET
+_MOST = 64  # events at a time
 
 
 class Loop:
@@ -83,11 +84,10 @@ class Loop:
         """Wait for something to happen and handle it."""
         handlers = self._handlers
         left = self._times[0][0] - time.monotonic() if self._times else None
+        patience = left
         if self._soon or (left is not None and left < 0):
-            patience: float | None = 0
-        else:
-            patience = left
-        happened = self._epoll.poll(patience)
+            patience = 0.0
+        happened = self._epoll.poll(patience, _MOST)
         for descriptor, events in happened:
             handler = handlers.get(descriptor)
             if handler is not None:

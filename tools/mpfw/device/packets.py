@@ -14,6 +14,9 @@ Packet: Any = _packet.Packet
 PacketError: type[ValueError] = _packet.PacketError
 DEFAULT_ALLOC = 262144  # bytes; Linux's window
 
+DEVICE_TYPE = 19  # a socket device, 5.10.1
+RX, TX, EVENT = 0, 1, 2  # its queues, 5.10.2
+
 
 def read(chain: Chain) -> Any:
     """The packet that the driver sends in a chain, its data copied. Raises PacketError."""

@@ -63,10 +63,12 @@ class Listener:
                 raise
         else:
             _make_room(path, kind)
+            os.fchmod(self.socket.fileno(), mode)  # datagrams need no `listen` to arrive
             self.socket.bind(address)
-            os.chmod(path, mode)  # nobody can connect before `listen`
+            os.chmod(path, mode)  # also what the umask took away
             self._inode = os.stat(path).st_ino
-        self.socket.listen(_BACKLOG)
+        if kind != socket.SOCK_DGRAM:
+            self.socket.listen(_BACKLOG)
 
     def close(self) -> None:
         """Listen no more; the path goes if it is still this socket's."""
@@ -83,6 +85,7 @@ class Acceptor:
 
     def __init__(self, loop: Loop, listener: socket.socket, take: Callable[[socket.socket], None]):
         self._listener = listener
+        self._family, self._kind = listener.family, listener.type
         self._take = take
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._loop = loop
@@ -93,12 +96,15 @@ class Acceptor:
         os.close(self._spare)
 
     def _accept(self, _events: int) -> None:
+        listener = self._listener
         try:
-            connection, _address = self._listener.accept()
+            # Not accept(), which looks family and type up as members of an Enum each time.
+            descriptor, _address = listener._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._turn_away()
             return
+        connection = socket.socket(self._family, self._kind, 0, descriptor)
         connection.setblocking(False)
         self._take(connection)
 

@@ -6,6 +6,7 @@ address, the guest's memory by descriptor, reset. There is no MSI, and without K
 all; but every byte that the guest reads of the device is ours, the BAR registers included.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -20,20 +21,18 @@ _REPLY = struct.Struct("<i4xQQ")
 _CONFIG = struct.Struct("<IIi")  # register, value, bytes
 _BAR = struct.Struct("<QQI?3x")  # address, value, bytes, whether it is memory
 _DESCRIPTORS = 8  # at most, and as many entries of each of three tables of 64-bit words
+_MOST_BYTES = 4096  # of a message; the longest that we know has 192
 _ONES = 0xFFFFFFFFFFFFFFFF
 
 
-class ProxyServer:
-    """Serves `function` on one end of a socket pair until the other is closed."""
+class ProxyPeer:
+    """The one to whom QEMU speaks, on one end of a socket pair: serves `function`."""
 
     def __init__(self, function: Function, stream: socket.socket):
         self.memory = GuestMemory()
-        self.failure: BaseException | None = None  # what ended it, if it was no hangup
         self._function = function
         self._stream = stream
         function.bus = self
-        self._thread = threading.Thread(target=self._run, daemon=True, name="pci-proxy")
-        self._thread.start()
 
     def msi(self, entry: int) -> None:
         """There are none here."""
@@ -43,31 +42,17 @@ class ProxyServer:
         self.memory.at(address, len(data))[:] = data
 
     def close(self) -> None:
-        """Stop serving."""
-        try:
-            self._stream.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self._thread.join()
+        """Nothing is served any more."""
         self._stream.close()
 
-    def _run(self) -> None:
-        try:
-            while self._serve():
-                pass
-        except OSError:
-            pass  # QEMU is gone
-        except BaseException as error:
-            self.failure = error
-            raise
-        finally:
-            self._stream.close()
-
-    def _serve(self) -> bool:
+    def serve(self) -> bool:
+        """Take one message; False if there will be none. Raises OSError."""
         header, descriptors, _, _ = socket.recv_fds(self._stream, _HEADER.size, _DESCRIPTORS)
         if len(header) < _HEADER.size:
             return False
         command, size = _HEADER.unpack(header)
+        if size > _MOST_BYTES:
+            raise OSError(errno.EMSGSIZE, f"a message of {size} bytes")
         data = b""
         while len(data) < size:
             piece = self._stream.recv(size - len(data))
@@ -110,3 +95,34 @@ class ProxyServer:
         elif command == _RESET:
             function.reset()
         return 0
+
+
+class ProxyServer(ProxyPeer):
+    """Serves in a thread of its own, until the other end is closed."""
+
+    def __init__(self, function: Function, stream: socket.socket):
+        super().__init__(function, stream)
+        self.failure: BaseException | None = None  # what ended it, if it was no hangup
+        self._thread = threading.Thread(target=self._run, daemon=True, name="pci-proxy")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        try:
+            self._stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._thread.join()
+        super().close()
+
+    def _run(self) -> None:
+        try:
+            while self.serve():
+                pass
+        except OSError:
+            pass  # QEMU is gone
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._stream.close()

@@ -9,8 +9,7 @@ import os
 import struct
 import threading
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
 
 from mpfw.device.firmware import virtio as w
 from mpfw.device.memory import GuestMemory
@@ -18,18 +17,28 @@ from mpfw.device.memory import GuestMemory
 _MASK = 0xFFFF  # indices have 16 bits and wrap (2.7.6)
 _DESCRIPTOR = struct.Struct("<QIHH")  # address, length, flags, next (2.7.5)
 _MORE = w.DESC_F_NEXT | w.DESC_F_INDIRECT
+_LENGTH, _FLAGS, _NEXT = 0xFFFFFFFF, 32, 48  # of a descriptor's second 64 bits
+_IDX, _RING, _USED_IDX = w.AVAIL_IDX, w.AVAIL_RING, w.USED_IDX
+_KNOWN = 1024  # chains that a ring remembers
 
 
 class RingError(Exception):
     """The driver's part of a ring is not what the specification describes."""
 
 
-@dataclass(slots=True)
 class Chain:
-    """What the driver made available: a head, and buffers with who may write them."""
+    """What the driver made available: a head, and buffers with who may write them.
 
-    head: int
-    buffers: list[tuple[memoryview, bool]]  # True: the device writes
+    `note` is what its user remembers of it, for when a ring that `reuses` gives it again.
+    """
+
+    __slots__ = ("buffers", "head", "note", "rest")
+
+    def __init__(self, head: int, buffers: list[tuple[memoryview, bool]]):
+        self.head = head
+        self.buffers = buffers  # True: the device writes
+        self.note: Any = None
+        self.rest = 0  # of its descriptor, behind the address
 
     @property
     def room(self) -> int:
@@ -51,15 +60,35 @@ class Ring:
         self.kick = self.call = self.err = -1
         self.event_idx = False
         self.quiet = False  # a liar: no interrupts at all
+        self.reuses = False  # each chain is given back before the next is taken
         self.taken = self.done = base  # next available entry to take, next used one to write
         self._told = base  # `done` at the last look whether the driver wants to hear of it
         words = w.USED_RING + size * w.USED_ENTRY_SHORTS + 1  # with avail_event
         self._desc = memory.at_user(desc, size * w.DESC_BYTES)
+        self._quads = self._desc.cast("Q")
+        self._known: dict[int, Chain] = {}  # chains of one buffer, by its address
+        self._regions = memory.regions  # what those lie in
         self._avail = memory.at_user(avail, 2 * (w.AVAIL_RING + size + 1)).cast("H")
         self._used = memory.at_user(used, 2 * words).cast("H")
         entries = memory.at_user(used + 2 * w.USED_RING, size * w.USED_ENTRY_BYTES)
         self._entries = entries.cast("I")
+        self._avail_event = w.USED_RING + size * w.USED_ENTRY_SHORTS
+        # `with self._barrier` is a fence: what was stored is seen before what is loaded next
+        # (2.7.13.4.1). x86 keeps all other orders by itself, and CPython has no fence: taking a
+        # lock that is free is a compare-and-swap, a locked instruction, which no load passes. The
+        # lock is nobody else's, so that it is always free.
         self._barrier = threading.Lock()
+
+    def state(self) -> str:
+        """All indices, for a report: who waits for whom shows there."""
+        available, used = self._avail[w.AVAIL_IDX], self._used[w.USED_IDX]
+        found = f"driver: {available} available, {self.taken} of them taken; {used} used"
+        if self.event_idx:
+            kick = self._used[w.USED_RING + self.size * w.USED_ENTRY_SHORTS]
+            event = self._avail[w.AVAIL_RING + self.size]
+            return f"{found}; it is to notify us at {kick}, we are to interrupt at {event}"
+        flags = self._used[w.USED_FLAGS], self._avail[w.AVAIL_FLAGS]
+        return f"{found}; used.flags {flags[0]}, avail.flags {flags[1]}"
 
     # -- what a device does -----------------------------------------------------------------------
 
@@ -71,21 +100,26 @@ class Ring:
 
     def pop(self) -> Chain | None:
         """Take the next chain, None if there is none. Raises RingError, MemoryFault."""
-        taken, size = self.taken, self.size
-        waiting = (self._avail[w.AVAIL_IDX] - taken) & _MASK
+        taken, size, avail = self.taken, self.size, self._avail
+        waiting = (avail[_IDX] - taken) & _MASK
         if not waiting:
             return None
         if waiting > size:
             raise RingError(f"avail.idx is {waiting} ahead in a queue of {size}")
-        head = self._avail[w.AVAIL_RING + taken % size]
+        head = avail[_RING + taken % size]
         self.taken = (taken + 1) & _MASK
-        if head < size:
-            # Most chains are one descriptor.
-            address, length, flags, _ = _DESCRIPTOR.unpack_from(self._desc, head * w.DESC_BYTES)
-            if not flags & _MORE:
-                writes = flags & w.DESC_F_WRITE != 0
-                return Chain(head, [(self.memory.at(address, length), writes)])
-        return Chain(head, list(self._walk(head)))
+        if head >= size:
+            raise RingError(f"descriptor {head} in a table of {size}")
+        # Most chains are one descriptor, and most drivers use the same buffers again.
+        quads = self._quads
+        address, rest = quads[2 * head], quads[2 * head + 1]
+        known = self._known.get(address)
+        if known is not None and known.rest == rest and self._regions is self.memory.regions:
+            known.head = head
+            return known
+        if rest >> _FLAGS & _MORE:
+            return Chain(head, self._walk(address, rest))
+        return self._single(head, address, rest)
 
     def leave(self) -> None:
         """The last chain taken was not needed: the next pop takes it again."""
@@ -99,52 +133,80 @@ class Ring:
     def ask(self) -> bool:
         """Ask to be notified of new chains; True: there are some already."""
         if self.event_idx:
-            self._used[w.USED_RING + self.size * w.USED_ENTRY_SHORTS] = self.taken
+            self._used[self._avail_event] = self.taken
         else:
             self._used[w.USED_FLAGS] = 0
-        self._fence()
-        return self.waiting > 0
+        with self._barrier:
+            pass
+        index: int = self._avail[_IDX]
+        return index != self.taken
 
     def interrupt(self) -> None:
         """Interrupt the driver if it wants to hear of what was given back since the last call."""
-        self._fence()
-        old, self._told = self._told, self.done
+        with self._barrier:
+            pass
+        done = self.done
+        old, self._told = self._told, done
         if self.event_idx:
-            event = self._avail[w.AVAIL_RING + self.size]
-            wanted = (self.done - event - 1) & _MASK < (self.done - old) & _MASK
+            event = self._avail[_RING + self.size]
+            wanted = (done - event - 1) & _MASK < (done - old) & _MASK
         else:
             wanted = not self._avail[w.AVAIL_FLAGS] & w.AVAIL_F_NO_INTERRUPT
         if wanted:
             self.ring()
 
-    def _walk(self, head: int) -> Iterable[tuple[memoryview, bool]]:
-        table, size, at = self._desc, self.size, head
-        for _ in range(size):
-            if at >= size:
-                raise RingError(f"descriptor {at} in a table of {size}")
-            address, length, flags, following = _DESCRIPTOR.unpack_from(table, at * w.DESC_BYTES)
+    def publish(self) -> None:
+        """show() what was put, and interrupt()."""
+        self._used[_USED_IDX] = self.done
+        self.interrupt()
+
+    def _single(self, head: int, address: int, rest: int) -> Chain:
+        """A chain of one buffer."""
+        writes = rest >> _FLAGS & w.DESC_F_WRITE != 0
+        chain = Chain(head, [(self.memory.at(address, rest & _LENGTH), writes)])
+        chain.rest = rest
+        if self.reuses:
+            if self._regions is not self.memory.regions or len(self._known) >= _KNOWN:
+                self._known.clear()
+                self._regions = self.memory.regions
+            self._known[address] = chain
+        return chain
+
+    def _walk(self, address: int, rest: int) -> list[tuple[memoryview, bool]]:
+        """The buffers of a chain whose first descriptor is given."""
+        quads, size = self._quads, self.size
+        buffers = []
+        for _ in range(self.size):
+            flags = rest >> _FLAGS
             if flags & w.DESC_F_INDIRECT:
-                if table is not self._desc:
+                length = rest & _LENGTH
+                if quads is not self._quads:
                     raise RingError("an indirect table within an indirect table")
                 if not length or length % w.DESC_BYTES:
                     raise RingError(f"an indirect table of {length} bytes")
-                table = self.memory.at(address, length)
+                quads = self.memory.at(address, length).cast("Q")
                 size, at = length // w.DESC_BYTES, 0
-                continue
-            yield self.memory.at(address, length), flags & w.DESC_F_WRITE != 0
-            if not flags & w.DESC_F_NEXT:
-                return
-            at = following
-        raise RingError(f"the chain of head {head} has no end")
+            else:
+                buffers.append(
+                    (self.memory.at(address, rest & _LENGTH), flags & w.DESC_F_WRITE != 0)
+                )
+                if not flags & w.DESC_F_NEXT:
+                    return buffers
+                at = rest >> _NEXT
+                if at >= size:
+                    raise RingError(f"descriptor {at} in a table of {size}")
+            address, rest = quads[2 * at], quads[2 * at + 1]
+        raise RingError("a chain has no end")
 
     # -- what a device can write ------------------------------------------------------------------
 
     def put(self, head: int, length: int) -> None:
         """Write the next used entry, whatever it says; show() lets the driver see it."""
-        row = (self.done % self.size) * w.USED_ENTRY_BYTES // 4
-        self._entries[row + w.USED_ID] = head & 0xFFFFFFFF
-        self._entries[row + w.USED_LENGTH] = length & 0xFFFFFFFF
-        self.done = (self.done + 1) & _MASK
+        done, entries = self.done, self._entries
+        row = 2 * (done % self.size)
+        entries[row] = head & _LENGTH
+        entries[row + 1] = length & _LENGTH
+        self.done = (done + 1) & _MASK
 
     def show(self, index: int | None = None) -> None:
         """Write used.idx: what was put, or any number."""
@@ -178,13 +240,3 @@ class Ring:
             self.done = (self.done + len(some)) & _MASK
             heads = heads[len(some) :]
         self.show()
-
-    def _fence(self) -> None:
-        """What was stored is seen before what is loaded next (2.7.13.4.1).
-
-        x86 keeps all other orders by itself, and CPython has no fence: taking a lock that is free
-        is a compare-and-swap, a locked instruction, which no load passes. The lock is nobody
-        else's, so that it is always free.
-        """
-        with self._barrier:
-            pass

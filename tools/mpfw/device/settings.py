@@ -24,7 +24,13 @@ _KEYS = (
     "queue-size",
     "groups",
     "socket-mode",
+    "datagrams",
+    "carrier",
 )
+VHOST_USER, VFIO_USER, PCI_PROXY = "vhost-user", "vfio-user", "pci-proxy"
+CARRIERS = (VHOST_USER, VFIO_USER, PCI_PROXY)
+_SWITCHES = {"true": True, "false": False}
+_SAME = {each: each for each in CARRIERS}
 _LAST_CID = 0xFFFFFFFE
 _LAST_PORT = 0xFFFFFFFE
 _MOST_ENTRIES = 32768  # of a split virtqueue (virtio 1.2, 2.7)
@@ -48,6 +54,8 @@ class Settings:
     queue_size: int = QUEUE_SIZE  # entries that a queue may have
     groups: tuple[str, ...] = (GROUP,)
     mode: int = MODE  # permissions of the sockets
+    datagrams: bool = False  # are offered
+    carrier: str = VHOST_USER  # what QEMU speaks at `socket`
 
 
 def from_mapping(given: Mapping[str, Any], where: str) -> Settings:
@@ -65,6 +73,9 @@ def from_mapping(given: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(f"{where}: either uds-path or forward-cid, one of the two")
     if "forward-listen" in values and "forward-cid" not in values:
         raise SettingsError(f"{where}: forward-listen goes with forward-cid")
+    datagrams = bool(_one_of(values.get("datagrams", False), where, "datagrams", _SWITCHES))
+    if datagrams and "forward-cid" in values:
+        raise SettingsError(f"{where}: datagrams go with uds-path: the host's AF_VSOCK has none")
     number = _Numbers(values, where)
     uds = values.get("uds-path")
     forward = "forward-cid" in values
@@ -81,6 +92,8 @@ def from_mapping(given: Mapping[str, Any], where: str) -> Settings:
         queue_size=number("queue-size", QUEUE_SIZE, 2, _MOST_ENTRIES),
         groups=tuple(_parts(values.get("groups", GROUP))),
         mode=_mode(values.get("socket-mode"), where),
+        datagrams=datagrams,
+        carrier=_one_of(values.get("carrier", VHOST_USER), where, "carrier", _SAME),
     )
 
 
@@ -159,6 +172,14 @@ def _number(value: Any, where: str, key: str, least: int, most: int) -> int:
     if not least <= int(text) <= most:
         raise SettingsError(f"{where}: {key} is {text}: from {least} to {most} it may be")
     return int(text)
+
+
+def _one_of(value: Any, where: str, key: str, known: Mapping[str, Any]) -> Any:
+    """What the word `value` stands for."""
+    text = str(value).strip().lower()
+    if text not in known:
+        raise SettingsError(f"{where}: {key} is {value!r}: {' or '.join(known)} it may be")
+    return known[text]
 
 
 def _parts(value: Any) -> list[str]:

@@ -17,7 +17,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from mpfw.device import loop
-from mpfw.device.chains import behind, cut, lay
+from mpfw.device.chains import behind, cut, lay, room_in
 from mpfw.device.firmware import control, credit
 from mpfw.device.firmware import vsock as w
 from mpfw.device.rings import Chain, RingError
@@ -25,7 +25,7 @@ from mpfw.device.rings import Chain, RingError
 if TYPE_CHECKING:
     from mpfw.device.wire import Wire
 
-_HEADER, _MOST = w.HEADER_LEN, w.MAX_DATA
+_HEADER = w.HEADER_LEN
 _OWED, _EVENTS, _SHUT, _STATE, _WANTED = w.OWED, w.EVENTS, w.SHUT, w.STATE, w.WANTED
 _FWD_CNT, _FWD_SENT, _BORDERS = w.FWD_CNT, w.FWD_SENT, w.BORDERS
 _ESTABLISHED, _CLOSED = w.ESTABLISHED, w.CLOSED
@@ -171,6 +171,11 @@ class Stream:
 
     def happened(self, events: int) -> None:
         """The loop tells of the program's socket."""
+        if events == loop.IN:  # as most
+            self._readable = True
+            if not self.queued and self.block[_STATE] == _ESTABLISHED:
+                self._wire.want(self)
+            return
         if events & loop.OUT and self.backlog:
             self._flush()
         if self._socket is None:
@@ -183,6 +188,8 @@ class Stream:
                 self._ending = True
             if self.block[_STATE] == _ESTABLISHED:
                 self._wire.want(self)
+                if self._hung_up:
+                    self._wire.serve()  # the guest can end it while we go on
 
     def _flush(self) -> None:
         n = self._write_backlog()
@@ -245,15 +252,15 @@ class Stream:
         return self._pull(chain, room)
 
     def _pull(self, chain: Chain, room: int) -> int:
-        buffers = chain.buffers
-        view = buffers[0][0]
-        most = min(room, _MOST, chain.room - _HEADER)
-        if most <= 0:
+        front, body, most = chain.note or room_in(chain)
+        if not most:
             raise RingError(f"a receive buffer of {chain.room} bytes")
+        if room < most:
+            most = room
         assert self._socket is not None
         try:
-            if len(buffers) == 1:
-                n = self._socket.recv_into(view[_HEADER : _HEADER + most])
+            if body:
+                n = self._socket.recv_into(body, most)
             else:
                 n = self._socket.recvmsg_into(cut(behind(chain, _HEADER), most))[0]
         except BlockingIOError:
@@ -267,7 +274,11 @@ class Stream:
         if n < most and not self._ending:
             self._readable = False  # it is empty: what comes next is another event
         control.send(self.at, n, 0)
-        return lay(chain, self.header) + n
+        if front is None:
+            return lay(chain, self.header) + n
+        front[:] = self.header
+        size: int = _HEADER + n
+        return size
 
     def _owed(self, chain: Chain) -> int:
         if not control.next_owed(self.at):

@@ -11,14 +11,20 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mpfw.device.datagram_programs import UnixDatagrams
 from mpfw.device.firmware import vsock as w
 from mpfw.device.loop import IN, Loop
 from mpfw.device.programs import Acceptor, Listener, UnixPrograms, VsockPrograms
-from mpfw.device.settings import Settings
+from mpfw.device.settings import VHOST_USER, Settings
 from mpfw.device.vhost_user import BackEnd, ProtocolError
-from mpfw.device.wire import Wire
+from mpfw.device.wire import Tap, Wire
+from mpfw.device.wire_pci import PciBackEnd
+
+if TYPE_CHECKING:
+    from mpfw.device.faults.faulty import Faulty
+    from mpfw.device.faults.injector import Injector
 
 _MOST_PAIRS = 1 << 16  # of ports of two guests, beyond which sibling connections are refused
 
@@ -32,20 +38,33 @@ class Place:
         """Raises PathError."""
         self.settings = settings
         self.switch = switch
-        self.wire = Wire(settings.guest_cid, switch.loop, switch, settings.tx_buffer_size)
+        window, datagrams = settings.tx_buffer_size, settings.datagrams
+        self.wire = Wire(settings.guest_cid, switch.loop, switch, window, datagrams)
+        self._datagrams: UnixDatagrams | None = None
+        self.served: Wire | Faulty = self.wire  # what QEMU is given
+        if switch.faults is not None:
+            from mpfw.device.faults import faulty
+
+            self.served = faulty.Faulty(
+                self.wire, switch.loop, switch.faults, self._hang_up, self._tell
+            )
         self.programs: UnixPrograms | VsockPrograms
         if settings.uds_path is not None:
             self.programs = UnixPrograms(settings.uds_path, settings.mode)
+            if datagrams:
+                self._datagrams = UnixDatagrams(settings.uds_path, settings.mode, self.wire.mail)
         else:
             assert settings.forward_cid is not None
             self.programs = VsockPrograms(settings.forward_cid, settings.forward_listen)
         self._listener: Listener | None = None
         self._acceptor: Acceptor | None = None
-        self._back_end: BackEnd | None = None
+        self._back_end: BackEnd | PciBackEnd | None = None
 
     def open(self) -> None:
         """Listen for programs and for QEMU. Raises PathError."""
         self.programs.open(self.switch.loop, self.wire.call)
+        if self._datagrams is not None:
+            self._datagrams.open(self.switch.loop)
         self._listener = Listener(self.settings.socket, socket.SOCK_STREAM, self.settings.mode)
         self._wait_for_qemu()
 
@@ -57,6 +76,8 @@ class Place:
         if self._listener is not None:
             self._listener.close()
         self.programs.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
 
     def _wait_for_qemu(self) -> None:
         assert self._listener is not None
@@ -68,7 +89,10 @@ class Place:
             connection.close()
             return
         connection.setblocking(True)
-        self._back_end = BackEnd(connection, self.wire, self.settings.queue_size)
+        if self.settings.carrier == VHOST_USER:
+            self._back_end = BackEnd(connection, self.served, self.settings.queue_size)
+        else:
+            self._back_end = PciBackEnd(connection, self.served, self.settings.carrier)
         self.switch.loop.add(connection.fileno(), IN, self._serve)
 
     def _serve(self, _events: int) -> None:
@@ -79,6 +103,25 @@ class Place:
             if not self._back_end.hung_up:
                 self.switch.log(self.wire, f"QEMU is hung up on: {error}")
             self._hang_up()
+
+    def _tell(self, event: str) -> None:
+        """The guest is to hear of one of actions.EVENTS."""
+        from mpfw.device.faults.actions import CONFIG, TRANSPORT_RESET
+
+        if self._back_end is None:
+            return
+        try:
+            if event == CONFIG:
+                self._back_end.config_changed()
+            elif isinstance(self._back_end, BackEnd):
+                raise ProtocolError("vhost-user has no way to (docs/faults.md)")
+            elif event == TRANSPORT_RESET:
+                self._back_end.transport_reset()
+                self.wire.lose()
+            else:
+                self._back_end.needs_reset()
+        except ProtocolError as error:
+            self.switch.log(self.wire, f"its driver is not told ({event}): {error}")
 
     def _hang_up(self) -> None:
         if self._back_end is not None:
@@ -92,10 +135,15 @@ class Switch:
     """The devices of one process and their loop. What wire.Outside describes."""
 
     def __init__(
-        self, settings: Sequence[Settings], say: Callable[[str], None] | None = None
+        self,
+        settings: Sequence[Settings],
+        say: Callable[[str], None] | None = None,
+        faults: "Injector | None" = None,
     ) -> None:
-        """`say` is given what the user should hear, a line each time; standard error if none."""
+        """`say` is given what the user should hear, a line each time; standard error if none.
+        `faults`: rules that all packets go through."""
         self.loop = Loop()
+        self.faults = faults
         self._say = say or _say
         self._places = {each.guest_cid: Place(each, self) for each in settings}
         self._pairs: dict[Pair, None] = {}
@@ -105,6 +153,11 @@ class Switch:
     def wires(self) -> list[Wire]:
         """The guests, in the order of the settings."""
         return [place.wire for place in self._places.values()]
+
+    def tap(self, tap: Tap | None) -> None:
+        """Show every packet of every guest to `tap` (Wire.tap), before `open`."""
+        for place in self._places.values():
+            place.served.tap = tap
 
     def open(self) -> None:
         """Make all sockets. Raises PathError, and there are none then."""
@@ -122,6 +175,13 @@ class Switch:
     def stop(self) -> None:
         """Have `run` return."""
         self.loop.stop()
+
+    def report(self) -> None:
+        """Say what was dropped, and why."""
+        for wire in self.wires:
+            if wire.drops:
+                counts = ", ".join(f"{why}: {n}" for why, n in wire.drops.most_common())
+                self._say(f"{wire}: {wire.drops.total()} packets were dropped ({counts})")
 
     def close(self) -> None:
         """Remove the sockets and end all connections."""
@@ -146,6 +206,9 @@ class Switch:
 
     def pass_on(self, wire: Wire, words: "array[int]", data: list[memoryview]) -> bool:
         other = self._sibling(wire, words[w.DST_CID])
+        if words[w.TYPE_OP] & w.TYPE_MASK == w.TYPE_DGRAM and wire.mail.works:
+            wire.mail.send(words, data, None if other is None else other.mail)
+            return True
         if other is None:
             return False
         op = words[w.TYPE_OP] >> w.OP_SHIFT

@@ -43,6 +43,7 @@ _EVENTFD, _NO_RESIZE = 1, 8  # flags of an interrupt's kind
 _DATA_NONE, _DATA_EVENTFD = 1, 4  # flags of setting interrupts
 _PCI_AND_RESET = 3
 _DESCRIPTORS = 16
+_MOST_BYTES = 1 << 21  # of a message; we have said that its data have half as many
 _PATIENCE = 10.0  # seconds that QEMU has to do a write
 CAPABILITIES = b'{"capabilities":{"max_msg_fds":16,"max_data_xfer_size":1048576}}\0'
 
@@ -56,25 +57,21 @@ class _Message:
     descriptors: list[int]
 
 
-class VfioUserServer:
-    """Serves `function`, with `vectors` entries of MSI-X, at a Unix socket until QEMU leaves."""
+class VfioUserPeer:
+    """The one to whom QEMU speaks: serves `function`, with `vectors` entries of MSI-X, on a
+    connection of QEMU's, in the thread that made it."""
 
-    def __init__(self, function: Function, path: Path, vectors: int):
+    def __init__(self, function: Function, stream: socket.socket | None, vectors: int):
         self.memory = GuestMemory()
-        self.failure: BaseException | None = None  # what ended it, if it was no hangup
         self.vectors = vectors
         self._function = function
         self._wires: dict[int, int] = {}  # entry -> eventfd
         self._sending = threading.Lock()
         self._number = 0  # of our last message
         self._unanswered: dict[int, threading.Event] = {}  # writes of ours, by their number
-        self._stream: socket.socket | None = None
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen(1)
+        self._stream = stream
+        self._thread = threading.current_thread()
         function.bus = self
-        self._thread = threading.Thread(target=self._run, daemon=True, name="vfio-user")
-        self._thread.start()
 
     # -- the function's bus -----------------------------------------------------------------------
 
@@ -100,35 +97,17 @@ class VfioUserServer:
             raise OSError(errno.ETIMEDOUT, "QEMU does not answer a write as a bus master")
 
     def close(self) -> None:
-        """Stop serving."""
-        for end in (self._listener, self._stream):
-            try:
-                if end is not None:
-                    end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        self._thread.join()
-        self._listener.close()
+        """Nothing is served any more."""
+        if self._stream is not None:
+            self._stream.close()
         for wire in self._wires.values():
             os.close(wire)
         self._wires.clear()
 
     # -- the wire ---------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            self._stream, _ = self._listener.accept()
-            with self._stream:
-                while self._serve():
-                    pass
-        except OSError:
-            pass  # QEMU is gone, or never came
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def _serve(self) -> bool:
-        """Take one message; False if there will be none."""
+    def serve(self) -> bool:
+        """Take one message; False if there will be none. Raises OSError."""
         message = self._receive()
         if message is None:
             return False
@@ -146,6 +125,8 @@ class VfioUserServer:
         if len(data) < _HEADER.size:
             return None
         number, command, size, flags, _ = _HEADER.unpack(data)
+        if size > _MOST_BYTES:
+            raise OSError(errno.EMSGSIZE, f"a message of {size} bytes")
         data = self._read(size - _HEADER.size)
         whole = len(data) == size - _HEADER.size
         return _Message(number, command, flags, data, descriptors) if whole else None
@@ -253,3 +234,40 @@ class VfioUserServer:
             for descriptor in descriptors:
                 os.close(descriptor)
         return b""
+
+
+class VfioUserServer(VfioUserPeer):
+    """Waits for QEMU at a Unix socket and serves it in a thread of its own until it leaves."""
+
+    def __init__(self, function: Function, path: Path, vectors: int):
+        super().__init__(function, None, vectors)
+        self.failure: BaseException | None = None  # what ended it, if it was no hangup
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._thread = threading.Thread(target=self._run, daemon=True, name="vfio-user")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        for end in (self._listener, self._stream):
+            try:
+                if end is not None:
+                    end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self._thread.join()
+        self._listener.close()
+        super().close()
+
+    def _run(self) -> None:
+        try:
+            self._stream, _ = self._listener.accept()
+            with self._stream:
+                while self.serve():
+                    pass
+        except OSError:
+            pass  # QEMU is gone, or never came
+        except BaseException as error:
+            self.failure = error
+            raise

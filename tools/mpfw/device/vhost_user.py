@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mpfw.device.memory import GuestMemory, Region
+from mpfw.device.memory import GuestMemory, MemoryFault, Region
 from mpfw.device.rings import Ring
 
 # Requests of the front end.
@@ -37,6 +37,7 @@ _VERSION, _VERSION_MASK, _REPLY, _NEED_REPLY = 0x1, 0x3, 0x4, 0x8
 _NO_FD = 0x100  # beside a ring's number: no descriptor came
 _MOST_FDS = 16
 _MOST_BYTES = 4096  # of a message's payload; the longest that we know has 264
+_MOST_CONFIG = 256  # bytes of it that a message has
 _MOST_QUEUES = 256
 _MOST_ENTRIES = 32768  # of a queue (2.7)
 _OFFERED = PROTOCOL_F_MQ | PROTOCOL_F_REPLY_ACK | PROTOCOL_F_BACKEND_REQ | PROTOCOL_F_CONFIG
@@ -132,14 +133,18 @@ class BackEnd:
         payload, self._came = bytes(self._came[_HEADER.size :]), bytearray()
         fds, self._fds = self._fds, []
         handler = self._handlers.get(request)
-        if handler is None:
-            raise ProtocolError(f"message {request} is unknown here")
-        answer = handler(payload, fds)
+        try:
+            if handler is None:
+                raise ProtocolError(f"message {request} is unknown here")
+            answer = handler(payload, fds)
+        except MemoryFault as error:
+            raise ProtocolError(f"a queue outside of memory: {error}") from None
+        finally:
+            _close(fds)  # what nobody has taken
         if answer is None and flags & _NEED_REPLY:
             answer = _U64.pack(0)
         if answer is not None:
-            head = _HEADER.pack(request, _VERSION | _REPLY, len(answer))
-            self.connection.sendall(head + answer)
+            self._answer(_HEADER.pack(request, _VERSION | _REPLY, len(answer)) + answer)
 
     def config_changed(self) -> None:
         """Tell QEMU that the configuration is another one: it asks for it and tells the guest."""
@@ -159,6 +164,16 @@ class BackEnd:
         self._fds = []
         self._memory.place([])
         self.connection.close()
+
+    def _answer(self, message: bytes) -> None:
+        try:
+            # Others are served meanwhile: who does not read his answers is not waited for.
+            self.connection.sendall(message, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            raise ProtocolError("QEMU does not read the answers to its messages") from None
+        except OSError as error:
+            self.hung_up = True
+            raise ProtocolError(f"QEMU hung up: {error}") from None
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -211,8 +226,6 @@ class BackEnd:
                 regions.append(Region.map(descriptor, *where))
         except (OSError, ValueError, OverflowError, struct.error) as error:
             raise ProtocolError(f"memory that cannot be mapped: {error}") from None
-        finally:
-            _close(fds)
         self._memory.place(regions)
 
     def _vring(self, index: int) -> _Vring:
@@ -228,7 +241,7 @@ class BackEnd:
 
     def _set_base(self, payload: bytes, fds: list[int]) -> None:
         index, base = _unpack(_STATE, payload)
-        self._vring(index).base = base
+        self._vring(index).base = base & 0xFFFF
 
     def _set_addresses(self, payload: bytes, fds: list[int]) -> None:
         index, _, desc, used, avail, _ = _unpack(_ADDR, payload)
@@ -289,10 +302,17 @@ class BackEnd:
             raise ProtocolError(f"{len(fds)} descriptors for our requests")
         if self._requests is not None:
             self._requests.close()
-        self._requests = socket.socket(fileno=fds[0])
+            self._requests = None
+        try:
+            self._requests = socket.socket(fileno=fds[0])
+        except OSError as error:
+            raise ProtocolError(f"a descriptor for our requests: {error}") from None
+        fds.clear()
 
     def _get_config(self, payload: bytes, fds: list[int]) -> bytes:
         offset, size, flags = _unpack(_CONFIG, payload)
+        if size > _MOST_CONFIG:
+            raise ProtocolError(f"{size} bytes of configuration: {_MOST_CONFIG} at most")
         data = self._served.config[offset : offset + size]
         return _CONFIG.pack(offset, size, flags) + data.ljust(size, b"\0")
 
@@ -309,7 +329,12 @@ def _unpack(form: struct.Struct, payload: bytes) -> tuple[Any, ...]:
 def _descriptor(payload: bytes, fds: list[int]) -> tuple[int, int]:
     """A ring's number and the descriptor that came for it, -1 if none did."""
     value: int = _unpack(_U64, payload)[0]
-    return value & 0xFF, -1 if value & _NO_FD or not fds else fds[0]
+    if value & _NO_FD or not fds:
+        return value & 0xFF, -1
+    kind = os.readlink(f"/proc/self/fd/{fds[0]}")
+    if kind != "anon_inode:[eventfd]":  # others may block, or cannot be waited for
+        raise ProtocolError(f"queue {value & 0xFF} gets {kind}, which is no eventfd")
+    return value & 0xFF, fds.pop(0)
 
 
 def _close(fds: list[int]) -> None:

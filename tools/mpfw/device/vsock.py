@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from mpfw.device import packets
 from mpfw.device.firmware import vsock as w
 from mpfw.device.memory import GuestMemory, MemoryFault
+from mpfw.device.packets import RX, TX
 from mpfw.device.rings import Chain, Ring, RingError
 from mpfw.device.vhost_user import F_EVENT_IDX, BackEnd, ProtocolError
 
 if TYPE_CHECKING:
     from mpfw.device.policy import Policy
 
-RX, TX = 0, 1  # queues (5.10.2); the third one, for events, is QEMU's
 F_VERSION_1 = 1 << 32  # virtio 1.2, chapter 6
 F_INDIRECT_DESC = 1 << 28
 _CONFIG = struct.Struct("<Q")  # guest_cid (5.10.4)
@@ -95,10 +95,11 @@ class VsockDevice:
         return self._back_end.memory
 
     def log(self) -> str:
-        """What a report says of it: the last packets, then what went wrong."""
+        """What a report says of it: the last packets, its queues, then what went wrong."""
         with self.lock:
             packets_ = [f"{way} {packet}" for way, packet in self.seen]
-            return "\n".join([*packets_, *self.errors])
+            queues = [f"queue {index}: {ring.state()}" for index, ring in self.rings.items()]
+            return "\n".join([*packets_, *queues, *self.errors])
 
     # -- the configuration ------------------------------------------------------------------------
 

@@ -8,15 +8,14 @@ from collections import deque
 
 from mpfw.device.firmware import vsock as w
 from mpfw.device.memory import MemoryFault
+from mpfw.device.packets import DEVICE_TYPE, EVENT, RX, TX
 from mpfw.device.policy import Policy, Polite
 from mpfw.device.rings import Chain, RingError
 from mpfw.device.virtio_pci import F_EVENT_IDX, VirtioFunction
-from mpfw.device.vsock import RX, TX, VsockDevice
+from mpfw.device.vsock import VsockDevice
 from mpfw.guest.vsockhost import GUEST_CID
 
-EVENT = 2  # queue, 5.10.2
 TRANSPORT_RESET = struct.pack("<I", w.EVENT_TRANSPORT_RESET)
-_SOCKET = 19  # device type
 _CLASS = 0x078000  # a communication controller
 
 
@@ -39,7 +38,7 @@ class VsockFunction(VirtioFunction):
         self.policy = policy or Polite()
         self.device = VsockDevice(cid, self.policy)
         config, lock = self.device.config, self.device.changed
-        super().__init__(_SOCKET, sizes, config, vectors, features, class_code, lock)
+        super().__init__(DEVICE_TYPE, sizes, config, vectors, features, class_code, lock)
         self.posted: deque[Chain] = deque()
 
     # -- for tests --------------------------------------------------------------------------------

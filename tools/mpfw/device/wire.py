@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,15 +24,16 @@ from mpfw.device.chains import behind, cut, data_of, lay, scatter
 from mpfw.device.firmware import control, packet, table, types_
 from mpfw.device.firmware import vsock as w
 from mpfw.device.loop import Loop
+from mpfw.device.mailbox import Mailbox
 from mpfw.device.memory import MemoryFault
 from mpfw.device.messages import Messages
+from mpfw.device.packets import RX, TX
 from mpfw.device.plain import Plain, reset_for
 from mpfw.device.programs import connecting
 from mpfw.device.rings import Chain, Ring, RingError
 from mpfw.device.stream import Stream
 from mpfw.device.vhost_user import F_EVENT_IDX
 
-RX, TX = 0, 1  # queues, 5.10.2
 TO_GUEST, FROM_GUEST = 0, 1  # directions that `tap` is told
 
 F_VERSION_1 = 1 << 32  # virtio 1.2, chapter 6
@@ -40,8 +41,10 @@ F_INDIRECT_DESC = 1 << 28
 FEATURES = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | w.F_STREAM | w.F_SEQPACKET
 
 _HEADER = w.HEADER_LEN
+_NOTHING: list[memoryview] = []
+_EVENTS = loops.IN | loops.RDHUP | loops.EDGE
 _BATCH = 64  # packets before the others have a turn
-_MUCH = 4096  # bytes of a packet that the guest should begin to read while the next one is made
+_MUCH = 1 << 18  # bytes that the guest should begin to read while more is made
 _MOST_CONNECTIONS = 1 << 16
 _MOST_ANSWERS = 256  # that belong to no connection; beyond that, the guest is to read first
 _MOST_PASSED = 16 << 20  # bytes of other guests' packets that wait
@@ -49,6 +52,12 @@ _FIRST_PORT, _LAST_PORT = 1 << 30, (1 << 31) - 1  # what programs call from
 _LATE = 0.005  # s until a guest hears of credit that was not worth a packet, or is asked for some
 _LATEST = 1.0
 _CLOSE = 8.0  # s that a guest may take to answer a close; Linux's too
+_FOREIGN = "the source is not the guest's CID"  # why packets are dropped, besides PacketErrors
+_NO_CID = "nobody has that CID"
+_MASKED = (
+    "its driver has not taken the datagrams that it was offered: it knows none, or QEMU hides"
+    " them, as vhost-user-vsock-pci does (docs/device.md)"
+)
 _TYPES = {each.packet_type: each for each in (types_.STREAM, types_.SEQPACKET)}
 _CLASSES = {w.TYPE_STREAM: Stream, w.TYPE_SEQPACKET: Messages}
 
@@ -76,19 +85,21 @@ class Outside(Protocol):
 class Wire:
     """One guest's end of the device; what vhost_user.Served describes."""
 
-    features = FEATURES
-
-    def __init__(self, cid: int, loop: Loop, outside: Outside, window: int):
-        """`window`: bytes that each connection offers its guest."""
+    def __init__(
+        self, cid: int, loop: Loop, outside: Outside, window: int, datagrams: bool = False
+    ):
+        """`window`: bytes that each connection offers its guest; `datagrams`: offer them, too."""
+        self.features = FEATURES | (w.F_DGRAM if datagrams else 0)
         self.cid = cid
         self.loop = loop
         self.window = window
         self.config = cid.to_bytes(8, "little")
         self.accepted = 0  # features, by the driver
         self.tap: Tap | None = None  # direction, header, data: every packet, as it passes
-        self.ready: deque[Stream] = deque()
+        self.ready: deque[Any] = deque()  # Streams and the Mailbox
+        self.mail = Mailbox(self, lambda line: outside.log(self, line))
         self.table = table.Table(_MOST_CONNECTIONS)
-        self.dropped = 0  # packets that were none, or for nobody who has a CID
+        self.drops: Counter[str] = Counter()  # packets that went nowhere, by reason
         self._outside = outside
         self._rx: Ring | None = None
         self._tx: Ring | None = None
@@ -100,8 +111,10 @@ class Wire:
         self._paused = False  # the guest is to take answers before it sends more
         self._serving = False  # `serve` comes soon
         self._next_port = _FIRST_PORT
+        self._probe = array("I", bytes(_HEADER))  # a header to look for
+        self._probe[w.SRC_CID] = cid
         self._ran = False
-        self._late: set[Stream] = set()
+        self._late: dict[Stream, None] = {}  # in their order
         self._wait = 0.0  # s until `_tick`; 0: it does not come
         self._ticks = 0
         self._lingering: deque[tuple[float, Stream]] = deque()  # until when
@@ -131,13 +144,16 @@ class Wire:
     def start_ring(self, index: int, ring: Ring) -> None:
         if index not in (RX, TX):
             return
+        ring.reuses = True
         if index == RX:
             self._rx = ring
-            self.loop.add(ring.kick, loops.IN | loops.EDGE, lambda _: self.serve_soon())
+            self.loop.add(ring.kick, loops.IN | loops.EDGE, self._posted)
             self.serve_soon()
         else:
             self._tx = ring
-            self.loop.add(ring.kick, loops.IN | loops.EDGE, lambda _: self.take())
+            if self.features & w.F_DGRAM and not self.mail.works:
+                self._outside.log(self, _MASKED)
+            self.loop.add(ring.kick, loops.IN | loops.EDGE, self.take)
             self.loop.soon(self.take)
 
     def stop_ring(self, index: int) -> None:
@@ -159,17 +175,19 @@ class Wire:
     def lose(self) -> None:
         """All connections end: the guest knows nothing of them any more."""
         streams: list[Stream] = []
-        self.table.each(lambda stream, _: streams.append(stream), None)
+        if self.table.count:
+            self.table.each(lambda stream, _: streams.append(stream), None)
         for stream in streams:
             stream.lose()
         self._plain.clear()
+        self.mail.clear()
         self._passed = 0
         self._paused = False
         self._outside.gone(self)
 
     # -- from the guest ---------------------------------------------------------------------------
 
-    def take(self) -> None:
+    def take(self, _events: int = 0) -> None:
         """Take what the guest sends, for a while."""
         ring = self._tx
         if ring is None or self._paused:
@@ -189,8 +207,7 @@ class Wire:
                     more = False
                     break
             if taken:
-                ring.show()
-                ring.interrupt()
+                ring.publish()
         except (RingError, MemoryFault) as error:
             self._stop(TX, error)
             return
@@ -198,20 +215,20 @@ class Wire:
             self.loop.soon(self.take)
 
     def _packet(self, chain: Chain) -> None:
-        h = self._words
         try:
             views = self._read(chain)
-        except packet.PacketError:
-            self.dropped += 1
+        except packet.PacketError as error:
+            self.drops[type(error).__name__] += 1
             return
         if self.tap is not None:
             self.tap(FROM_GUEST, self._bytes, views)
+        h = self._words
         if h[w.SRC_CID] != self.cid or h[w.SRC_CID_HIGH] or h[w.DST_CID_HIGH]:
-            self.dropped += 1
+            self.drops[_FOREIGN] += 1
             return
         if h[w.DST_CID] != w.CID_HOST:
             if not self._outside.pass_on(self, h, views):
-                self.dropped += 1
+                self.drops[_NO_CID] += 1
             return
         stream = self._last
         if (
@@ -223,46 +240,60 @@ class Wire:
         type_op = h[w.TYPE_OP]
         op = type_op >> w.OP_SHIFT
         if stream is None or (stream.block[w.TYPE_OP] ^ type_op) & w.TYPE_MASK:
-            self._stray(stream, op)
+            self._stray(stream, op, views)
         elif op == w.OP_RW and views:
             stream.take(views, h[w.LEN], h[w.FLAGS], h[w.BUF_ALLOC], h[w.FWD_CNT])
         elif op == w.OP_REQUEST:
             stream.lose()  # the guest has ended it, or has begun anew and knows nothing of it
-            self._stray(None, op)
+            self._stray(None, op, views)
         else:
             stream.hear(op, h[w.FLAGS], h[w.BUF_ALLOC], h[w.FWD_CNT])
 
     def _read(self, chain: Chain) -> list[memoryview]:
         """Copy the header, once: it may change meanwhile. Returns the data. Raises PacketError."""
+        note = chain.note or self._look_at(chain)
+        if note is None:
+            found = packet.Packet.from_tx_chain(chain.buffers)
+            self._bytes[:] = found.header
+            return list(found.data)
+        front, there, views = note
+        self._bytes[:] = front
+        n = self._words[w.LEN]
+        if not n:
+            return _NOTHING
+        if n > w.MAX_DATA:
+            raise packet.DataTooLong(f"len {n}")
+        if n > there:
+            raise packet.DataTooShort(f"len {n}, came {there}")
+        return views if n == there else cut(views, n)
+
+    def _look_at(self, chain: Chain) -> Any:
+        """What `chain.note` is of the guest's chain: the header, how much data, where they are;
+        None if it is of a rare shape. Raises PacketError."""
         buffers = chain.buffers
         first, writes = buffers[0]
         if writes or len(first) < _HEADER or len(buffers) > 2:
-            found = packet.Packet.from_tx_chain(buffers)
-            self._bytes[:] = found.header
-            return list(found.data)
-        self._bytes[:] = first[:_HEADER]
-        n = self._words[w.LEN]
-        if not n:
-            return []
-        if n > w.MAX_DATA:
-            raise packet.DataTooLong(f"len {n}")
+            return None
         views = [first[_HEADER:]] if len(first) > _HEADER else []
         if len(buffers) == 2:
             view, writes = buffers[1]
             if writes:
                 raise packet.UnreadableDescriptor("the second one")
             views.append(view)
-        there = sum(map(len, views))
-        if n > there:
-            raise packet.DataTooShort(f"len {n}, came {there}")
-        return views if n == there else cut(views, n)
+        chain.note = first[:_HEADER], sum(map(len, views)), views
+        return chain.note
 
-    def _stray(self, stream: Stream | None, op: int) -> None:
+    def _stray(self, stream: Stream | None, op: int, views: list[memoryview]) -> None:
         """A packet for no connection, or of another type than its connection."""
         h = self._words
+        packet_type = h[w.TYPE_OP] & w.TYPE_MASK
+        if packet_type == w.TYPE_DGRAM and self.mail.works:
+            self.mail.send(h, views, None)
+            return
+        if packet_type not in _TYPES:
+            self.drops[packet.UnknownType.__name__] += 1
         if op in (w.OP_RST, w.OP_INVALID):
             return
-        packet_type = h[w.TYPE_OP] & w.TYPE_MASK
         if op == w.OP_REQUEST and stream is None and packet_type in _TYPES:
             connection = self._outside.dial(self, h[w.DST_PORT], packet_type)
             if connection is not None and connecting(connection):
@@ -293,6 +324,7 @@ class Wire:
         if stream is None:
             connection.close()
             return False
+        self._hear(stream, connection)
         stream.answer(words[w.BUF_ALLOC], words[w.FWD_CNT])
         return True
 
@@ -309,9 +341,12 @@ class Wire:
         if not self.known:
             return False
         stream = self._open(connection, self._free_port(port), port, packet_type, readable)
-        if stream is not None:
-            stream.call()
-        return stream is not None
+        if stream is None:
+            return False
+        stream.call()
+        self.serve()  # the guest can answer while we go on
+        self._hear(stream, connection)
+        return True
 
     def _open(
         self, connection: Any, port: int, peer: int, packet_type: int, readable: bool
@@ -320,22 +355,24 @@ class Wire:
         block = control.control_block(w.CID_HOST, port, self.cid, peer, kind, self.window)
         block[w.OPTIONS] = w.OPT_FIXED_WINDOW | w.OPT_SHUTDOWN_ONCE
         block[w.SEND_LIMIT] = 0xFFFFFFFF  # the program's socket is the buffer
+        stream = _CLASSES[packet_type](self, block, connection, readable)
+        return stream if self.table.add(stream) else None
+
+    def _hear(self, stream: Stream, connection: Any) -> None:
+        """From now on a program's socket is its stream's."""
+        if stream.key is None:
+            return  # it has ended already
         # As much again as the window lies in the socket, and the longest message has room there.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.window)
-        stream = _CLASSES[packet_type](self, block, connection, readable)
-        if not self.table.add(stream):
-            return None
-        events = loops.IN | loops.RDHUP | loops.EDGE
         if self.loop.knows(connection.fileno()):
             self.loop.hand_over(connection.fileno(), stream.happened)
         else:
-            self.loop.add(connection.fileno(), events, stream.happened)
-        return stream
+            self.loop.add(connection.fileno(), _EVENTS, stream.happened)
 
     def _free_port(self, peer: int) -> int:
         """A port of the host's that no connection with the guest's port `peer` has."""
-        probe = array("I", bytes(_HEADER))
-        probe[w.SRC_CID], probe[w.SRC_PORT] = self.cid, peer
+        probe = self._probe
+        probe[w.SRC_PORT] = peer
         while True:
             port = self._next_port
             self._next_port = port + 1 if port < _LAST_PORT else _FIRST_PORT
@@ -377,7 +414,7 @@ class Wire:
         happens."""
         if not stream.late:
             stream.late = True
-            self._late.add(stream)
+            self._late[stream] = None
         if not self._wait or self._wait > _LATE:
             self._wait = _LATE
             self._set_tick()
@@ -390,13 +427,13 @@ class Wire:
     def _tick(self, number: int) -> None:
         if number != self._ticks:
             return  # an earlier one has been set meanwhile
-        late, self._late = self._late, set()
+        late, self._late = self._late, {}
         wait, self._wait = self._wait, 0.0
         for stream in late:
             stream.late = False
             if stream.tell():
                 stream.late = True
-                self._late.add(stream)
+                self._late[stream] = None
         if self._late:
             # Who waits for room asks again, less and less often.
             self._wait = min(_LATEST, 2 * wait)
@@ -404,13 +441,19 @@ class Wire:
 
     # -- to the guest -----------------------------------------------------------------------------
 
-    def want(self, stream: Stream) -> None:
-        """A connection has something to say."""
+    def want(self, stream: "Stream | Mailbox") -> None:
+        """A connection has something to say, or there are datagrams."""
         if not stream.queued:
             stream.queued = True
             self.ready.append(stream)
             if not self._serving:
-                self.serve_soon()
+                self._serving = True
+                self.loop.soon(self.serve)
+
+    def _posted(self, _events: int) -> None:
+        """The guest has receive buffers again."""
+        if self.ready or self._plain:
+            self.serve_soon()
 
     def serve_soon(self) -> None:
         """Have `serve` called before the loop waits."""
@@ -441,7 +484,7 @@ class Wire:
 
     def _fill(self, ring: Ring) -> bool:
         """True: there may be more to say, and room for it."""
-        hidden = False  # what was put and not yet shown
+        hidden = 0  # bytes that were put and are not yet shown
         for _ in range(_BATCH):
             if not (self.ready or self._plain):
                 more = False
@@ -457,15 +500,14 @@ class Wire:
                 ring.leave()
                 continue
             ring.put(chain.head, n)
-            hidden = n < _MUCH
-            if not hidden:
-                ring.show()
-                ring.interrupt()
+            hidden += n
+            if hidden >= _MUCH:
+                ring.publish()
+                hidden = 0
         else:
             more = True
         if hidden:
-            ring.show()
-            ring.interrupt()
+            ring.publish()
         return more
 
     def _next(self, chain: Chain) -> int:
@@ -473,7 +515,7 @@ class Wire:
         if self._plain:
             return self._lay_plain(chain)
         stream = self.ready[0]
-        n = stream.fill(chain)
+        n: int = stream.fill(chain)
         if not n or not stream.pending:
             self.ready.popleft()
             stream.queued = False

@@ -26,7 +26,11 @@ def _one(text, prelude):
     printed = []
 
     def say(*values, sep=" ", end="\n", file=None):
-        printed.append(sep.join([str(value) for value in values]) + end)
+        text = sep.join([str(value) for value in values]) + end
+        if file is None:
+            printed.append(text)
+        else:
+            print(text, end="", file=file)
 
     namespace = {"__name__": "__main__", "print": say}
     try:

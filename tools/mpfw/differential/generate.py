@@ -25,7 +25,7 @@ _TALKING = 0.7  # of those have data both ways at once
 _ENDING = 0.4  # and of those with a connection, one end ends early
 _DIALLING = 0.6  # of the others begin with a connect to nobody
 _LENGTH = (3, 12)  # calls after the beginning
-_AIMS = (
+AIMS = (  # states that a socket can be in
     "fresh",
     "bound",
     "listening",
@@ -171,8 +171,8 @@ class Generator:
         """The sequence."""
         turn, other = divmod(self._index, _AIMED)
         if other == 0:
-            turn, state = divmod(turn, len(_AIMS))
-            self._aim(_AIMS[state], self.calls[turn % len(self.calls)])
+            turn, state = divmod(turn, len(AIMS))
+            self._aim(AIMS[state], self.calls[turn % len(self.calls)])
         elif self._random.random() < _CONNECTED:
             self._connection(_ENDING)
         else:

@@ -15,7 +15,7 @@ from mpfw.lab.lab import APPEND, Lab, Process
 _KERNEL = "/tmp/guest-kernel"
 _ARCHIVE = "/tmp/guest.cpio"
 _LOG = "/tmp/guest.log"
-_MEMORY = 256  # MiB
+MEMORY = 256  # MiB
 # Python's shared libraries are those that its loader lists; what lib-dynload needs besides, no
 # scenario imports.
 _PACK = r"""
@@ -56,7 +56,7 @@ def start(lab: Lab) -> Process:
     return lab.spawn(
         [
             QEMU,
-            *("-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", str(_MEMORY)),
+            *("-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", str(MEMORY)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", _KERNEL, "-initrd", _ARCHIVE, "-append", APPEND),
             *("-serial", f"file:{_LOG}", "-device", "virtio-serial-pci"),

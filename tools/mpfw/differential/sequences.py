@@ -57,10 +57,7 @@ def _report(session: Session, seed: int) -> None:
         path = KEPT / f"{number:03}.py"
         path.write_text(_kept(kind, found, seed))
         times = session.seen[kind]
-        click.echo(
-            f"{path.name}: {kind.call}, {kind.state}: Linux {kind.linux!r}, here {kind.ours!r}, "
-            f"{times} times"
-        )
+        click.echo(f"{path.name}: {kind}, {times} times")
     click.echo(f"{len(session.found)} kinds of differences; their scripts are in {KEPT}")
 
 

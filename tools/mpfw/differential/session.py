@@ -31,6 +31,9 @@ class Kind:
     linux: str
     ours: str
 
+    def __str__(self) -> str:
+        return f"{self.call}, {self.state}: Linux {self.linux!r}, here {self.ours!r}"
+
 
 @dataclass
 class Found:
@@ -105,6 +108,7 @@ class Session:
             return
         self.seen[kind] += 1
         if kind not in self.found:
+            self.told(f"sequence {index}: {kind}")
             short = shrink(program, lambda batch: [each == kind for each in self._kinds(batch)])
             ((_, kernels, ours),) = self._outputs([short])
             self.found[kind] = Found(index, short, kernels[0], ours)

@@ -12,18 +12,7 @@ from mpfw.differential import generate
 from mpfw.differential.generate import Op, Program
 from mpfw.differential.table import Call
 
-STATES = (
-    "none",
-    "fresh",
-    "bound",
-    "listening",
-    "connecting",
-    "failed",
-    "connected",
-    "shut",
-    "peer ended",
-    "closed",
-)
+STATES = ("none", *generate.AIMS)
 ENDS = ("connected", "shut", "peer ended")  # of a connection that was established
 _LINE = re.compile(r"\d+ (\w+) s\d+: (.*)")
 _OK = ("None", "0")

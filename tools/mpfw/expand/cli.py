@@ -30,7 +30,7 @@ def expand(source: Path, target: Path, with_report: bool) -> None:
     """Write the modules in SOURCE to TARGET: constants folded, @inline calls expanded."""
     try:
         expansion = tree.expand(source)
-        tree.write(expansion.texts, source, target)
+        tree.write(expansion.frozen, source, target)
     except ExpandError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise click.ClickException(str(error)) from error

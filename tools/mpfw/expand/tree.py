@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpfw.expand.builtins import forced
 from mpfw.expand.fold import fold
 from mpfw.expand.inline import Expander, Place
 from mpfw.expand.modules import read
@@ -16,8 +17,9 @@ from mpfw.expand.units import MARK
 class Expansion:
     """What became of a tree; texts are by their places in it."""
 
-    texts: dict[Path, str]  # to freeze
-    folded: dict[Path, str]  # the same before functions were inlined
+    texts: dict[Path, str]
+    frozen: dict[Path, str]  # the same to freeze: imports of MicroPython's modules are forced
+    folded: dict[Path, str]  # before functions were inlined
     counts: dict[str, Counter[str]]  # names folded, by module and by the module they are from
     places: dict[str, list[Place]]  # calls inlined, by caller
 
@@ -29,11 +31,12 @@ def expand(root: Path, overlay: Path | None = None) -> Expansion:
     texts = expander.texts()
     texts.pop(Path(f"{MARK}.py"), None)
     before = {module.place: module.source for module in folded.modules.values()}
-    return Expansion(texts, before, folded.counts, expander.places)
+    frozen = {place: forced(text, folded.modules) for place, text in texts.items()}
+    return Expansion(texts, frozen, before, folded.counts, expander.places)
 
 
 def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
-    """What is to be frozen of the modules under `root`: texts by their places in the tree.
+    """What the modules under `root` are expanded to: texts by their places in the tree.
 
     Files under the directory `overlay` replace those at the same place, or are added. ExpandError,
     which begins with a file and a line, for what cannot be expanded or is not Python.
@@ -41,8 +44,13 @@ def expanded_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
     return expand(root, overlay).texts
 
 
+def frozen_texts(root: Path, overlay: Path | None = None) -> dict[Path, str]:
+    """The same as it is frozen: MicroPython's own modules are imported past the file systems."""
+    return expand(root, overlay).frozen
+
+
 def expand_tree(source: Path, target: Path) -> list[Path]:
-    """Write what is to be frozen of the modules in `source` to `target`; returns what changed."""
+    """Write what the modules in `source` are expanded to to `target`; returns what changed."""
     return write(expanded_texts(source), source, target)
 
 

@@ -10,5 +10,6 @@
 
 Level "fast" (fast/) runs the modules without a machine: the expanded ones in MicroPython's unix
 port, the sources in CPython beside them, and both must do the same. Level "real" runs the image in
-QEMU behind a device that lies.
+QEMU behind a device that lies. Level "device" (device/) runs `mpfw device` before a guest that
+lies.
 """

@@ -13,7 +13,7 @@ from typing import Protocol
 from mpfw.fuzz.cases import Case
 
 # Level -> the module that has its CLASSES.
-LEVELS = {"fast": "mpfw.fuzz.fast", "real": "mpfw.fuzz.real"}
+LEVELS = {"fast": "mpfw.fuzz.fast", "real": "mpfw.fuzz.real", "device": "mpfw.fuzz.device"}
 
 Lines = dict[str, set[int]]  # of each module (its path in mpy_modules) the lines that ran
 

@@ -46,7 +46,8 @@ def fuzz(
 ) -> None:
     """Try inputs that nobody would write: of CLASSES, or of all classes.
 
-    Level fast has the modules alone, level real the image in QEMU. What fails is saved as a file.
+    Level fast has the modules alone, level real the image in QEMU, level device is `mpfw device`
+    before a guest that lies. What fails is saved as a file.
     """
     try:
         if repeat is not None:

@@ -13,12 +13,9 @@ from mpfw import paths
 from mpfw.fuzz.classes import Lines
 
 MODULES = paths.ROOT / "mpy_modules"
-# Constants only, a table for texts, and what is for who looks at packets or makes some. Datagrams
-# no class of inputs has yet: tests/unit/test_datagrams.py has lies about them.
-_APART = {"words.py", "names.py", "packet.py", "datagram.py"}
-_APART |= {"tap.py", "notes.py", "pcap.py", "pcapng.py", "blocks.py", "packets.py"}
-# The same, where it is part of another module.
-_LOOKING = {"watch", "_receive_seen", "put_chain", "chains_done", "unread"}
+# Constants only, a table for texts, and what writes captures.
+_APART = {"words.py", "names.py", "packet.py"}
+_APART |= {"pcap.py", "pcapng.py", "blocks.py"}
 SUBJECTS = sorted(
     str(each.relative_to(MODULES))
     for each in (
@@ -43,7 +40,7 @@ def statements(path: str) -> frozenset[int]:
     """The lines of a module's functions that can run: the others do when it is imported."""
     inside: set[int] = set()
     for node in ast.walk(ast.parse((MODULES / path).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name not in _LOOKING:
+        if isinstance(node, ast.FunctionDef):
             inside.update(range(node.body[0].lineno, (node.end_lineno or 0) + 1))
     return frozenset(_parsed(path).statements & inside)
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from mpfw.fuzz.classes import FuzzClass
 
-MEASURED = 4  # of so many batches one is measured: that costs the half of its speed
+# Of so many batches one is measured, which costs the half of its speed: of a class's first ones,
+# which reach what there is to reach, and of those that follow.
+MEASURED, MEASURED_LATER = 4, 16
+_FIRST = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def batches(classes: Sequence[FuzzClass], seed: int, count: int | None) -> Itera
         if count is not None:
             n = min(n, left[kind.name] - made[kind.name])
         number = numbers[kind.name]
-        yield Batch(kind, seed_of(seed, kind.name, number), n, number % MEASURED == 0)
+        measured = number % (MEASURED if number < _FIRST else MEASURED_LATER) == 0
+        yield Batch(kind, seed_of(seed, kind.name, number), n, measured)
         numbers[kind.name] += 1
         made[kind.name] += n

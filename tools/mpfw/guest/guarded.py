@@ -30,6 +30,12 @@ class GuardianError(Exception):
     """The guardian has ended, or cannot do what is asked: one sentence."""
 
 
+def cpu_seconds(stat: str) -> float:
+    """Processor time that a process has used; `stat` is the text of its /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Guarded:
     """A program that the guardian has started; what subprocess.Popen has of it."""
 

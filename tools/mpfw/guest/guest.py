@@ -7,7 +7,6 @@ when this process is, however it ends. What not every guest needs is imported wh
 """
 
 import atexit
-import os
 import re
 import socket
 import time
@@ -234,12 +233,7 @@ class Guest:
 
     def cpu_seconds(self) -> float:
         """Processor time that the QEMU process has used."""
-        return self._cpu_seconds(Path(f"/proc/{self.process.pid}/stat").read_text())
-
-    @staticmethod
-    def _cpu_seconds(stat: str) -> float:
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return guarded.cpu_seconds(Path(f"/proc/{self.process.pid}/stat").read_text())
 
     def elapsed_ms(self) -> float:
         """Milliseconds of wall time since QEMU was started."""
@@ -305,11 +299,11 @@ def _explained(said: str, image: Path) -> str:
     return explanation(said, image)
 
 
-def qemu_version() -> tuple[int, ...]:
-    """Version of the QEMU that guests run in, such as (7, 2, 18)."""
+def qemu_version(program: str | None = None) -> tuple[int, ...]:
+    """Version of a QEMU, by default of the one that guests run in, such as (7, 2, 18)."""
     import subprocess
 
-    qemu = qemu_program()
+    qemu = program or qemu_program()
     text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version ([\d.]+)", text)
     if found is None:

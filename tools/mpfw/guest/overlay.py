@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpfw import paths
-from mpfw.expand import ExpandError, expanded_texts
+from mpfw.expand import ExpandError, frozen_texts
 from mpfw.expand.modules import read
 from mpfw.guest.names import missing, undefined
 from mpfw.image import romfs
@@ -89,7 +89,7 @@ def _texts(root: Path, directory: Path) -> dict[Path, str]:
     """The modules of the whole tree, as they would be frozen, after a look at their names."""
     gc.disable()  # it would look for garbage among syntax trees a fifth of the time
     try:
-        texts = expanded_texts(root, directory)
+        texts = frozen_texts(root, directory)
         wrong = undefined(list(_files(directory).values())) or missing(read(root, directory))
     except ExpandError as error:
         raise OverlayError(str(error)) from None

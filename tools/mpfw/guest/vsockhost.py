@@ -6,6 +6,7 @@ host programs use Unix sockets. Each gives ordinary connected sockets.
 """
 
 import errno
+import json
 import os
 import socket
 import sys
@@ -123,6 +124,7 @@ class VhostUserVsock(VsockHost):
 
     kind = "vhost-user"
     name = "vhost-device-vsock"  # what a message calls it
+    endings: tuple[str, ...] = ("",)  # of the names of its sockets for programs, behind the path
     shares_memory = True
 
     def __init__(
@@ -173,7 +175,8 @@ class VhostUserVsock(VsockHost):
         self._log = directory / f"vsock-{self.cid}.log"
         guardian = guarded.the_guardian()
         if self.uds_path is not None:
-            guardian.keep(self.uds_path)
+            for path in self._sockets():
+                guardian.keep(path)
         level = {"RUST_LOG": os.environ.get("RUST_LOG", "warn")}
         with open(self._log, "wb") as log:
             self._daemon = guardian.start(
@@ -185,14 +188,24 @@ class VhostUserVsock(VsockHost):
                 raise ConnectionError(f"{self.name} did not start\n{self.log()}")
             time.sleep(0.001)  # nothing else tells that it listens
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the daemon has used."""
+        assert self._daemon is not None
+        return guarded.cpu_seconds(Path(f"/proc/{self._daemon.pid}/stat").read_text())
+
     def stop(self) -> None:
         if self._daemon is not None:
             self._daemon.kill()
             self._daemon.wait()
             self._daemon = None
             if self.uds_path is not None:
-                self.uds_path.unlink(missing_ok=True)
-                guarded.the_guardian().drop(self.uds_path)
+                for path in self._sockets():
+                    path.unlink(missing_ok=True)
+                    guarded.the_guardian().drop(path)
+
+    def _sockets(self) -> list[Path]:
+        """The sockets for programs."""
+        return [Path(f"{self._path}{ending}") for ending in self.endings]
 
     def log(self) -> str:
         return self._log.read_text(errors="backslashreplace") if self._log.exists() else ""
@@ -237,11 +250,66 @@ class DeviceVsock(VhostUserVsock):
 
     kind = "device"
     name = "mpfw device"
+    endings: tuple[str, ...] = ("", ".seqpacket")
 
     def _program(self) -> list[str]:
         if self.program is not None:
             return super()._program()
         return [sys.executable, "-m", "mpfw", "device"]
+
+
+class DatagramVsock(DeviceVsock):
+    """The same, offering datagrams, by a device of QEMU's that passes such an offer on."""
+
+    endings = (*DeviceVsock.endings, ".dgram")
+
+    def __init__(self, carrier: str, **options: Any):
+        """`carrier`: a device that carriers.choose has found; `options` are VhostUserVsock's."""
+        super().__init__(**options)
+        self.carrier = carrier
+        self._descriptor = 0  # of a connection to the device, in QEMU
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        from mpfw.guest import carriers
+
+        if self.carrier == carriers.TEST_DEVICE:
+            value = f"{self.carrier},chardev=vsock{self.cid},virtio-id=19,num_vqs=3,config_size=8"
+        elif self.carrier == carriers.VFIO_USER_PCI:
+            where = {"type": "unix", "path": str(self._control)}
+            # The guest goes on when the device has seen its write, as with one of QEMU's own.
+            options = {"driver": self.carrier, "x-no-posted-writes": True, "socket": where}
+            value = json.dumps(options)
+        else:
+            value = f"{self.carrier},fd={self._descriptor}"
+        return (value,)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        from mpfw.guest import carriers
+
+        return super().options if self.carrier == carriers.TEST_DEVICE else ()
+
+    def command(self, directory: Path) -> list[str]:
+        from mpfw.guest import carriers
+
+        *command, vm = super().command(directory)
+        return [*command, f"{vm},datagrams=true,carrier={carriers.CARRIERS[self.carrier]}"]
+
+    def start(self, directory: Path) -> None:
+        super().start(directory)
+        self.connect()
+
+    def connect(self) -> None:
+        """Make the connection to the device, if QEMU takes one rather than a path."""
+        from mpfw.guest import carriers
+        from mpfw.guest.guest import Guest
+
+        if self.carrier == carriers.PROXY:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(str(self._control))
+            self._descriptor = Guest.first_channel + len(self.held)
+            self.held.append(connection)
 
 
 KINDS: dict[str, type[VsockHost]] = {

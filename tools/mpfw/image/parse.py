@@ -82,7 +82,7 @@ class Volume:
 
 
 def _all_erased(data: bytes) -> bool:
-    return data.count(ffs.ERASED) == len(data)
+    return data == bytes([ffs.ERASED]) * len(data)  # counting takes ten times as long
 
 
 def _first_not_erased(data: bytes) -> int:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mpfw.guest import guarded
 from mpfw.guest.driven import DrivenGuest
 from mpfw.guest.errors import NotPossible
 from mpfw.guest.machine import QEMU, Machine
@@ -195,7 +196,7 @@ class LabGuest(DrivenGuest):
         raise NotPossible("no snapshot of a guest in the lab: its file would be inside")
 
     def cpu_seconds(self) -> float:
-        return self._cpu_seconds(self.lab.get(f"/proc/{self.process.pid}/stat").decode())
+        return guarded.cpu_seconds(self.lab.get(f"/proc/{self.process.pid}/stat").decode())
 
     def close(self) -> None:
         super().close()

@@ -6,7 +6,6 @@ machine's can be tried on it, and by anybody. What needs a device that not every
 that (`with_device`): another one is fetched only if the machine's own has none.
 """
 
-import functools
 import shutil
 import subprocess
 import tempfile
@@ -16,19 +15,12 @@ import click
 
 from mpfw import paths
 from mpfw.build import debian, deps
-from mpfw.guest.guest import qemu_version
+from mpfw.guest.carriers import CARRIERS, works
 from mpfw.guest.machine import QEMU, qemu_program
 from mpfw.lab import initramfs
 from mpfw.usage import examples
 
 SUITES = ("bookworm", "trixie", "sid")
-# device -> the first version that it works in, and the first in which it does no more: with
-# x-pci-proxy-dev QEMU 10.0 and 11.1 end in a segmentation fault.
-_WORKS = {
-    "x-pci-proxy-dev": ((7, 2), (8,)),
-    "vfio-user-pci": ((10, 1), (1000,)),
-    "vhost-user-test-device-pci": ((11,), (1000,)),
-}
 # The script stands beside root/, which is the release's tree.
 SCRIPT = """\
 #!/bin/sh
@@ -44,7 +36,7 @@ QEMU_MODULE_DIR=$libraries/qemu exec "$libraries/ld-linux-x86-64.so.2" --argv0 "
 @click.argument("suite", type=click.Choice(SUITES))
 @click.option(
     "--device",
-    type=click.Choice(sorted(_WORKS)),
+    type=click.Choice(sorted(CARRIERS)),
     help="This machine's own, if that device works in it.",
 )
 def qemu(suite: str, device: str | None) -> None:
@@ -62,18 +54,9 @@ def with_device(device: str, suite: str, build: Path = paths.BUILD) -> str:
     """A QEMU with that device: the one that guests run in, if it works there, else that of release
     `suite`. Raises DependencyError."""
     own = qemu_program()
-    first, end = _WORKS[device]
-    if shutil.which(own) and first <= qemu_version() < end and has_device(own, device):
+    if shutil.which(own) and works(own, device):
         return own
     return str(provide(suite, build))
-
-
-@functools.cache
-def has_device(program: str, device: str) -> bool:
-    """Whether a QEMU has that device (`-device help` leaves some out)."""
-    command = [program, "-device", f"{device},help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return told.startswith(f"{device} options")  # the status is 0 in any case
 
 
 def provide(suite: str, build: Path = paths.BUILD) -> Path:

@@ -14,13 +14,14 @@ from mpfw.guest import channel
 from mpfw.guest.machine import Entry, Machine, escape
 from mpfw.guest.vsockhost import (
     GUEST_CID,
+    DatagramVsock,
     DeviceVsock,
     KernelVsock,
     VhostUserVsock,
     VsockHost,
     pick_kind,
 )
-from mpfw.run.parts import Options, Refused
+from mpfw.run.parts import Options, Refused, datagram_carrier
 from mpfw.run.program import Program
 
 _WORDS = ("opt/micropython/argv", "opt/micropython/env")  # each ended by a NUL
@@ -82,6 +83,8 @@ def _written(name: str, content: Entry, path: Path) -> str:
 
 
 def _device(options: Options) -> VsockHost | None:
+    if options.datagrams:
+        return _with_datagrams(options)
     if options.host == "none":
         return None
     cid = options.cid or GUEST_CID
@@ -89,6 +92,16 @@ def _device(options: Options) -> VsockHost | None:
         return KernelVsock(cid)
     made = DeviceVsock if options.host == DeviceVsock.kind else VhostUserVsock
     return made(cid, uds_path=options.uds_path and options.uds_path.absolute())
+
+
+def _with_datagrams(options: Options) -> VsockHost:
+    from mpfw.guest.carriers import PROXY
+
+    carrier = datagram_carrier(options)
+    if carrier == PROXY:
+        raise Refused("--dry-run: this QEMU's device for --datagrams is handed a connection")
+    path = options.uds_path and options.uds_path.absolute()
+    return DatagramVsock(carrier, cid=options.cid or GUEST_CID, uds_path=path)
 
 
 def _daemon(vsock: VhostUserVsock, directory: Path) -> list[str]:

@@ -9,6 +9,7 @@ import click
 
 from mpfw import paths
 from mpfw.guest.machine import QEMU, QEMU_VARIABLE
+from mpfw.usage import only_with
 
 _TAKEN_AS_PROGRAM = ("-c", "-m")  # everything after these is the program's
 
@@ -80,6 +81,9 @@ Examples:
     default="auto",
     show_default=True,
     help="What carries the guest's vsock device.",
+)
+@click.option(
+    "--datagrams", is_flag=True, help="Its vsock device offers datagrams: --host device."
 )
 @click.option("--group", metavar="NAME", help="Guests of one name reach each other by CID.")
 @click.option("--memory", default="64M", show_default=True, help="As QEMU writes it.")
@@ -155,6 +159,7 @@ def run(words: tuple[str, ...], script: str | None, **options: Any) -> None:
     Without a program: a conversation both ways between the built-in echo and socat; then, on a
     terminal, the console is yours, otherwise the guest is powered off.
     """
+    only_with("capture", "snaplen")
     words = (script, *words) if script is not None else words
     from mpfw.run.parts import Options
     from mpfw.run.start import start

@@ -14,6 +14,7 @@ from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Entry, Machine, qemu_program
 from mpfw.guest.vsockhost import (
     GUEST_CID,
+    DatagramVsock,
     DeviceVsock,
     KernelVsock,
     VhostUserVsock,
@@ -75,6 +76,7 @@ class Options:
     timeout: float | None = None
     reboot: bool = False
     keep: bool = False
+    datagrams: bool = False
     capture: str | None = None
     snaplen: int = 256
     log: Path | None = None
@@ -183,7 +185,6 @@ def capture(options: Options) -> "Passing | None":
     path = options.capture
     if path is None:
         return None
-    _need_tree("--capture")
     if options.host == "lab":
         raise Refused("--host lab: no --capture: its guests are inside")
     from mpfw.capture.sinks import STDOUT, CaptureError
@@ -261,6 +262,8 @@ def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost
             "--group: not with the kernel's device, whose guests do not reach each other"
         )
     try:
+        if options.datagrams:
+            return _with_datagrams(options)
         if options.host == "none":
             return None
         if not options.group and pick_kind(options.host) == KernelVsock.kind:
@@ -270,6 +273,32 @@ def device(options: Options, warn: Callable[[str], object] = _warn) -> VsockHost
         raise Refused(str(error)) from None
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}") from None
+
+
+def datagram_carrier(options: Options) -> str:
+    """The device of QEMU's that lets the guest see datagrams. Raises Refused."""
+    if options.host not in ("auto", DeviceVsock.kind) or options.group:
+        raise Refused("--datagrams: not with --group, and with no other --host than device")
+    from mpfw.guest import carriers
+
+    carrier = carriers.choose(options.qemu)
+    if carrier is None:
+        raise Refused(
+            "--datagrams: this QEMU has no device that lets a guest see them;"
+            " 7.2 has one, and 10.1 and newer: --qemu PATH"
+        )
+    return carrier
+
+
+def _with_datagrams(options: Options) -> VsockHost:
+    carrier = datagram_carrier(options)
+    path = options.uds_path and options.uds_path.absolute()
+    if path is not None:
+        _check_socket(path)
+    cid, lock = cids.reserve(options.cid, kernel=False)
+    vsock = DatagramVsock(carrier, cid=cid, uds_path=path, program=options.daemon)
+    vsock.held.append(lock)
+    return vsock
 
 
 def _kernels(options: Options) -> VsockHost:

@@ -56,9 +56,8 @@ def trace(
         sys.stdout = None
     except CaptureError as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        if picture is not None:
-            _draw(picture, drawn)
+    if picture is not None:
+        _draw(picture, drawn)
     sys.exit(1 if wrong and tracer.wrong else 0)
 
 

@@ -13,7 +13,7 @@ from mpfw.device.firmware import vsock as w
 
 _WRAP = 1 << 32
 _HALF = 1 << 31
-KINDS = {w.TYPE_STREAM: "stream", w.TYPE_SEQPACKET: "seqpacket"}
+KINDS = {w.TYPE_STREAM: "stream", w.TYPE_SEQPACKET: "seqpacket", w.TYPE_DGRAM: "datagrams"}
 
 
 @dataclass
@@ -70,6 +70,11 @@ class Conversation:
     wrong: int = 0  # marks so far
     steps: list[Step] = field(default_factory=list)  # kept by who wants them
 
+    def __post_init__(self) -> None:
+        if self.kind == w.TYPE_DGRAM:
+            for end in self.ends:
+                end.says = ""  # there is neither state nor credit
+
     @property
     def title(self) -> str:
         left, right = self.ends
@@ -81,6 +86,9 @@ class Conversation:
         wrong). `direction` as the capture has it."""
         me, peer = self.ends[sender], self.ends[1 - sender]
         wrong = _shape(packet, length)
+        if self.kind == w.TYPE_DGRAM:
+            self.wrong += len(wrong)
+            return "", wrong
         answered = peer.reset and packet.op == w.OP_RST and direction != IN
         if answered and (direction == OUT or me.cid == w.CID_HOST):
             wrong.append("RST answered by RST")
@@ -159,6 +167,8 @@ def _shape(packet: Any, length: int) -> list[str]:
         wrong.append(f"unknown op {packet.op}")
     if packet.type not in KINDS:
         wrong.append(f"unknown type {packet.type}")
+    if packet.type == w.TYPE_DGRAM and (packet.op != w.OP_RW or packet.flags):
+        wrong.append("a datagram with another op than RW, or with flags")
     if packet.len != length:
         wrong.append(f"len says {packet.len:,} bytes, {length:,} came")
     if packet.len and packet.op != w.OP_RW:

@@ -37,7 +37,7 @@ class Tracer:
     """What is known of all conversations."""
 
     def __init__(self) -> None:
-        self._open: dict[frozenset[tuple[int, int]], Conversation] = {}
+        self._open: dict[tuple[bool, frozenset[tuple[int, int]]], Conversation] = {}
         self._count = 0
         self._start: int | None = None
         self.strange = 0  # packets that belong to no conversation: no header, another transport
@@ -88,7 +88,8 @@ class Tracer:
     def _find(self, packet: Any) -> Conversation:
         source = End(packet.src_cid, packet.src_port)
         target = End(packet.dst_cid, packet.dst_port)
-        key = frozenset((_key(source), _key(target)))
+        # Datagrams have ports of their own.
+        key = packet.type == w.TYPE_DGRAM, frozenset((_key(source), _key(target)))
         found = self._open.get(key)
         if found is None or packet.op == w.OP_REQUEST:
             self._count += 1

@@ -18,11 +18,11 @@ def _kind(name: str, what: str, share: int, batch: int, per_input: int = 24) -> 
 
 
 CLASSES = [
-    _kind("packets", "any packet, in any order, to connections in all states", 6, 1500),
-    _kind("rings", "used rings that lie: heads, lengths, indices", 5, 1000),
+    _kind("packets", "any packet, in any order, to connections in all states", 5, 1500),
+    _kind("rings", "used rings that lie: heads, lengths, indices", 4, 1000),
     _kind("events", "events, new CIDs, NEEDS_RESET", 3, 1000),
-    _kind("programs", "calls that wait or do not, while all that happens", 4, 1000),
-    _kind("interrupts", "handlers between any two calls, with news and without", 3, 1000),
+    _kind("programs", "calls that wait or do not, while all that happens", 3, 1000, 48),
+    _kind("interrupts", "handlers between any two calls, with news and without", 2, 1000, 48),
     _kind("config", "bring-up: features, queues, CIDs, vectors, resets", 1, 200, 120),
     _kind("pci", "configuration space, bridges, BARs, capabilities, MSI-X tables", 1, 100, 300),
     _kind("fw_cfg", "directories, sizes, DMA that fails, contents that change", 1, 300, 60),

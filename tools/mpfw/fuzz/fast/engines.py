@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mpfw import paths
-from mpfw.expand import expanded_texts
+from mpfw.expand import frozen_texts
 from mpfw.guest.programs import pipe
 
 UNIT = paths.ROOT / "tests/unit"
@@ -80,7 +80,7 @@ class Expanded:
         shutil.copytree(vsock_bench.GUEST, guest, ignore=shutil.ignore_patterns("__pycache__"))
         for each in GUEST.glob("*.py"):
             shutil.copy(each, guest)
-        texts = expanded_texts(vsock_bench.MODULES, guest)
+        texts = frozen_texts(vsock_bench.MODULES, guest)
         texts.pop(Path("os.py"))  # the unix port's own has what the modules under test take
         self._tree = root / "tree"
         for place, text in texts.items():

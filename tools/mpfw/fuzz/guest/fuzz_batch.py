@@ -15,6 +15,7 @@ from fuzz_pci import Pci
 from fuzz_queue import Queue
 from fuzz_road import Road
 from fuzz_source import Source
+from sockets import descriptors
 
 _WORLDS = {"config": Config, "fw_cfg": FwCfg, "pci": Pci}  # all others are Road's
 _ram = bench_machine.ram
@@ -30,6 +31,9 @@ def _power_off():
     for function in bench_machine.at_reset:
         function()
     vsock._stacks.clear()
+    vsock.datagrams(False)
+    descriptors._sockets.clear()
+    descriptors._kept.clear()
     bench_machine.reset()
     fuzz_guards.forget()
 

@@ -9,7 +9,7 @@ from vsock import words as w
 
 RX, TX, EVENT, CONFIG = 0, 1, 2, 3
 _SHOWN = 16  # bytes of a payload's beginning and of its end that go into the transcript
-_NOBODY = (0, 1)  # CIDs that no packet to a device is for; one to VMADDR_CID_ANY Linux sends, too
+_LOCAL = 1  # the CID that no packet to a device is for; to 0 and VMADDR_CID_ANY Linux sends, too
 _HELD = 24  # packets that it keeps at most before it gives some back
 
 
@@ -105,13 +105,22 @@ class Far:
         header = struct.unpack_from("<11I", data, 0)
         if header[w.LEN] != n:
             raise AssertionError("a packet says %d bytes and has %d" % (header[w.LEN], n))
-        if header[w.DST_CID] in _NOBODY:
+        if header[w.DST_CID] == _LOCAL:
             raise AssertionError("a packet to CID %d" % header[w.DST_CID])
+        if header[w.TYPE_OP] & w.TYPE_MASK == w.TYPE_DGRAM:
+            self._check_datagram(header)
         self.heard.append(header)
         text = "> %s" % str(hexlify(data[: w.HEADER_LEN + _SHOWN]), "ascii")
         if n > _SHOWN:
             text += " .. %s" % str(hexlify(data[-_SHOWN:]), "ascii")
         self._say(text)
+
+    def _check_datagram(self, header):
+        """Where they were agreed on it is one, else the answer to a type that nobody knows."""
+        known = self.transport.offered & w.F_DGRAM
+        rest = header[w.FLAGS] | header[w.BUF_ALLOC] | header[w.FWD_CNT]
+        if header[w.TYPE_OP] >> w.OP_SHIFT != (w.OP_RW if known else w.OP_RST) or rest:
+            raise AssertionError("a datagram with the words %r" % (header,))
 
     def give_back(self, n):
         """Give back the first `n` packets that it holds: they must be as they were."""

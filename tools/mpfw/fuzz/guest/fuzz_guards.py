@@ -16,7 +16,7 @@ _WORD = 0xC5C5C5C5
 _CANARY = b"\xc5" * 64
 _ZEROS = bytes(65536)
 _HAVE = ("vsock.control", "vsock.device", "vsock.receive", "vsock.attention")
-_HAVE += ("virtio.queue", "virtio.buffers", "vsock.transmit")
+_HAVE += ("virtio.queue", "virtio.buffers", "vsock.transmit", "vsock.datagram")
 _AT_A_TIME = 8  # arrays looked at after each input
 
 _arrays = []  # that have guards
@@ -87,7 +87,11 @@ def install():
         DMABuffer.slots.append(Slots(*[int(each, 16) for each in text.split(":")]))
     tail = array("I", [_WORD] * _WORDS)
 
+    guard = bytes(tail)
+
     def guarded(code, initial):
+        if isinstance(initial, bytes):
+            initial = initial.replace(guard, b"")  # of a copy of an array that has one
         made = array(code, initial)
         made.extend(tail)
         _arrays.append(made)

@@ -23,6 +23,7 @@ import pci.scan
 import virtio
 import virtio.pci
 from fuzz_space import Space
+from portable import micropython
 from virtio.device import F_VERSION_1, VirtioDevice
 
 _Q35 = 0x29C08086
@@ -91,10 +92,10 @@ class Pci:
         self._chipset = {0: _Q35 if self._ecam else 0x12378086, 0x60: 0, 0x64: 0}
         self._driven = None
         self._spaces = [Space(source, 2 + i) for i in range(1 + source.below(3))]
-        self._buses = {0: self._spaces}
-        for each in self._spaces:
-            if each.bridge:
-                each.children = [Space(source, 0) for _ in range(source.below(2))]
+        self._slots = {each.device: each for each in self._spaces}
+        self._bridges = [each for each in self._spaces if each.bridge]
+        for each in self._bridges:
+            each.children = [Space(source, 0) for _ in range(source.below(2))]
         pci._devices = None
         self._tell("rescan", pci.rescan)
         for function in pci._devices or ():
@@ -120,7 +121,7 @@ class Pci:
         source = self._source
         if function.address == (0, 0, 0):
             return
-        self._driven = self._at(function.address)
+        self._driven = self._at(*function.address)
         self._function = function
         self.lines.append("%r %d" % (function, virtio.pci.device_type(function)))
         self._tell("capabilities", function.capabilities)
@@ -137,11 +138,11 @@ class Pci:
         self._driven = None
         if bench_machine.timers():
             raise AssertionError("%d vectors are left" % bench_machine.timers())
-        if not self._gone(function) and self._at(function.address).config[4] & 7:
+        if not self._gone(function) and self._at(*function.address).config[4] & 7:
             raise AssertionError("%s still decodes or masters the bus" % function.slot)
 
     def _gone(self, function):
-        space = self._at(function.address)
+        space = self._at(*function.address)
         return space is None or space.gone or space.stubborn or self._several()
 
     def _several(self):
@@ -172,34 +173,34 @@ class Pci:
 
     # -- its registers
 
-    def _at(self, address):
-        bus, device, number = address
+    # Native code: most of what a machine costs is looks at slots with nobody in them.
+
+    @micropython.native
+    def _at(self, bus, device, number):
         if bus == self._extra:
             bus = 0  # a second root, with the same devices once more
         if number and not self._many:
             return None
         if bus == 0:
-            for each in self._spaces:
-                if each.device == device:
-                    return each
-            return None
-        for each in self._spaces:
-            if each.bridge and each.secondary() == bus and device < len(each.children):
+            return self._slots.get(device)
+        for each in self._bridges:
+            if each.secondary() == bus and device < len(each.children):
                 return each.children[device]
         return None
 
+    @micropython.native
     def _config(self, where, value, width):
         self._accesses += 1
         if self._accesses > 2 * _MOST:
             raise AssertionError("no end of accesses")
-        address = where >> 20 & 255, where >> 15 & 31, where >> 12 & 7
+        bus, device, number = where >> 20 & 255, where >> 15 & 31, where >> 12 & 7
         register = where & 0xFFF
-        if address == (0, 0, 0):
+        if not bus | device | number:
             if value is not None:
                 self._chipset[register] = value
                 return None
             return self._chipset.get(register, 0x06000000 if register == 8 else 0)
-        space = self._at(address)
+        space = self._at(bus, device, number)
         if space is None:
             return None if value is not None else (1 << 8 * width) - 1
         if value is None:
@@ -207,6 +208,7 @@ class Pci:
         space.write(register, value, width)
         return None
 
+    @micropython.native
     def port_read(self, port, width):
         """Configuration data."""
         return self._config(self._port(port), None, width)
@@ -218,11 +220,13 @@ class Pci:
         else:
             self._config(self._port(port), value, width)
 
+    @micropython.native
     def _port(self, port):
         if port >> 2 != 0xCFC >> 2:
             raise AssertionError("port 0x%x" % port)
         return (self._selected & 0xFFFF00) << 4 | self._selected & 0xFC | port & 3
 
+    @micropython.native
     def mem_read(self, at, width):
         """Configuration space, or a register of the function that is driven."""
         if 0 <= at - _ECAM < 1 << 28:

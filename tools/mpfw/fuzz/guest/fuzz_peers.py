@@ -6,10 +6,12 @@ them; then, at times, some of their words are changed.
 """
 
 import struct
+from binascii import hexlify
 
 from vsock import words as w
 
 PORTS = (1234, 1235, 1236, 5000, 5001, 0, 0xFFFFFFFF)  # of ours; some have listeners
+MAIL = (700, 701, 702)  # of datagrams, ours and theirs
 _ASKED = (1234, 1234, 1234, 1235, 1235, 1236, 5000)
 PEERS = (2, 2, 2, 2, 3, 77)  # CIDs that may speak
 WRONG = (0, 1, 33, 34, 0xFFFFFFFF, 0x80000021)  # CIDs that may not, or are not ours
@@ -30,9 +32,13 @@ class Peers:
         self.all = []
         self._next = 40000  # the next peer's port
         self._noise = 0
+        self._wrote = MAIL[0]  # our port that the last datagram came from
 
     def hear(self, header):
         """The guest sent a packet with this header: who hears it knows more now."""
+        if header[w.TYPE_OP] & w.TYPE_MASK == w.TYPE_DGRAM:
+            self._wrote = header[w.SRC_PORT]
+            return
         op = header[w.TYPE_OP] >> w.OP_SHIFT
         found = None
         for each in self.all:
@@ -73,6 +79,8 @@ class Peers:
         kind = source.byte()
         if kind < 24 or not self.all:
             words, payload = self._request()
+        elif kind < 44:
+            words, payload = self._letter()
         elif kind > 200 and not self.all[-1][OPEN]:
             words, payload = self._talk(self.all[-1])
         else:
@@ -90,6 +98,18 @@ class Peers:
                 used = max(0, min(used, w.BUFFER_LEN))
                 payload = self._bytes(max(0, used - w.HEADER_LEN))
         return struct.pack("<11I", *words), payload, used
+
+    def _letter(self):
+        """A datagram, whether or not the device offers any."""
+        source = self._source
+        payload = self._bytes(source.size())
+        port = self._wrote if source.chance(60) else source.pick(MAIL)
+        return self.letter(source.pick(PEERS), source.pick(MAIL), port, len(payload)), payload
+
+    def letter(self, cid, port, local, n):
+        """The words of a datagram of `n` bytes."""
+        kind = w.TYPE_DGRAM | w.OP_RW << w.OP_SHIFT
+        return [cid, 0, self.cid, 0, port, local, n, kind, 0, 0, 0]
 
     def credit(self):
         """A header: some peer has taken all and says so. None: there is nobody."""
@@ -171,3 +191,11 @@ class Peers:
         """The words of a packet without data."""
         kind = each[TYPE] | op << w.OP_SHIFT
         return [each[0], 0, self.cid, 0, each[1], each[2], 0, kind, 0, each[ALLOC], each[FWD]]
+
+
+def digest(data):
+    """Some bytes of a buffer, as text."""
+    if data is None:
+        return "none"
+    n = len(data)
+    return "%d %s" % (n, str(hexlify(bytes(data[:12]) + bytes(data[max(0, n - 12) :])), "ascii"))

@@ -5,11 +5,11 @@ A call may raise OSError, and what documents name for wrong arguments; a call th
 what comes meanwhile, by its time-out, or by Ctrl-C (`Road.rest`).
 """
 
-from binascii import hexlify
-
 import errnos
 import vsock
-from fuzz_peers import PATTERN
+from fuzz_looks import Looks
+from fuzz_mail import Mail
+from fuzz_peers import PATTERN, digest
 from sockets import general
 from sockets import numbers as num
 from sockets import options as opt
@@ -17,10 +17,11 @@ from sockets.data import socket
 from sockets.ready import Ready
 from vsock import words as w
 
-_MOST = 14  # sockets at a time
+_MOST = 18  # sockets at a time
 _PORTS = (1234, 1235, 1236, 5000, 5001)
 _CIDS = (2, 2, 2, 3, 33, 33, 1, 1, 34, 0, 0xFFFFFFFF)
 _FLAGS = (0, 0, 0, 0, num.MSG_PEEK, num.MSG_WAITALL, num.MSG_TRUNC, num.MSG_DONTWAIT, num.MSG_OOB)
+_LARGE = (w.INLINE + 1, 20000, w.MAX_DATA)  # bytes
 _TIMES = (0, 0, 0, 0.01, 3.5, None)
 _LEVEL = num.AF_VSOCK
 _OPTIONS = (
@@ -33,6 +34,8 @@ _OPTIONS = (
     (general.SOL_SOCKET, general.SO_RCVLOWAT),
     (general.SOL_SOCKET, general.SO_ERROR),
     (general.SOL_SOCKET, general.SO_LINGER),
+    (general.SOL_SOCKET, general.SO_RCVBUF),
+    (general.SOL_SOCKET, general.SO_REUSEADDR),
     (general.SOL_SOCKET, 99),
 )
 _VALUES = (0, 1, 128, 3000, 4096, 65536, 262144, 1 << 20, 1 << 40, 0xFFFFFFFF, -1)
@@ -52,6 +55,8 @@ class Programs:
         self._waits = waits
         self.socks = []
         self._views = []
+        self._looks = Looks(source, stacks)
+        self.mail = Mail(self, source, stacks)
         self._ready = [Ready(each) for each in stacks]
         self._noise = 0
         self._last = None  # the socket of the last call
@@ -60,7 +65,8 @@ class Programs:
         calls += [(1, self._splice), (1, self._view), (1, self._set), (1, self._get)]
         calls += [(2, self._poll), (2, self._next), (1, self._state), (1, self._names)]
         calls += [(1, self._stream), (1, self._pass_on), (1, self._sendall)]
-        calls += [(1, self._stalled)]
+        calls += [(1, self._stalled), (2, self._look), (2, self._send_large)]
+        calls += self.mail.calls()
         self._calls = [call for times, call in calls for _ in range(times)]
         for kind, port in ((1, 1234), (5, 1235), (1, 1236)):
             self._listen_at(kind, port, w.CID_ANY)
@@ -99,6 +105,8 @@ class Programs:
             result = "Ctrl-C"
         except expected as error:
             result = type(error).__name__
+        if isinstance(result, socket):
+            result = "a socket"  # whose number is each engine's own
         self._say("%s %s" % (call.__name__, result))
 
     def _sock(self):
@@ -110,7 +118,8 @@ class Programs:
         self._last = sock
         return sock
 
-    def _add(self, sock):
+    def add(self, sock):
+        """A program has made this one."""
         source = self._source
         sock.settimeout(source.pick(_TIMES) if self._waits else 0)
         self.keep(sock)
@@ -122,7 +131,8 @@ class Programs:
         self.socks.append(sock)
         sock.fuzz_number = self._noise = self._noise + 1
 
-    def _watch(self, sock):
+    def watch(self, sock):
+        """Its Ready hears of news of a socket."""
         self._ready[self._stacks.index(sock._stack)].register(sock)
 
     # -- beginnings and ends
@@ -135,26 +145,26 @@ class Programs:
     def _listen_at(self, kind, port, cid):
         source = self._source
         sock = socket(type=kind, stack=source.pick(self._stacks))
-        self._add(sock)
+        self.add(sock)
         sock.bind((cid, port))
         if source.chance(60):
             sock.setsockopt(_LEVEL, opt.SO_VM_SOCKETS_LATE_SEND, 1)
         self._last = sock
         sock.listen(source.below(8))
         if source.chance(200):
-            self._watch(sock)
+            self.watch(sock)
 
     def _connect(self):
         source = self._source
         sock = socket(type=source.pick(_KINDS), stack=source.pick(self._stacks))
-        self._add(sock)
+        self.add(sock)
         if source.chance(100):
             sock.bind((w.CID_ANY, 6000 + source.below(8)))
         cid = source.pick(_CIDS)
         ports = (1234, 1235) if cid in (1, 33) and source.chance(200) else _PORTS
         error = sock.connect_ex((cid, source.pick(ports)))
         if sock.endpoint is not None and source.chance(200):
-            self._watch(sock)
+            self.watch(sock)
         return error
 
     def _accept(self):
@@ -163,9 +173,9 @@ class Programs:
     def take(self, sock):
         """accept() on a socket: whom it has connected."""
         made, peer = sock.accept()
-        self._add(made)
+        self.add(made)
         if self._source.chance(200):
-            self._watch(made)
+            self.watch(made)
         return "%d %d" % peer
 
     def _shutdown(self):
@@ -182,16 +192,17 @@ class Programs:
 
     def _recv(self):
         sock = self._sock()
-        return _digest(sock.recv(self._source.size(), self._source.pick(_FLAGS)))
+        return digest(sock.recv(self._source.size(), self._source.pick(_FLAGS)))
 
     def _recv_into(self):
         source = self._source
         sock = self._sock()
         buffer = bytearray(source.size())
         n = sock.recv_into(buffer, source.pick((0, 0, 1, 100)), source.pick(_FLAGS))
-        return "%d %s" % (n, _digest(buffer))
+        return "%d %s" % (n, digest(buffer))
 
-    def _data(self):
+    def data(self):
+        """Something to send."""
         source = self._source
         self._noise += 1
         at = self._noise & 0xFF
@@ -203,10 +214,19 @@ class Programs:
 
     def _send(self):
         sock = self._sock()
-        return sock.send(self._data(), self._source.pick(_FLAGS))
+        return sock.send(self.data(), self._source.pick(_FLAGS))
+
+    def _send_large(self):
+        """More than is copied at once, rather to a peer that has no room for it."""
+        connected = [sock for sock in self.socks if sock.connection is not None]
+        stuck = [sock for sock in connected if sock.connection.room() == 0]
+        some = stuck or connected or self.socks
+        self._last = some[self._source.below(len(some))]
+        data = bytearray(PATTERN[: self._source.pick(_LARGE)])
+        return self._last.send(data)
 
     def _sendall(self):
-        return self._sock().sendall(self._data())
+        return self._sock().sendall(self.data())
 
     def _splice(self):
         return self._sock().splice(self._sock())
@@ -215,7 +235,7 @@ class Programs:
         view = self._sock().recv_view()
         if view is None:
             return None
-        text = _digest(bytes(view.data))
+        text = digest(bytes(view.data))
         if self._source.chance(128):
             view.release()
         else:
@@ -236,11 +256,11 @@ class Programs:
         sock = self._sock()
         kind = source.below(4)
         if kind == 0:
-            return _digest(sock.read(source.size()))
+            return digest(sock.read(source.size()))
         if kind == 1:
-            return _digest(sock.readline(source.size()))
+            return digest(sock.readline(source.size()))
         if kind == 2:
-            return sock.write(self._data())
+            return sock.write(self.data())
         return sock.readinto(bytearray(source.size()))
 
     # -- what else there is to ask
@@ -283,9 +303,14 @@ class Programs:
                 stack.end_stalled(1 + self._source.below(2))
         return said
 
+    def _look(self):
+        return self._looks.step()
+
     def _names(self):
         sock = self._sock()
-        return "%r %r %r" % (sock, sock.getsockname(), sock.getpeername())
+        # Before there is a repr, which gives it a number: CPython formats one by one.
+        ours, peers = sock.getsockname(), sock.getpeername()
+        return "%r %r %r" % (sock, ours, peers)
 
     # -- the device
 
@@ -298,17 +323,10 @@ class Programs:
 
     def close_all(self):
         """Every program ends."""
+        self.attempt(self._looks.close)
         for view in self._views:
             view.release()
         self._views.clear()
         for sock in self.socks:
             sock.close()
         self.socks.clear()
-
-
-def _digest(data):
-    """Some bytes of a buffer, as text."""
-    if data is None:
-        return "none"
-    n = len(data)
-    return "%d %s" % (n, str(hexlify(bytes(data[:12]) + bytes(data[max(0, n - 12) :])), "ascii"))

@@ -72,6 +72,7 @@ class Road:
         for number in range(2 if source.chance(60) else 1):
             device = FakeTransport()
             offered = F_VERSION_1 | w.F_STREAM | (w.F_SEQPACKET if source.chance(230) else 0)
+            offered |= w.F_DGRAM if source.chance(170) else 0
             device.offered = offered | (F_EVENT_IDX if source.chance(180) else 0)
             device.sizes = [source.pick(_RX_SIZES), source.pick(_TX_SIZES)]
             device.sizes.append(source.pick(_EVENT_SIZES))
@@ -82,14 +83,17 @@ class Road:
         ram = source.pick(_RAM) << 20
         bench_machine.ram = lambda: ram
         bench_machine.cause[:] = [bench_machine.SOFT_RESET]  # all memory is cleared
+        vsock.datagrams()
+        bench_clock._cpu = 1  # what the first automatic ports follow from
         virtio.find = lambda wanted: devices if wanted == virtio.SOCKET else []
         bench_clock.looks_take(300)
         bench_clock.at_look = self._serve
         self.stacks = [vsock.get(number) for number in range(len(devices))]
         bench_clock.at_look = None
+        bench_clock.looks_take(source.pick((300, 300, 10)))
         bench_machine.at_rest = self._rest
         for number, stack in enumerate(self.stacks):
-            stack._automatic = 20000 + 1000 * number
+            stack.automatic.next = 20000 + 1000 * number
         self._begun = [self._possessions(stack) for stack in self.stacks]
         self.peers = [Peers(self._source, _CID + number) for number in range(len(devices))]
         self._programs = Programs(source, self.lines.append, self.stacks, self._waits)
@@ -301,6 +305,17 @@ class Road:
         """The words of all connections, into the transcript."""
         for stack in self.stacks:
             stack.table.each(self._words_of, None)
+            self.check_mail(stack)
+
+    def check_mail(self, stack):
+        """No port has more unread datagrams than there is memory promised for."""
+        found = stack.datagrams.ports if stack.datagrams else {}
+        for port in [each for ports in found.values() for each in ports]:
+            block = port.block
+            queued = (block[w.RX_CNT] - block[w.READ_CNT]) & 0xFFFFFFFF
+            room = max(0, block[w.PLEDGE] - 1) << w.BLOCK_SHIFT
+            if queued > room or block[w.MESSAGES] > w.DG_MOST:
+                raise AssertionError("%r has %d bytes, promised are %d" % (port, queued, room))
 
     def _words_of(self, conn, _):
         block = conn.block
@@ -347,6 +362,7 @@ class Road:
             "late senders": len(stack.late),
             "listeners": len(stack.listeners),
             "ports": len(stack.ports),
+            "ports of datagrams": len(stack.datagrams.ports) if stack.datagrams else 0,
             "large buffers": store[w.STORE_SPARE] + posted,
             "blocks in use": store[w.STORE_MADE] - store[w.STORE_BLOCKS],
             "promised blocks": store[w.STORE_PROMISED],

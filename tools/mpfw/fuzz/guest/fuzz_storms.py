@@ -3,7 +3,7 @@
 
 import struct
 
-from fuzz_peers import ALLOC, LOCAL, OPEN, PATTERN, PORT, SENT, THEIR_ALLOC, THEIR_FWD, TYPE
+from fuzz_peers import ALLOC, LOCAL, MAIL, OPEN, PATTERN, PORT, SENT, THEIR_ALLOC, THEIR_FWD, TYPE
 from sockets.data import socket
 from sockets.numbers import AF_VSOCK
 from sockets.options import SO_VM_SOCKETS_LATE_SEND, SO_VM_SOCKETS_LATE_SEND_TIMEOUT
@@ -23,7 +23,8 @@ class Storms:
         self._programs = programs
         self._waits = waits
         self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
-        self._kinds += (self._late, self._large, self._large, self._home)
+        self._kinds += (self._late, self._large, self._large, self._large)
+        self._kinds += (self._large, self._home, self._letters)
 
     def step(self):
         """One storm, on one of the devices."""
@@ -76,6 +77,16 @@ class Storms:
                 ports.append(port)
             port += 1
         self._requests(which, ports)
+
+    def _letters(self, which):
+        """More datagrams than a socket may have unread, some of them large."""
+        source = self._source
+        port = source.pick(MAIL)
+        n = source.pick((0, 1, 1, 40, 3000, 20000))
+        words = self._road.peers[which].letter(2, MAIL[0], port, n)
+        self._programs.attempt(lambda: self._programs.mail.open(self._road.stacks[which], port))
+        self._give(which, [words] * (3 * _MOST), n)
+        self._road.check_mail(self._road.stacks[which])
 
     def _talks(self, which, kind):
         """A conversation of that type with a socket that reads it, or None."""
