@@ -4,7 +4,6 @@
 import os
 import pty
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from comparing import printed, same
 from reading import SHELL, Section, Step
+
+from mpfw.readable import readable
 
 _MARK = "\x1e"  # around the status in the shell's prompt
 _PROMPT = re.compile(f"{_MARK}(\\d+){_MARK}")
@@ -71,7 +72,7 @@ class Terminal:
 
     def listen(self, seconds: float) -> bool:
         """Take what is printed next; False if nothing was in that time."""
-        if not select.select([self.master], [], [], seconds)[0]:
+        if not readable([self.master], seconds):
             return False
         try:
             self._text += os.read(self.master, 65536).decode(errors="backslashreplace")

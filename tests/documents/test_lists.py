@@ -4,7 +4,6 @@ fail. Which do not run here, and why, says policy.py."""
 
 import os
 import re
-import select
 import shlex
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from test_sessions import DOCUMENTS
 from mpfw import paths
 from mpfw.cli import main
 from mpfw.guest.programs import pipe
+from mpfw.readable import readable
 
 SECONDS = 60
 MINUTES = 30  # of a long one
@@ -135,7 +135,7 @@ def test_a_listed_command_works(command, place, environment, guest):
     )
     try:
         if stays(command):
-            assert select.select([pipe(shell.stdout)], [], [], SECONDS)[0], "it says nothing"
+            assert readable([pipe(shell.stdout)], SECONDS), "it says nothing"
             os.killpg(shell.pid, signal.SIGINT)
         limit = 60 * MINUTES if is_long(command) else SECONDS
         said, _ = shell.communicate(timeout=limit)

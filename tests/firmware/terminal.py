@@ -3,13 +3,14 @@
 
 import os
 import pty
-import select
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mpfw.readable import readable
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def read_until(fd: int, wanted: bytes, timeout: float = 20) -> bytes:
     data, deadline = b"", time.monotonic() + timeout
     while wanted not in data:
         left = deadline - time.monotonic()
-        assert left > 0 and select.select([fd], [], [], left)[0], f"no {wanted!r} in {data!r}"
+        assert left > 0 and readable([fd], left), f"no {wanted!r} in {data!r}"
         try:
             data += os.read(fd, 4096)
         except OSError:  # EIO: the program has ended

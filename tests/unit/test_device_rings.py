@@ -3,7 +3,6 @@
 
 import mmap
 import os
-import select
 import struct
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from mpfw.device.firmware import virtio as w
 from mpfw.device.memory import GuestMemory, MemoryFault, Region
 from mpfw.device.rings import Ring, RingError
+from mpfw.readable import readable
 
 SIZE = 8
 DESC, AVAIL, USED, DATA = 0x1000, 0x2000, 0x3000, 0x4000
@@ -54,7 +54,7 @@ class Driver:
         return index, [struct.unpack_from("<II", self.raw, USED + 4 + 8 * i) for i in range(SIZE)]
 
     def interrupted(self):
-        ready = bool(select.select([self.call], [], [], 0)[0])
+        ready = bool(readable([self.call], 0))
         if ready:
             os.eventfd_read(self.call)
         return ready

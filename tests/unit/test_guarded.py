@@ -2,12 +2,12 @@
 """The guardian, whatever becomes of those who have asked it for programs."""
 
 import os
-import select
 import signal
 
 import pytest
 
 from mpfw.guest.guarded import Guardian
+from mpfw.readable import readable
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def nowhere():
 def test_a_program_that_is_let_go_of_with_its_report_unread_harms_no_other(guardian, nowhere):
     """As a guest is that could not begin, was not closed and was collected."""
     program = guardian.start(["sleep", "60"], nowhere)
-    assert select.select([program], [], [], 10)[0]
+    assert readable([program], 10)
     del program
     for _ in range(2):
         assert guardian.start(["true"], nowhere).wait(10) == 0

@@ -6,7 +6,6 @@ method does so from any other, under the same lock. What a packet leads to is th
 """
 
 import os
-import select
 import socket
 import struct
 import threading
@@ -22,6 +21,7 @@ from mpfw.device.memory import GuestMemory, MemoryFault
 from mpfw.device.packets import RX, TX
 from mpfw.device.rings import Chain, Ring, RingError
 from mpfw.device.vhost_user import F_EVENT_IDX, BackEnd, ProtocolError
+from mpfw.readable import readable
 
 if TYPE_CHECKING:
     from mpfw.device.policy import Policy
@@ -247,15 +247,13 @@ class VsockDevice:
                 self.changed.notify_all()
 
     def _is_ready(self, listener: socket.socket) -> bool:
-        either: list[Any] = [listener, self._wake]
-        select.select(either, [], [])
+        readable([listener, self._wake])
         return not self._ended
 
     def _turn(self, connection: socket.socket) -> None:
         kicks = {ring.kick: index for index, ring in self.rings.items() if ring.kick >= 0}
         waiting = 0 if self.policy.busy else None
-        sources: list[Any] = [connection, self._wake, *kicks]
-        ready, _, _ = select.select(sources, [], [], waiting)
+        ready = readable([connection, self._wake, *kicks], waiting)
         with self.lock:
             self._serve(connection, ready, kicks)
             self.changed.notify_all()

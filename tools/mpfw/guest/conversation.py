@@ -5,7 +5,6 @@ Knows the echo payload's contract (the README's table) and nothing of what carri
 """
 
 import os
-import select
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from mpfw.guest.guarded import the_guardian
 from mpfw.guest.guest import Guest
+from mpfw.readable import readable
 
 ECHO_PORT = 1234  # of the guest, and of the host, which the guest calls
 GREETING = b"hello from micropython\n"
@@ -64,7 +64,7 @@ class Socat:
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = max(0, deadline - time.monotonic())
-            if not select.select([self._stdout], [], [], left)[0]:
+            if not readable([self._stdout], left):
                 raise ConversationFailed(f"socat - {self.address}: no line in {timeout} s")
             data = os.read(self._stdout, 65536)
             if not data:

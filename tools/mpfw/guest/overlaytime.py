@@ -8,7 +8,6 @@ harness that runs already, as tests boot theirs.
 
 import os
 import pty
-import select
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from mpfw import paths
 from mpfw.guest.guest import Guest
 from mpfw.guest.machine import Machine
 from mpfw.guest.overlay import MODULES, OverlayError, overlay
+from mpfw.readable import readable
 from mpfw.usage import examples
 
 SCRIPT = "opt/micropython/main.py"
@@ -81,7 +81,7 @@ def _read_until(terminal: int, wanted: bytes, timeout: float) -> None:
     said, deadline = b"", time.monotonic() + timeout
     while wanted not in said:
         left = max(0.0, deadline - time.monotonic())
-        if not select.select([terminal], [], [], left)[0]:
+        if not readable([terminal], left):
             raise click.ClickException(f"no {wanted!r} in {timeout} s; the terminal says {said!r}")
         try:
             said += os.read(terminal, 65536)

@@ -4,7 +4,6 @@
 import asyncio
 import os
 import pty
-import select
 import signal
 import socket
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from mpfw.guest.addresses import Address, AddressError, hybrid_sockets, parse
+from mpfw.readable import readable
 
 PORT = 8266  # where apps.repl listens unless it was told otherwise
 ESCAPE = b"\x1d"  # Ctrl-], as mpremote and telnet have it
@@ -111,7 +111,7 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
     try:
         print(f"{link} -> {name}", flush=True)
         while True:
-            ready = select.select([ours, connection.fileno()], [], [])[0]
+            ready = readable([ours, connection.fileno()])
             if connection.fileno() in ready:
                 data = connection.recv(65536)
                 if not data:
@@ -131,7 +131,7 @@ def _leave(number: int, frame: object) -> None:
 
 def _shuttle(connection: socket.socket) -> bool:
     while True:
-        ready = select.select([sys.stdin, connection], [], [])[0]
+        ready = readable([sys.stdin, connection])
         if connection in ready:
             data = connection.recv(65536)
             if not data:

@@ -6,7 +6,6 @@ the machine may be busy.
 """
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 from mpfw import paths
 from mpfw.expand import frozen_texts
 from mpfw.guest.programs import pipe
+from mpfw.readable import readable
 
 UNIT = paths.ROOT / "tests/unit"
 SHIM = Path(__file__).with_name("arena.c")
@@ -120,7 +120,7 @@ class Expanded:
         assert process is not None
         stream = pipe(process.stdout)
         limit = _used(process.pid) + LIMIT
-        while not select.select([stream], [], [], 1.0)[0]:
+        while not readable([stream], 1.0):
             if _used(process.pid) > limit:
                 self.close(forget=False)
                 raise TooLong("the expanded modules did not come to an end")
