@@ -65,12 +65,14 @@ class poll:
     def __init__(self):
         self._poll = uselect.poll()
         self._entries = {}  # (what was registered, what is polled for it), by the latter's id
+        self._numbers = False  # some were registered by their numbers
 
     def register(self, fd, eventmask=POLLIN | POLLPRI | POLLOUT):
         """Watch a socket, another stream or a number; again, with another mask."""
         thing = _pollable(fd)
         self._poll.register(thing, eventmask)
         self._entries[id(thing)] = fd, thing
+        self._numbers = self._numbers or fd is not thing
 
     def modify(self, fd, eventmask):
         """Change the mask. Raises ENOENT if it is not registered."""
@@ -95,7 +97,9 @@ class poll:
 
     def poll(self, timeout=None):
         """[(what was registered, its events)] after `timeout` milliseconds at most."""
-        found = self._poll.poll(_milliseconds(timeout))
+        found = self._poll.poll(-1 if timeout is None else _milliseconds(timeout))
+        if not self._numbers:
+            return found
         return [(self._entries[id(thing)][0], bits) for thing, bits in found]
 
     def ipoll(self, *arguments):

@@ -61,13 +61,15 @@ class Polled(io.IOBase):
         """MicroPython's stream protocol: what select.poll and asyncio ask."""
         if request == _IOCTL_POLL:
             stack = self._stack
-            if stack.device is not None:
-                stack.device.attend()
+            device = stack.device
+            if device is not None:
+                device.attend()
             if stack.lingering or stack.late:
                 stack.waiter.tend()
             if self._state == num.IS_LISTENING:
-                ready = argument & num.POLL_READ if self.endpoint.pending else 0
-                return ready | (num.POLLERR if self.endpoint.error else 0)
+                end = self.endpoint
+                ready = argument & num.POLL_READ if end.pending else 0
+                return ready | num.POLLERR if end.error else ready
             ready = num.POLLNVAL if self._closed else self._ready()
             return ready & (argument | num.POLLERR | num.POLLHUP | num.POLLNVAL)
         if request == _IOCTL_CLOSE:

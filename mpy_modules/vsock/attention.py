@@ -41,14 +41,14 @@ _ROUNDS = const(16)  # times that a look finds more packets
 class Attention:
     """Looks after one receive queue; `take()` takes what packets there are, and tells how many.
 
-    `interrupts` is False where the device has none. `at` is the address of its words.
+    `interrupts` is False where the device has none. `words` hold its state, `at` is their address.
     """
 
     def __init__(self, queue, take):
         self._queue = queue
         self._take = take
-        self._words = array("I", bytes(4 * w.ATT_WORDS))
-        self.at = addressof(self._words)
+        self.words = array("I", bytes(4 * w.ATT_WORDS))
+        self.at = addressof(self.words)
         self.interrupts = queue.vector is not None
         self._timer = None
         if self.interrupts:
@@ -58,7 +58,7 @@ class Attention:
     @micropython.native
     def close(self):
         """The queue is no more."""
-        self._words[w.ATT_STATE] = w.ATT_CLOSED
+        self.words[w.ATT_STATE] = w.ATT_CLOSED
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -69,12 +69,12 @@ class Attention:
         if not self.interrupts:
             self._queue.enable_interrupts()
             return
-        self._words[w.ATT_STATE] = w.ATT_POLLED
+        self.words[w.ATT_STATE] = w.ATT_POLLED
         self._set_timer()
 
     @micropython.native
     def _set_timer(self):
-        words = self._words
+        words = self.words
         if not words[w.ATT_TIMED] and self._timer is not None:
             words[w.ATT_TIMED] = 1
             self._timer.after(_IDLE_US)
@@ -82,7 +82,7 @@ class Attention:
     @micropython.native
     def _look(self, vector):
         """The timer: has a program polled since the last time?"""
-        words = self._words
+        words = self.words
         words[w.ATT_TIMED] = 0
         if words[w.ATT_STATE] == w.ATT_POLLED:
             if words[w.ATT_TAKEN]:
@@ -94,7 +94,7 @@ class Attention:
     @micropython.native
     def arm(self):
         """Interrupts on; True if packets came meanwhile, which are now taken."""
-        words = self._words
+        words = self.words
         if words[w.ATT_STATE] == w.ATT_POLLED:
             words[w.ATT_STATE] = w.ATT_ARMED
         news = False
@@ -115,7 +115,7 @@ class Attention:
         """
         if not self.interrupts:
             return self._take() > 0
-        return self._words[w.ATT_STATE] == w.ATT_POLLED and self.arm()
+        return self.words[w.ATT_STATE] == w.ATT_POLLED and self.arm()
 
 
 @inline

@@ -84,6 +84,7 @@ class Device:
         self._rx_vector = None if self._rx.vector in rest else self._rx.vector
         self._attention = Attention(self._rx, self.poll)
         self.interrupts = self._attention.interrupts
+        self._state = self._attention.words if self.interrupts else None
         self._events = Buffers(self._event, w.EVENT_BYTES)
         self._words = words = array("I", bytes(4 * w.DEV_WORDS))
         put_address(words, w.DEV_POOL, self._buffers.at)
@@ -393,6 +394,9 @@ class Device:
         True, too, if the device is broken: nothing is to be waited for. Without interrupts that
         wait ends soon, so that the program looks again.
         """
+        state = self._state
+        if state is not None and state[w.ATT_STATE] == w.ATT_ARMED:
+            return False  # and not broken: then it would be CLOSED
         if self.broken is not None:
             return True
         if not self.interrupts:
