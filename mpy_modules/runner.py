@@ -40,6 +40,7 @@ ERR_PORT = "mpfw.err"
 
 CRASHED = 123  # the interpreter was started anew after a CPU exception
 _INTERRUPTED = const(130)  # 128 + SIGINT, as shells have it
+_INT64 = 1 << 63  # what is beyond is status -1 under CPython
 _PATIENCE_US = const(2_000_000)  # that the host has to take the script's last words
 _OURS = ('  File "runner.py"', '  File "startup.py"')  # begin the way to a script,
 _OUR_FRAMES = const(3)  # of so many steps
@@ -155,6 +156,7 @@ def run(start, interactive):
     if interactive and machine.reset_cause() == machine.SOFT_RESET:
         _tell(0)  # the prompt was left
         machine.poweroff()
+    builtins.exit = builtins.quit = sys.exit  # as CPython's site module has them
     try:
         status = _run(start, interactive)
     except KeyboardInterrupt:
@@ -258,17 +260,17 @@ def _input(prompt=""):
     sys.stdout.flush()
     line = sys.stdin.readline()
     if not line:
-        raise EOFError
+        raise EOFError("EOF when reading a line")
     return line[:-1] if line[-1] == "\n" else line
 
 
 def _status(ending):
     """What sys.exit was given: nothing, a number, or something to be said."""
-    code = ending.args[0] if ending.args else None
+    code = ending.args[0] if len(ending.args) == 1 else ending.args or None
     if code is None:
         return 0
     if isinstance(code, (int, bool)):  # which is no int here
-        return code & 0xFF
+        return code & 0xFF if -_INT64 <= code < _INT64 else 0xFF
     try:
         print(code, file=sys.stderr)
     except OSError:

@@ -59,6 +59,10 @@ def _start(namespace):
     elif source is not None:
         namespace["__file__"] = name
         try:
+            source = _text(source)
+        except UnicodeError:
+            raise SyntaxError("%s: not UTF-8" % name)
+        try:
             code = compile(source, _short(name), "exec")
         except SyntaxError:
             if "\n\t" in source and "\n " in source:
@@ -96,11 +100,11 @@ def _find():
     """(name, source) of the script; no source for the built-in echo."""
     source = fw_cfg.read(SCRIPT)
     if source is not None:
-        return _name(), _text(source)
+        return _name(), source
     for path in FILES:
         try:
             with open(path, "rb") as file:
-                return path, _text(file.read())
+                return path, file.read()
         except OSError:
             pass  # not there
     return "apps.echo", None

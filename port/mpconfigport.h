@@ -171,7 +171,8 @@
 // libm_dbl has log10, log and log1p; py/modmath.c is told to make log2 of them.
 #define MP_NEED_LOG2 (1)
 
-// iter.c has the builtin with both its arguments.
+// iter.c and print.c have the builtins with all their arguments.
+extern const struct _mp_obj_fun_builtin_var_t mp_builtin_print_obj __attribute__((weak));
 extern const struct _mp_obj_fun_builtin_fixed_t mp_builtin_iter_obj __attribute__((weak));
 
 typedef intptr_t mp_int_t;

@@ -168,20 +168,12 @@ static void gather(size_t fd, const byte *data, size_t size) {
     }
 }
 
-// Copies what has been read ahead, at most size bytes. In text "\r\n" and "\r" become "\n".
-static size_t read_buffer(stdio_buffer_t *buffer, byte *into, size_t size, bool text) {
-    static bool after_cr;
-    size_t done = 0;
-    while (done < size && buffer->start != buffer->end) {
-        byte c = buffer->data[buffer->start++];
-        if (text && c == '\n' && after_cr) {
-            after_cr = false;
-            continue;
-        }
-        after_cr = text && c == '\r';
-        into[done++] = after_cr ? '\n' : c;
-    }
-    return done;
+// Copies what has been read ahead, at most size bytes; how many.
+static size_t read_buffer(stdio_buffer_t *buffer, byte *into, size_t size) {
+    size_t n = MIN(size, buffer->end - buffer->start);
+    memcpy(into, buffer->data + buffer->start, n);
+    buffer->start += n;
+    return n;
 }
 
 // Has a stream in Python fill a buffer; what it wrote, 0 at its end.
@@ -203,7 +195,7 @@ static mp_uint_t read_ahead(mp_obj_t stream, byte *into) {
 }
 
 // Fills `into` from a stream in Python, less only at its end.
-static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) {
+static size_t read_through(mp_obj_t stream, byte *into, size_t size) {
     stdio_buffer_t *buffer = &buffers[STDIN_FILENO];
     size_t done = 0;
     while (done < size) {
@@ -216,7 +208,7 @@ static size_t read_through(mp_obj_t stream, byte *into, size_t size, bool text) 
                 break;
             }
         }
-        done += read_buffer(buffer, into + done, size - done, text);
+        done += read_buffer(buffer, into + done, size - done);
     }
     return done;
 }
@@ -227,7 +219,8 @@ static void stdio_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind
     mp_printf(print, "<io.%s %d>", mp_obj_get_type_str(self_in), self->fd);
 }
 
-// Waits until all of size has come, as on all ports; text has carriage returns made newlines.
+// Waits until all of size has come, as on all ports. The console's Enter is a carriage return, which
+// text has as a newline; what replaces it passes bytes as they are, as CPython's text does on Linux.
 static mp_uint_t stdio_read(mp_obj_t self_in, void *buf, mp_uint_t size, int *errcode) {
     sys_stdio_obj_t *self = MP_OBJ_TO_PTR(self_in);
     if (self->fd != STDIN_FILENO) {
@@ -236,7 +229,7 @@ static mp_uint_t stdio_read(mp_obj_t self_in, void *buf, mp_uint_t size, int *er
     }
     mp_obj_t stream = replacement(STDIN_FILENO);
     if (stream != MP_OBJ_NULL) {
-        return read_through(stream, buf, size, self->buffer != NULL);
+        return read_through(stream, buf, size);
     }
     for (size_t i = 0; i < size; i++) {
         int c = mp_hal_stdin_rx_chr();
@@ -295,8 +288,16 @@ static mp_obj_t stdio_fileno(mp_obj_t self_in) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(stdio_fileno_obj, stdio_fileno);
 
+// Only the console is a terminal.
+static mp_obj_t stdio_isatty(mp_obj_t self_in) {
+    sys_stdio_obj_t *self = MP_OBJ_TO_PTR(self_in);
+    return mp_obj_new_bool(replacement(self->fd) == MP_OBJ_NULL);
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(stdio_isatty_obj, stdio_isatty);
+
 static const mp_rom_map_elem_t stdio_locals_dict_table[] = {
     { MP_ROM_QSTR(MP_QSTR_fileno), MP_ROM_PTR(&stdio_fileno_obj) },
+    { MP_ROM_QSTR(MP_QSTR_isatty), MP_ROM_PTR(&stdio_isatty_obj) },
     { MP_ROM_QSTR(MP_QSTR_read), MP_ROM_PTR(&mp_stream_read_obj) },
     { MP_ROM_QSTR(MP_QSTR_readinto), MP_ROM_PTR(&mp_stream_readinto_obj) },
     { MP_ROM_QSTR(MP_QSTR_readline), MP_ROM_PTR(&mp_stream_unbuffered_readline_obj) },
@@ -352,7 +353,7 @@ static const sys_stdio_obj_t stdin_buffer_obj = { { &stdio_binary_type }, STDIN_
 static const sys_stdio_obj_t stdout_buffer_obj = { { &stdio_binary_type }, STDOUT_FILENO, NULL };
 static const sys_stdio_obj_t stderr_buffer_obj = { { &stdio_binary_type }, STDERR_FILENO, NULL };
 
-// py/modsys.c and py/modbuiltins.c know these by name.
+// py/modsys.c and print.c know these by name.
 const sys_stdio_obj_t mp_sys_stdin_obj = { { &stdio_text_type }, STDIN_FILENO, &stdin_buffer_obj };
 const sys_stdio_obj_t mp_sys_stdout_obj = { { &stdio_text_type }, STDOUT_FILENO, &stdout_buffer_obj };
 const sys_stdio_obj_t mp_sys_stderr_obj = { { &stdio_text_type }, STDERR_FILENO, &stderr_buffer_obj };

@@ -5,6 +5,9 @@
 
 #include "py/obj.h"
 
+// sys.stdout.
+extern const struct _sys_stdio_obj_t mp_sys_stdout_obj;
+
 // Back on the console, with nothing gathered; for a fresh interpreter.
 void stdio_init(void);
 

@@ -299,6 +299,13 @@ def test_without_a_device_the_error_says_why(guest):
 # -- its end --------------------------------------------------------------------------------------
 
 
+def test_a_closed_guest_is_one_that_has_ended(guest):
+    guest.close()
+    for ask, about in (guest.run, "1"), (guest.call, "abs"), (guest.files.get, "/"):
+        with pytest.raises(mpfw.GuestEnded):
+            ask(about)
+
+
 def test_nothing_is_left_of_a_guest(start):
     guest = start()
     guest.ready()

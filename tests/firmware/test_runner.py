@@ -5,6 +5,8 @@ import hashlib
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -109,8 +111,9 @@ def test_standard_input_comes_whole_and_ends(run):
 
 
 def test_lines_of_text_have_the_ends_that_cpython_gives_them(run):
-    program = run("import sys\nprint([line for line in sys.stdin])\n", b"a\nb\r\nc\rd")
-    assert program.out == b"['a\\n', 'b\\n', 'c\\n', 'd']\n"
+    code, lines = "import sys\nprint([line for line in sys.stdin])\n", b"a\nb\r\nc\rd"
+    cpython = subprocess.run([sys.executable, "-c", code], input=lines, capture_output=True)
+    assert run(code, lines).out == cpython.stdout == b"['a\\n', 'b\\r\\n', 'c\\rd']\n"
 
 
 def test_ten_megabytes_arrive(run):

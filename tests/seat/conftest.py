@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc):
     if "kind" not in metafunc.fixturenames:
         return
     chosen = metafunc.config.getoption("--host")
-    there = ["none", "vhost-user", *["vhost-vsock"] * kernel_device_usable(), "lab"]
+    there = ["none", "vhost-user", "device", *["vhost-vsock"] * kernel_device_usable(), "lab"]
     marker = metafunc.definition.get_closest_marker("hosts")
     meant = marker.args if marker else there
     kinds = [one for one in there if one in meant and chosen in ("auto", one)]

@@ -26,7 +26,7 @@ def in_shell(seat, lines, **options):
     return shell.returncode, out, err
 
 
-here = pytest.mark.hosts("none", "vhost-user", "vhost-vsock")
+here = pytest.mark.hosts("none", "vhost-user", "device", "vhost-vsock")
 
 
 @here

@@ -11,7 +11,7 @@ import pytest
 from mpfw.capture.reader import read
 from mpfw.trace.tracer import Tracer
 
-DEVICES = pytest.mark.hosts("vhost-user", "vhost-vsock")
+DEVICES = pytest.mark.hosts("vhost-user", "device", "vhost-vsock")
 
 TALK = """
 import socket, sys

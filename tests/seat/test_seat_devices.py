@@ -114,7 +114,7 @@ def test_a_socket_of_ones_choice(seat, write):
     assert not path.exists()
 
 
-@pytest.mark.hosts("none", "vhost-user", "vhost-vsock")
+@pytest.mark.hosts("none", "vhost-user", "device", "vhost-vsock")
 def test_a_guest_that_is_kept(seat):
     code = "import sys\nprint('done')\nsys.exit(4)"
     run = seat.start("--keep", "-c", code, stdout=PIPE, stderr=PIPE)

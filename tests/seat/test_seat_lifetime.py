@@ -181,7 +181,7 @@ def test_eight_at_once(seat, write):
 CID = "import socket, sys\nprint(socket.get_local_cid())\nsys.stdin.read()"
 
 
-@pytest.mark.hosts("vhost-user", "vhost-vsock")  # each lab has a kernel of its own
+@pytest.mark.hosts("vhost-user", "device", "vhost-vsock")  # each lab has a kernel of its own
 def test_guests_at_once_have_cids_of_their_own(seat):
     pipe = subprocess.PIPE
     runs = [seat.start("-c", CID, stdin=pipe, stdout=pipe) for _ in range(3)]
@@ -192,7 +192,7 @@ def test_guests_at_once_have_cids_of_their_own(seat):
         run.stdout.close()
 
 
-@pytest.mark.hosts("vhost-user", "vhost-vsock", "lab")
+@pytest.mark.hosts("vhost-user", "device", "vhost-vsock", "lab")
 def test_a_cid_of_ones_choice(seat):
     assert seat("--cid", 1234, "-c", CID).out == b"1234\n"
 
@@ -213,13 +213,13 @@ def kill_at_random(seat, count):
     seat.wait_for_nothing()
 
 
-@pytest.mark.hosts("none", "vhost-user", "vhost-vsock")
+@pytest.mark.hosts("none", "vhost-user", "device", "vhost-vsock")
 def test_killed_at_random_moments(seat):
     kill_at_random(seat, 12)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.hosts("vhost-user", "vhost-vsock", "lab")
+@pytest.mark.hosts("vhost-user", "device", "vhost-vsock", "lab")
 def test_killed_two_hundred_times(seat):
     kill_at_random(seat, 8 if seat.kind == "lab" else 200)

@@ -72,6 +72,13 @@ def test_modules_beside_the_script_come_along(seat, write):
     assert seat("-c", "print(__import__('lazy').NAME)", cwd=script.parent).out == b"lazy\n"
 
 
+def test_modules_beside_what_a_link_leads_to(quick, write, tmp_path):
+    write("real/helper.py", "NAME = 'helped'")
+    link = tmp_path / "link.py"
+    link.symlink_to(write("real/app.py", "import helper\nprint(helper.NAME, __file__)"))
+    assert quick(link).out == b"helped %s\n" % str(link).encode()
+
+
 def test_what_is_not_imported_does_not_come_along(quick, write):
     write("huge/data.py", b"#" * (70 << 20))
     write("huge.bin", "")
@@ -163,7 +170,7 @@ def test_the_old_way_to_say_a_script(quick, write):
     assert quick("--script", write("app.py", SHOW), "one").out.endswith(b"'one'] __main__\n")
 
 
-@pytest.mark.hosts("vhost-user", "vhost-vsock", "lab")
+@pytest.mark.hosts("vhost-user", "device", "vhost-vsock", "lab")
 def test_an_integer_socket_option(seat):
     code = """
 import socket

@@ -179,3 +179,37 @@ poll.register(sys.stdin, select.POLLIN)
 print(bool(poll.poll(10000)), sys.stdin.readline())
 """
     assert quick("-c", code, stdin=b"typed\n").out == b"True typed\n\n"
+
+
+def redirected(seat, how, code):
+    """A run from a shell that changes its standard streams."""
+    command = ["sh", "-c", f'"$@" {how}', "sh", *seat.command("-c", code)]
+    run = subprocess.run(command, capture_output=True, env=seat.environment, timeout=60)
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "how, out, err",
+    [
+        ("<&-", b"out ''\n", b"err\n"),
+        (">&-", b"", b"err\n"),
+        ("2>&-", b"out ''\n", b""),
+        (">&- 2>&-", b"", b""),
+        ("<&- >&- 2>&-", b"", b""),
+    ],
+)
+def test_streams_that_are_closed_from_the_start(quick, how, out, err):
+    """As CPython: what would go there goes nowhere, and the program runs to its end."""
+    code = "import sys\nprint('out', repr(sys.stdin.read()))\nprint('err', file=sys.stderr)"
+    assert redirected(quick, how, code) == (0, out, err)
+
+
+def test_nothing_is_said_where_nobody_reads(quick):
+    assert redirected(quick, "<&- 2>&-", "import sys; sys.exit('why')") == (1, b"", b"")
+
+
+@pytest.mark.parametrize("count", [1, 1_000_000])
+def test_output_that_is_lost_is_a_sentence(quick, count):
+    """As on a full disk: a run whose output is not all there does not succeed."""
+    code, _, err = redirected(quick, ">/dev/full", f"print('x' * {count})")
+    assert (code, err[-60:]) == (125, b"mpfw: standard output: No space left on device\n")

@@ -56,11 +56,12 @@ def _run() -> NoReturn:
 def _prepare() -> None:
     """What a run needs while nothing has been loaded yet: standard streams that are there, Ctrl-C
     without a traceback of ours, and the guardian, which is a copy of this process."""
-    for number in (0, 1, 2):
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mpfw.guest import guarded

@@ -5,7 +5,6 @@ The guest's end is mpfw.guest.inside, handed in as its script. One request at a 
 those of other threads wait. docs/api.md has the protocol.
 """
 
-import ast
 import inspect
 import socket
 import struct
@@ -17,6 +16,7 @@ from typing import Any
 
 from mpfw.guest import inside
 from mpfw.guest.errors import GuestEnded, GuestTimeout, RemoteError
+from mpfw.guest.literals import literal
 from mpfw.guest.talk import Talk, text
 
 PORT = inside.PORT
@@ -47,7 +47,7 @@ class Request:
     def finish(self, kind: int, payload: bytes) -> None:
         """Its answer has come; the lock is held."""
         raw = kind == inside.BYTES
-        self.answer = kind, payload if raw else ast.literal_eval(payload.decode())
+        self.answer = kind, payload if raw else literal(payload.decode())
         self.output = text(self._agent.out[self._printed :])
 
     def result(self, timeout: float = 60) -> Any:
@@ -100,7 +100,7 @@ class Agent(Talk):
             place, source = _source(function)
         words = repr((name, place, source, arguments, keywords))
         try:
-            ast.literal_eval(words)
+            literal(words)
         except (ValueError, SyntaxError):
             raise TypeError(
                 f"{name}: a guest takes arguments that JSON has, bytes and tuples: "

@@ -5,7 +5,6 @@ Works on any connected stream socket. A thread drains it all the time, so the gu
 for its reader. Knows nothing of QEMU.
 """
 
-import ast
 import os
 import re
 import select
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mpfw.guest.errors import RemoteError
+from mpfw.guest.literals import literal
 
 RAW_PROMPT = rb"raw REPL; CTRL-B to exit\r\n>"
 CTRL_A, CTRL_B, CTRL_C, CTRL_D, CTRL_E = b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"
@@ -200,7 +200,7 @@ class Console:
 
     def eval(self, expression: str, timeout: float = 30) -> Any:
         """The value of an expression of plain literals (numbers, strings, tuples, ...)."""
-        return ast.literal_eval(self.exec(f"print(repr({expression}))", timeout))
+        return literal(self.exec(f"print(repr({expression}))", timeout))
 
     def start(self, code: str | bytes, timeout: float = 30) -> None:
         """Hand code to the raw REPL and return while it runs; finish() collects its output."""

@@ -228,8 +228,11 @@ class Guest:
         return self.debugcon_path.read_text(errors="backslashreplace")
 
     def qemu_log(self) -> str:
-        """What QEMU itself printed."""
-        return (self.directory / "qemu.log").read_text(errors="backslashreplace")
+        """What QEMU itself printed; nothing once the guest is closed and its directory gone."""
+        try:
+            return (self.directory / "qemu.log").read_text(errors="backslashreplace")
+        except FileNotFoundError:
+            return ""
 
     def cpu_seconds(self) -> float:
         """Processor time that the QEMU process has used."""

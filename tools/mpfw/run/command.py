@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command `mpfw run`: its options, and what they make of a machine, a device, a program."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def _file_names(ctx: click.Context, param: click.Parameter, start: str) -> list[
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(start, type="file")]
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A time-out as it was given, unless it is inf or nan, which are floats."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds.", ctx, param)
+    return value
 
 
 _FOLDER = click.Path(path_type=Path)
@@ -131,7 +139,13 @@ Examples:
     help="Of each packet's payload in the capture.",
 )
 @click.option("--disk", metavar="FILE[,SIZE]", help="What keeps /disk, made if missing (1M).")
-@click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Ends it with status 124.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    callback=_seconds,
+    metavar="S",
+    help="Ends it with status 124.",
+)
 @click.option("--reboot", is_flag=True, help="machine.reset() starts it again, not status 122.")
 @click.option("--keep", is_flag=True, help="The guest lives on afterwards, until Ctrl-C.")
 @click.option("--log", type=_FILE, help="Where the guest's log goes.")

@@ -56,11 +56,16 @@ def script(path: str) -> Program:
         main = file / "main.py"
         if not main.is_file():
             raise ProgramError(f"{path}: there is no main.py in this directory")
-        return Program(str(main), main.read_bytes(), main, beside=file, whole=True)
+        return Program(str(main), _read(main), main, beside=file, whole=True)
+    # Where a link to a script leads, its modules are.
+    return Program(path, _read(file), file, beside=file.resolve().parent)
+
+
+def _read(file: Path) -> bytes:
     try:
-        return Program(path, file.read_bytes(), file, beside=file.parent)
+        return file.read_bytes()
     except OSError as error:
-        raise ProgramError(f"can't open {path!r}: {error.strerror}") from None
+        raise ProgramError(f"can't open {str(file)!r}: {error.strerror}") from None
 
 
 def fw_cfg(

@@ -60,6 +60,8 @@ def _run(guest: Guest, wishes: Wishes, streams: Streams) -> int:
             if ended.status == channel.TIMED_OUT:
                 streams.step(time.monotonic())  # what has come is passed on
             raise
+        if streams.failed:
+            raise Ended(channel.OURS, f"standard output: {streams.failed}")
         if streams.status is None:
             return _without_status(guest, streams)
         if streams.status == channel.CRASHED:

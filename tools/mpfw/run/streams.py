@@ -5,6 +5,7 @@ One thread, one poll(): nothing is waited for longer than it takes, and nothing 
 what was read last has been passed on, so that memory does not grow with what others leave unread.
 """
 
+import errno
 import os
 import select
 import socket
@@ -19,6 +20,8 @@ _CHUNK = 1 << 18  # bytes read at once
 _INPUT_CHUNK = 1 << 16
 _PIECE = 4096  # bytes that a pipe which can be written to takes without blocking (PIPE_BUF)
 _CONSOLE_KEPT = 1 << 16  # bytes
+_LONGEST = 86400.0  # seconds of one wait: poll() takes no more than an int's milliseconds
+_NOBODY = (errno.EPIPE, errno.EIO)  # why a write fails once a pipe's reader, a terminal, has gone
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
@@ -28,6 +31,7 @@ class _Output:
     def __init__(self, number: int):
         self.number = number
         self.closed = False
+        self.failed = ""  # why, unless it is only that nobody reads any more
         self._pending = memoryview(b"")
         self._piece = _CHUNK if stat.S_ISREG(os.fstat(number).st_mode) else _PIECE
         self._ready = select.poll()
@@ -48,8 +52,10 @@ class _Output:
                 done = os.write(self.number, self._pending[: self._piece])
             except BlockingIOError:  # somebody else made it so
                 return
-            except OSError:  # EPIPE, EIO: nobody reads any more
+            except OSError as error:
                 self.closed = True
+                if error.errno not in _NOBODY:
+                    self.failed = os.strerror(error.errno or 0)
                 done = len(self._pending)
             self._pending = self._pending[done:]
 
@@ -127,6 +133,11 @@ class Streams:
         """Whether something that has come has not been passed on."""
         return bool(self._waiting or self._errors or self._out or self._error)
 
+    @property
+    def failed(self) -> str:
+        """Why output is lost that somebody wants, as on a full disk."""
+        return self._out.failed
+
     def type(self, data: bytes) -> None:
         """Type something on the console."""
         self._com1.send(data)
@@ -136,8 +147,8 @@ class Streams:
         poll = select.poll()
         for number, events in self._interests().items():
             poll.register(number, events)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000 + 1
-        ready = {number for number, _ in poll.poll(left)}
+        left = None if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST)
+        ready = {number for number, _ in poll.poll(None if left is None else left * 1000 + 1)}
         self._out.write()
         self._error.write()
         if self._err.number in ready:
