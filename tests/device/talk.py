@@ -65,8 +65,8 @@ class Program:
         self._thread.start()
 
     def call_off(self):
-        """Nobody calls any more. (Who waits in accept() for somebody at a Unix socket does not hear
-        of shutdown(): with a time-out it looks again and again, until that is over.)"""
+        """Nobody calls any more. (accept() with a time-out would not hear of a Unix listener's
+        shutdown(): it looks again and again, until its time is over.)"""
         self._called_off.shutdown(socket.SHUT_RDWR)
 
     def join(self):
