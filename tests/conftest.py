@@ -16,6 +16,7 @@ from mpfw.guest import machine as machines
 from mpfw.guest.host import local_host
 from mpfw.guest.machine import Machine
 from mpfw.guest.overlay import OverlayError, overlay
+from mpfw.guest.vsockhost import GUEST_CID
 from mpfw.lab.host import lab_host
 
 LAB_NOTES = pytest.StashKey[list]()
@@ -137,17 +138,18 @@ def host(request):
 
 @pytest.fixture
 def boot(image, request):
-    """A function that boots a guest: boot(vsock=True, console="socket", drive="", **fields).
+    """A function that boots a guest: boot(vsock=True, console="socket", drive="", cid=33,
+    **fields).
 
     Every guest ends with the test. The machine's fields are those of Machine. The host chosen
     carries vsock; a guest without it runs on this machine whichever that is.
     """
     booted = []
 
-    def boot(vsock=False, console="socket", drive="", **machine):
+    def boot(vsock=False, console="socket", drive="", cid=GUEST_CID, **machine):
         host = request.getfixturevalue("host") if vsock else local_host()
         made = Machine(**{"image": image} | machine)
-        guest = host.guest(made, vsock=vsock, console=console, drive=drive)
+        guest = host.guest(made, vsock=vsock, console=console, drive=drive, cid=cid)
         guest.__enter__()
         booted.append(guest)
         return guest

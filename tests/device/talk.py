@@ -11,6 +11,8 @@ import termios
 import threading
 import time
 
+from mpfw.readable import readable
+
 WORDS = (b"one", b"two", b"three")
 ANSWERS = (b"ONE", b"TWO", b"THREE")
 PATIENCE = 3.0  # s that the guest waits
@@ -58,19 +60,25 @@ class Program:
     def __init__(self, listener):
         self.got = b""
         self._listener = listener
-        listener.settimeout(2 * PATIENCE)
+        self._nobody, self._called_off = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
+    def call_off(self):
+        """Nobody calls any more. (accept() with a time-out would not hear of a Unix listener's
+        shutdown(): it looks again and again, until its time is over.)"""
+        self._called_off.shutdown(socket.SHUT_RDWR)
+
     def join(self):
         self._thread.join(30)
+        for end in (self._nobody, self._called_off):
+            end.close()
         assert not self._thread.is_alive()
 
     def _serve(self):
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
+        if self._listener not in readable([self._listener, self._nobody], 2 * PATIENCE):
             return  # nobody calls, and the guest says so
+        connection, _ = self._listener.accept()
         with connection:
             connection.settimeout(PATIENCE / 2)
             try:
@@ -116,7 +124,7 @@ def talk(guest, port):
         program = Program(listener)
         said = guest.call(call, port, PATIENCE, WORDS)
         if said.startswith("connect"):
-            listener.shutdown(socket.SHUT_RDWR)  # accept() returns
+            program.call_off()
         program.join()
     if program.got == b"".join(WORDS) or said.startswith("connect"):
         return said

@@ -8,6 +8,7 @@ import random
 import socket
 import time
 
+import pytest
 from prelude import accept, dial, listen
 from streams import (
     SECONDS,
@@ -248,21 +249,26 @@ def serve_connections(port, count):
     return memory
 
 
-MANY = 10_000
+@pytest.fixture
+def many(host, request):
+    """How many connections: fewer in the lab where that is the slower one of two devices, as each
+    takes it 7 ms; `make test-matrix` has all of them there."""
+    second = host.kind == "lab" and request.config.getoption("--host") == "auto"
+    return 2_000 if second else 10_000
 
 
-def test_10000_connections_one_after_another_leave_nothing_behind(guest_side, vsock):
-    guest_side.start(serve_connections, PORT, MANY)
+def test_thousands_of_connections_one_after_another_leave_nothing_behind(guest_side, vsock, many):
+    guest_side.start(serve_connections, PORT, many)
     guest_side.expect("listening")
     started = time.monotonic()
-    for number in range(MANY):
+    for number in range(many):
         with vsock.dial(PORT) as connection:
             word = b"%d" % number
             connection.sendall(word)
             assert connection.recv(100) == word
     seconds = time.monotonic() - started
     early, middle, late = guest_side.result()
-    print(f"{MANY} connections in {seconds:.1f} s, {MANY / seconds:.0f}/s")
-    print(f"free heap, DMA after 1000, 5000, 9999 connections: {early}, {middle}, {late}")
+    print(f"{many} connections in {seconds:.1f} s, {many / seconds:.0f}/s")
+    print(f"free heap, DMA after a tenth, half, all of them: {early}, {middle}, {late}")
     assert late[1] == early[1], "DMA memory grew"
-    assert late[0] > early[0] - 20_000, "the heap lost more than two bytes per connection"
+    assert late[0] > early[0] - 2 * many, "the heap lost more than two bytes per connection"
