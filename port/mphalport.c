@@ -17,6 +17,9 @@
 // never slept through.
 static volatile bool event_latch;
 
+// Waits that have ended.
+static size_t waits;
+
 // When every wait ends at the latest, in microseconds of clock_us(); 0 for no such moment.
 static uint64_t alarm_at;
 
@@ -116,7 +119,11 @@ void mp_hal_set_timer_at_us(uint64_t at) {
 // Halt until an interrupt has come since the previous call returned, or timeout_us (negative:
 // for ever) has passed. It may return early; callers check their condition again.
 void mp_hal_wait_event_us(int64_t timeout_us) {
+    size_t before = waits;
     stdio_flush(); // who waits for us may wait for what has been printed
+    if (waits != before) { // a stream in Python has waited: news that ended its waits may be the caller's
+        mp_hal_signal_event();
+    }
     timeout_us = until_alarm(timeout_us);
     uint64_t state = cpu_irq_save();
     machine_vector_wait(true);
@@ -129,6 +136,7 @@ void mp_hal_wait_event_us(int64_t timeout_us) {
     }
     machine_vector_wait(false);
     event_latch = false;
+    ++waits;
     cpu_irq_restore(state);
     clock_refine();
 }

@@ -78,6 +78,33 @@ vector.close()
     )
 
 
+def test_news_that_come_while_a_stream_waits_are_not_slept_through(console):
+    """What was printed goes out at the beginning of a wait, and the stream may wait for that."""
+    console.exec(
+        """
+import io
+class Slow(io.IOBase):
+    def write(self, data):
+        vector.trigger()
+        machine.wait(1000)
+        machine.wait(1000)
+        return len(data)
+heard = []
+vector = machine.Vector()
+vector.irq(heard.append)
+machine.stdio(None, Slow(), None)
+print("goes out with the wait", end="")
+start = time.ticks_ms()
+machine.wait(5_000_000)
+took = time.ticks_diff(time.ticks_ms(), start)
+machine.stdio(None, None, None)
+vector.close()
+"""
+    )
+    assert console.eval("len(heard)") == 1
+    assert console.eval("took") < 4000
+
+
 def test_a_timer_that_is_due_is_not_put_off_by_a_longer_wait(console):
     """The wait begins when the timer's moment is past by the clock, but not by the timer."""
     console.exec(
