@@ -6,6 +6,13 @@ from mpfw.differential.dialogues import PEER, SOCKET, of_types
 EVENTS = 0x20FF
 
 
+def _fill(sender):
+    sender.settimeout(0)
+    sender.send(200000)
+    sender.send(62144)
+    sender.settimeout(0.1)
+
+
 @of_types("stream", "seqpacket")
 def write_ends(caller, accepted):
     caller.send(3)
@@ -127,10 +134,7 @@ def close_after_all_was_read(caller, accepted):
 
 @of_types("stream", "seqpacket")
 def close_over_a_full_window(caller, accepted):
-    caller.settimeout(0)
-    caller.send(200000)
-    caller.send(62144)
-    caller.settimeout(0.1)
+    _fill(caller)
     accepted.close()
     caller.poll(EVENTS)
     caller.send(1)
@@ -140,10 +144,7 @@ def close_over_a_full_window(caller, accepted):
 @of_types("stream", "seqpacket")
 def close_over_a_full_window_with_bytes_unread(caller, accepted):
     accepted.send(100)
-    caller.settimeout(0)
-    caller.send(200000)
-    caller.send(62144)
-    caller.settimeout(0.1)
+    _fill(caller)
     accepted.close()
     caller.poll(EVENTS)
     caller.send(1)
