@@ -5,7 +5,7 @@ import errnos
 import vsock
 from portable import addressof, const, micropython
 from portable import nbytes as bytes_in
-from vsock import credit
+from vsock import control, credit
 from vsock import words as w
 from vsock.wait import SENDING, deadline, left
 
@@ -169,7 +169,7 @@ class socket(Endpoint):
             if self._state != num.IS_CONNECTED:
                 raise OSError(errnos.ENOTCONN)
             conn = self.connection
-        if flags & num.MSG_OOB and conn.block[w.STATE] != w.CLOSED:
+        if flags & num.MSG_OOB and control.stays(conn.at):
             self._poll_first(num.POLL_READ)
             raise OSError(errnos.EOPNOTSUPP)
         return conn
@@ -198,7 +198,7 @@ class socket(Endpoint):
 
     def _check_target(self, conn):
         """Linux does not wait for as much as the buffer may hold: ENOMEM, at once."""
-        if conn.block[w.STATE] != w.CLOSED and not conn.block[w.SHUT] & w.SHUT_LOCAL_RCV:
+        if control.stays(conn.at) and not conn.block[w.SHUT] & w.SHUT_LOCAL_RCV:
             self._poll_first(num.POLL_READ)
             raise OSError(errnos.ENOMEM)
 
@@ -312,7 +312,7 @@ class socket(Endpoint):
         self._poll_first(num.POLL_WRITE)
         self._check_connect()
         conn = self.connection
-        there = self._state == num.IS_CONNECTED and conn.block[w.STATE] == w.ESTABLISHED
+        there = self._state == num.IS_CONNECTED and control.stays(conn.at)
         raise OSError(errnos.EISCONN if there else errnos.EOPNOTSUPP)
 
     @micropython.native

@@ -99,10 +99,11 @@ class Polled(io.IOBase):
         ended = shut & w.SHUT_LOCAL == w.SHUT_LOCAL or shut & w.SHUT_LOST
         if ended or (shut & local_end and shut & w.SHUT_PEER_SEND):
             events |= num.POLLHUP
-        gone = state == w.CLOSED or (
-            shut & w.SHUT_PEER == w.SHUT_PEER and not credit.queued(conn.at)
-        )
-        if not shut & local_end and (gone or _space(conn) > 0):
+        if shut & w.SHUT_PEER == w.SHUT_PEER:
+            room = not shut & w.SHUT_FULL
+        else:
+            room = _space(conn) > 0
+        if not shut & local_end and room:
             events |= num.POLL_WRITE
         elif not shut & local_end and conn.out.full():
             self._stack.device.sending_done()

@@ -352,8 +352,12 @@ class Connection:
     @micropython.native
     def discard(self, unread):
         self.stack.store.discard(self.at)
-        self.block[w.MESSAGES] = 0
-        credit.consumed(self.at, unread)
+        block = self.block
+        block[w.MESSAGES] = 0
+        if block[w.OPTIONS] & w.OPT_SHUTDOWN_ONCE:
+            block[w.READ_CNT] = block[w.RX_CNT]  # as Linux, which gives no credit for these
+        else:
+            credit.consumed(self.at, unread)
 
     def resize(self, size):
         """The program wants a window of `size` bytes; the peer hears of as many as there are."""

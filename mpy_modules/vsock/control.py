@@ -61,13 +61,37 @@ def enter(at: int, state: int) -> int:
     events = 0
     if state == w.CLOSED:
         # Linux: a reset established connection looks like one that the peer shut both ways.
-        c[w.SHUT] = c[w.SHUT] | w.SHUT_PEER
+        _peer_ends(at, w.SHUT_PEER)
         c[w.OWED] = c[w.OWED] & w.OWE_RST
         if before != w.CLOSED:
             events = w.EV_READ | w.EV_WRITE | w.EV_CLOSED
     elif state == w.ESTABLISHED:
         events = w.EV_READ | w.EV_WRITE
     return events
+
+
+@micropython.viper
+def _peer_ends(at: int, how: int):
+    """The peer ends directions, SHUT_PEER_* bits.
+
+    Over unread bytes Linux's socket stays connected for ever, and hears of no credit any more.
+    """
+    c = ptr32(at)
+    before = c[w.SHUT]
+    if before & w.SHUT_PEER != w.SHUT_PEER and c[w.RX_CNT] != c[w.READ_CNT]:
+        if (before | how) & w.SHUT_PEER == w.SHUT_PEER and not before & w.SHUT_LOST:
+            how |= w.SHUT_UNREAD
+            flying = int(credit.unread(at))
+            if flying >= c[w.PEER_ALLOC] or flying >= c[w.SEND_LIMIT]:
+                how |= w.SHUT_FULL
+    c[w.SHUT] = before | how
+
+
+@micropython.viper
+def stays(at: int) -> int:
+    """1 if Linux's socket would still be connected."""
+    c = ptr32(at)
+    return int(c[w.STATE] == w.ESTABLISHED or c[w.SHUT] & w.SHUT_UNREAD != 0)
 
 
 @micropython.viper
@@ -110,7 +134,7 @@ def on_control(at: int, op: int, flags: int, peer_alloc: int, peer_fwd: int) -> 
         c[w.OWED] = w.OWE_RST
         return events | int(enter(at, w.CLOSED))
     if op == w.OP_SHUTDOWN:
-        c[w.SHUT] = c[w.SHUT] | ((flags & w.SHUTDOWN_BOTH) << w.SHUT_PEER_SHIFT)
+        _peer_ends(at, (flags & w.SHUTDOWN_BOTH) << w.SHUT_PEER_SHIFT)
         return events | w.EV_READ | w.EV_WRITE | int(settle(at))
     if op == w.OP_CREDIT_REQUEST:
         # Always answered, even with nothing to give: vhost-device-vsock wakes up on nothing else.

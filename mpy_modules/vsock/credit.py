@@ -99,7 +99,8 @@ def news(at: int) -> int:
 
     Linux tells when free space, as the peer knows it, falls below one largest packet, or when
     what is queued falls below SO_RCVLOWAT. We also tell of each half of the window, so that a fast
-    peer never stops, but never of less than a sixteenth: no update for each small packet.
+    peer never stops, but never of less than a sixteenth: no update for each small packet. A peer
+    whose own buffer is small is told as by Linux: it has no more under way than that holds.
     """
     c = ptr32(at)
     over = 0
@@ -108,7 +109,8 @@ def news(at: int) -> int:
     if c[w.OPTIONS] & w.OPT_LOOPBACK:
         return over | w.TAKEN
     if c[w.LOWAT] == 1 and (c[w.FWD_CNT] - c[w.FWD_SENT]) & c[w.ONES] < c[w.BUF_ALLOC] >> 4:
-        return over  # the common case of update_due, without a call
+        if c[w.PEER_ALLOC] >= w.MAX_DATA:
+            return over  # the common case of update_due, without a call
     if int(update_due(at)) != 0:
         over |= w.UPDATE_DUE
         if (
@@ -136,7 +138,7 @@ def update_due(at: int) -> int:
         return 1
     known = int(peer_knows(at))
     if untold < window >> 1 and (known >= w.MAX_DATA or untold < window >> 4):
-        if c[w.LOWAT] == 1 or queued >= c[w.LOWAT]:
+        if queued >= c[w.LOWAT] or (c[w.LOWAT] == 1 and c[w.PEER_ALLOC] >= w.MAX_DATA):
             return 0
     c[w.OWED] = c[w.OWED] | w.OWE_UPDATE
     return 1

@@ -137,6 +137,8 @@ SHUT_PEER_SEND = const(8)
 SHUT_PEER = const(12)
 SHUT_PEER_SHIFT = const(2)  # from flags of OP_SHUTDOWN to SHUT_PEER_*
 SHUT_LOST = const(16)  # the device lost the connection
+SHUT_UNREAD = const(32)  # as the peer ended both directions there were bytes to read,
+SHUT_FULL = const(64)  # and it had no room for ours
 SHUT_NO_MORE = const(9)  # SHUT_LOCAL_RCV or SHUT_PEER_SEND: nothing more will be queued
 
 # OWED: control packets, in the order in which they go out but for the RST, which goes first

@@ -150,10 +150,12 @@ class Line:
         self.read += n
         self.said = max(self.said, self.read - (self.window - self.base))
         untold = self.said - self.heard
-        if untold < self.window // 16 or self.state != "established" or self.remote & SEND:
+        if not untold or self.state != "established" or self.remote & SEND:
             return False
         known = max(0, self.window - (self.got - self.heard))
-        if not untold or (untold < self.window // 2 and known >= LARGEST):
+        emptied = self.got == self.read and self.peer_alloc < LARGEST
+        large = untold >= self.window // 16
+        if not emptied and (not large or (untold < self.window // 2 and known >= LARGEST)):
             return False
         self.owed.add(w.OP_CREDIT_UPDATE)
         return True
@@ -535,7 +537,9 @@ class Guest:
     def discard(self, line):
         n = line.unread
         self.take(line, n)
-        if n:
+        if n and line.once:
+            line.read += n
+        elif n:
             line.consume(n)
 
     def shutdown(self, line, how):

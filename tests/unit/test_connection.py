@@ -517,7 +517,7 @@ def test_updates_are_due_wherever_the_counters_stand(start):
     c[w.EDGE] = start + 262144 & M32
     due = []
     for n in range(1, 20):
-        assert control.admit(c, 10_000, 0, 0, 0) == 10_000
+        assert control.admit(c, 10_000, 0, 262144, 0) == 10_000
         if credit.consumed(c, 10_000) & w.UPDATE_DUE:
             due.append(n)
             assert owed(c) == [UPDATE]
@@ -532,6 +532,35 @@ def test_small_reads_do_not_cost_an_update_each():
         credit.consumed(c, 100)
         updates += len(owed(c))
     assert updates == 1  # 200,000 bytes; the first 131,072 are half of the window
+
+
+@pytest.mark.parametrize("alloc, due", [(65535, [UPDATE]), (65536, [])])
+def test_a_peer_with_a_small_buffer_is_told_when_all_is_read(alloc, due):
+    c = established(peer_window=alloc)
+    control.admit(c, 100, 0, alloc, 0)
+    credit.consumed(c, 99)
+    assert owed(c) == []
+    credit.consumed(c, 1)
+    assert owed(c) == due
+
+
+@pytest.mark.parametrize("unread, room", [(0, False), (1, True)])
+def test_what_is_unread_as_the_peer_ends_keeps_the_socket_connected(unread, room):
+    c = established()
+    control.admit(c, 5, 0, 262144, 0)
+    credit.consumed(c, 5 - unread)
+    control.on_control(c, w.OP_SHUTDOWN, w.SHUTDOWN_BOTH, 262144, 0)
+    credit.consumed(c, unread)
+    control.settle(c)
+    assert c[w.STATE] == w.CLOSED
+    assert bool(control.stays(c)) == room
+
+
+def test_a_lost_connection_is_not_connected_whatever_is_unread():
+    c = established()
+    control.admit(c, 5, 0, 262144, 0)
+    control.lose(c, ECONNRESET)
+    assert not control.stays(c)
 
 
 def test_lowat_above_what_is_queued_tells_the_peer_of_every_byte():

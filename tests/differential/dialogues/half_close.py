@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: MIT
 """One direction ends, or both, and what either end is told."""
 
-from mpfw.differential.dialogues import PEER, of_types
+from mpfw.differential.dialogues import PEER, SOCKET, of_types
 
 EVENTS = 0x20FF
+
+
+def _fill(sender):
+    sender.settimeout(0)
+    sender.send(200000)
+    sender.send(62144)
+    sender.settimeout(0.1)
 
 
 @of_types("stream", "seqpacket")
@@ -123,6 +130,46 @@ def close_after_all_was_read(caller, accepted):
     caller.send(1)
     caller.getpeername()
     caller.poll(EVENTS)
+
+
+@of_types("stream", "seqpacket")
+def close_over_a_full_window(caller, accepted):
+    _fill(caller)
+    accepted.close()
+    caller.poll(EVENTS)
+    caller.send(1)
+    caller.sendto(1, PEER, 0)
+
+
+@of_types("stream", "seqpacket")
+def close_over_a_full_window_with_bytes_unread(caller, accepted):
+    accepted.send(100)
+    _fill(caller)
+    accepted.close()
+    caller.poll(EVENTS)
+    caller.send(1)
+    caller.recv(100)
+    caller.recv(1)
+    caller.poll(EVENTS)
+    caller.send(1)
+    caller.sendto(1, PEER, 0)
+    caller.settimeout(0)
+    caller.send(1)
+    caller.sendto(1, PEER, 0)
+
+
+@of_types("stream", "seqpacket")
+def close_with_bytes_unread_that_are_read(caller, accepted):
+    accepted.send(100)
+    accepted.close()
+    caller.sendto(1, PEER, 0)
+    caller.recv(100)
+    caller.poll(EVENTS)
+    caller.sendto(1, PEER, 0)
+    caller.recv(1, SOCKET.MSG_OOB)
+    caller.recv(262144, SOCKET.MSG_WAITALL)
+    caller.connect_ex(PEER, 0)
+    caller.getpeername()
 
 
 def names_after_shutdown(caller, accepted):
