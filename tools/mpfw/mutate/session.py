@@ -38,7 +38,7 @@ _TIMEOUT = "Failed: Timeout"  # pytest-timeout's
 # How long a test may take: so many seconds, and so many times what it took without a mutant. They
 # are the processor's, or a busy machine would notice mutants; who waits without it has longer.
 _FREE, _TIMES = 5.0, 4.0
-_WAITING = 12
+_WAITING = 100
 _ENDLESS = (-signal.SIGPROF, -signal.SIGXCPU)
 _MEMORY = 4 << 30  # bytes that a child may use: some mutants never stop
 _CHILDREN = multiprocessing.get_context("fork")
