@@ -53,19 +53,6 @@ def test_what_is_written_is_read(tmp_path_factory, sent, snaplen):
     ]
 
 
-def test_every_operation_has_the_monitors_name_of_it():
-    """REQUEST and RESPONSE connect, RST and SHUTDOWN disconnect, RW is payload, credit control."""
-    kinds = [blocks.kind(op) for op in range(9)]
-    assert kinds == [0, 1, 1, 2, 2, 4, 3, 3, 0]
-
-
-def test_the_monitors_header_is_linuxs():
-    """struct af_vsockmon_hdr: le64 CIDs, le32 ports, le16 op, transport, length, two bytes."""
-    packet = make(3, 0x01020304, 0x05060708, dst_cid=0x1122334455667788)
-    said = struct.unpack("<QQIIHHHH", blocks.monitor_header(bytes(packet.header)))
-    assert said == (2, 0x1122334455667788, 0x01020304, 0x05060708, 2, 2, 44, 0)
-
-
 def test_what_was_lost_is_told_with_the_next_packet():
     before, behind = blocks.packet(1, True, header(), b"abc", 3, 7)
     file = io.BytesIO(blocks.begin(100, "test", "vsock") + before + b"abc" + behind)

@@ -204,6 +204,13 @@ def test_memory_for_messages_is_promised_and_without_any_bind_fails(case):
     assert case.road.engine.program.connections() == 0
 
 
+def test_a_queue_grows_by_a_single_byte(case):
+    case.socket("a")
+    case.play("a", "bind", [ANY, 700])
+    assert case.engine.call("~a.mailbox.port.promise", 212993) is True
+    assert case.engine.full("~a")[1] == 212993
+
+
 def test_a_message_arrives_without_heap(expanded):
     case = Case(expanded)
     case.socket("a")

@@ -12,8 +12,8 @@ import pytest
 import vsock_bench
 from hypothesis import given, note, settings
 from profiles import examples
-from road import Road
-from road_model import STREAM, Packet, w
+from road import CID, Road
+from road_model import SIZE, STREAM, Packet, w
 from test_receive_road import Chance, openings, steps
 
 from mpfw.capture.reader import Record, read
@@ -152,6 +152,45 @@ def test_without_room_packets_are_counted_and_the_file_tells(engine):
     road.send(Packet((2, 6000, 99), w.OP_RST, STREAM))
     found = records(engine.seen.stop("small"))
     assert [each.dropped for each in found] == [0] * count + [dropped]
+
+
+def test_a_capture_has_room_for_one_packet_and_what_was_lost_before_it(engine):
+    road = SeenRoad(engine)
+    usual(road)
+    engine.seen.start("small", 100, 1)
+    for i in range(3):
+        if i == 2:
+            engine.clock.advance(20_000)  # the first one is written
+        road.send(Packet((2, 5000, 99 + i), w.OP_RW, STREAM, 0, SIZE, 0, bytes(100)))
+    found = records(engine.seen.stop("small"))
+    assert [(len(each.payload), each.dropped) for each in found] == [
+        (100, 0),
+        (100, 3),
+    ]  # with the answers, RSTs
+
+
+def test_an_operation_that_nobody_knows_is_unknown_to_the_monitor(road):
+    ops = [w.OP_RST, w.OP_CREDIT_REQUEST, w.OP_CREDIT_REQUEST + 1, 0xFFFF]
+    for op in ops:
+        road.send(Packet((2, 5000, 99), op, STREAM))
+    found = [each for each in records(usual(road)) if each.direction == "in"]
+    assert [each.monitor[24] for each in found] == [2, 3, 0, 0]
+
+
+def test_a_look_takes_64_packets_at_most_with_a_capture_too(road):
+    rst = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, SIZE, 0]
+    road.engine.host.floods(rst, b"")
+    heads = road.engine.host.heads()[:8]
+    road.engine.host.give([[head, rst, b"", w.HEADER_LEN] for head in heads])
+    assert road.engine.device.poll() == 64
+    road.engine.host.floods([], b"")
+
+
+def test_buffers_that_come_back_empty_are_posted_again_with_a_capture_too(road):
+    heads = road.engine.host.heads()
+    road.engine.host.give([[head, [], b"", 0] for head in heads])
+    assert road.engine.device.poll() == len(heads)
+    assert road.engine.host.dropped()[w.DROP_SHORT] == len(heads)
 
 
 def test_a_full_disk_ends_the_capture_and_nothing_else(road):

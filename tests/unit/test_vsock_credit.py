@@ -257,6 +257,15 @@ def test_messages_are_readable_once_one_is_whole():
     assert control.readable(c) == 1
 
 
+def test_a_message_that_is_not_whole_is_not_readable_however_long():
+    c = established(kind=SEQPACKET)
+    c[w.LOWAT] = 25
+    come(c, 300)
+    assert control.readable(c) == 0
+    come(c, 0, w.SEQ_EOM)
+    assert control.readable(c) == 1
+
+
 def test_messages_are_readable_with_so_many_bytes_whole_ones_and_begun_ones():
     c = established(kind=SEQPACKET)
     c[w.LOWAT] = 25

@@ -102,7 +102,8 @@ def _survivors(
             survived = trial.survived()
             if survived:
                 survivors.append(trial.mutant)
-            click.echo(f"{'SURVIVED' if survived else 'noticed'}  {trial.mutant}")
+            noticed = "endless" if trial.endless else "noticed"
+            click.echo(f"{'SURVIVED' if survived else noticed}  {trial.mutant}")
     return sorted(survivors, key=lambda each: (each.path, each.line, each.becomes))
 
 

@@ -14,6 +14,7 @@ import pickle
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,8 +34,12 @@ MODULES = paths.ROOT / "mpy_modules"
 # What tests that import the firmware's modules have in them.
 _CONCERNED = re.compile(r"\bvsock_bench\b|\bengine\b")
 _NO_CONFTEST = "ImportError while loading conftest"  # pytest's words
-# How long a test may take: so many seconds, and so many times what it took without a mutant.
+_TIMEOUT = "Failed: Timeout"  # pytest-timeout's
+# How long a test may take: so many seconds, and so many times what it took without a mutant. They
+# are the processor's, or a busy machine would notice mutants; who waits without it has longer.
 _FREE, _TIMES = 5.0, 4.0
+_WAITING = 100
+_ENDLESS = (-signal.SIGPROF, -signal.SIGXCPU)
 _MEMORY = 4 << 30  # bytes that a child may use: some mutants never stop
 _CHILDREN = multiprocessing.get_context("fork")
 
@@ -47,7 +52,7 @@ class SurveyError(Exception):
 class Survey:
     """What the tests do with the modules as they are."""
 
-    seconds: dict[str, float] = field(default_factory=dict)  # by test
+    seconds: dict[str, float] = field(default_factory=dict)  # by test, of the processor
     reached: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # path, line: tests
 
     def tests(self, mutant: Mutant) -> dict[str, float]:
@@ -122,13 +127,13 @@ class _Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        start = time.monotonic()
+        start = time.process_time()
         self._measured.switch_context(item.nodeid)
         try:
             return (yield)
         finally:
             self._measured.switch_context("")
-            self.seconds[item.nodeid] = time.monotonic() - start
+            self.seconds[item.nodeid] = time.process_time() - start
 
 
 class _Order:
@@ -142,7 +147,15 @@ class _Order:
         items[:] = [each for each in items if each.nodeid in self._place]
         items.sort(key=lambda each: self._place[each.nodeid])
         for each in items:
-            each.add_marker(pytest.mark.timeout(self._limits[each.nodeid]))
+            each.add_marker(pytest.mark.timeout(_WAITING * self._limits[each.nodeid]))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        signal.setitimer(signal.ITIMER_PROF, self._limits[item.nodeid])  # the end of the child
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 class Trial:
@@ -151,6 +164,7 @@ class Trial:
     def __init__(self, mutant: Mutant, source: str, tests: dict[str, float]):
         """`tests`: in that order, and the seconds that each takes without it."""
         self.mutant = mutant
+        self.endless = False  # if it did not survive: a test did not end, or none failed in time
         limit = _FREE + _TIMES * sum(tests.values())  # then it counts as noticed: it never ends
         self._stack = contextlib.ExitStack()
         self._folder = self._stack.enter_context(_folder())
@@ -162,7 +176,7 @@ class Trial:
         arguments = (self._folder, modules, tests, limit)
         self._child = _CHILDREN.Process(target=_try, args=arguments, daemon=True)
         self._child.start()
-        self._give_up = time.monotonic() + limit
+        self._give_up = time.monotonic() + _WAITING * limit
 
     @property
     def sentinel(self) -> int:
@@ -185,6 +199,7 @@ class Trial:
             self._child.kill()
         self._child.join()
         log = (self._folder / "log").read_text(errors="replace")
+        self.endless = status is None or status in _ENDLESS or _TIMEOUT in log
         self._stack.close()
         if status == pytest.ExitCode.USAGE_ERROR and _NO_CONFTEST in log:
             return False  # the module cannot even be imported
