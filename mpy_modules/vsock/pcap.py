@@ -127,6 +127,7 @@ class Capture(Watcher):
         """
         if not self._closed:
             self._tap.dismiss(self)
+            self._busy = True  # `_run` would cut in behind a write, and write the same again
             self._flush()
             if self.error is None:
                 now = time.time_ns()

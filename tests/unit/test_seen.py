@@ -126,6 +126,16 @@ def test_a_capture_is_written_while_a_program_waits(road):
     assert len(road.engine.seen.written("a")) > before
 
 
+def test_the_rest_is_written_once_though_the_timer_cuts_in(road):
+    """A file's end is written by the program, between whose bytecodes the timer's handler runs."""
+    road.engine.seen.stop("a")
+    road.engine.seen.start("b", 100, ROOM)
+    road.open(1234, 5000)
+    road.engine.seen.cut_in("b")
+    found = records(road.engine.seen.stop("b"))
+    assert road.engine.seen.counts("b") == [len(found), 0] != [0, 0]
+
+
 @pytest.mark.parametrize("n", [1, 4096, 4097, 65536])
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 def test_what_is_sent_is_seen_once_however_it_goes(road, n, kind):

@@ -12,11 +12,14 @@ class Sink:
     def __init__(self):
         self.data = bytearray()
         self.room = 1 << 40
+        self.behind = None  # what interrupts behind each write
 
     def write(self, data):
         if len(self.data) + len(data) > self.room:
             raise OSError(28, "No space left on device")
         self.data += bytes(data)
+        if self.behind is not None:
+            self.behind()
         return len(data)
 
 
@@ -62,6 +65,10 @@ class Seen:
 
     def room(self, name, n):
         self.sinks[name].room = n
+
+    def cut_in(self, name):
+        """From now on the capture's own interrupt comes behind each write."""
+        self.sinks[name].behind = self.captures[name]._vector.fire
 
     def takes(self, name, sizes):
         self.sinks[name].takes = sizes
