@@ -4,7 +4,8 @@
 # image) and the command mpfw (tools/mpfw/), all of it under build/.
 
 PYTHON ?= python3
-JOBS   ?= $(shell nproc)
+# One more than there are processors: tests wait for half of their time.
+JOBS   ?= $(shell expr $$(nproc) + 1)
 BUILD  := $(CURDIR)/build
 override BUILD := $(abspath $(BUILD))
 export MPFW_BUILD := $(BUILD)
