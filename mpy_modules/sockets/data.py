@@ -275,17 +275,21 @@ class socket(Endpoint):
         `data` is the caller's again when send returns; if Ctrl-C ends it, the device may read it
         still. It is fastest as bytes: the device reads those where they lie.
         """
+        done = 0
         if not flags and self._state == num.IS_CONNECTED:
-            n = self.connection.send_now(data)
-            if n:
-                return n
-        return self._send(data, flags, False)
+            done = self.connection.send_now(data)
+            if done > 0:
+                return done
+        return self._send(data, flags, False, -done)
 
     @micropython.native
     def sendall(self, data, flags=0):
         """Send all of `data`; if that fails, also by a time-out, some of it may have gone out."""
-        if flags or self._state != num.IS_CONNECTED or not self.connection.send_now(data):
-            self._send(data, flags, True)
+        done = 0
+        if not flags and self._state == num.IS_CONNECTED:
+            done = self.connection.send_now(data)
+        if done <= 0:
+            self._send(data, flags, True, -done)
 
     def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
         """Send the bytes of several buffers as one piece, or on seqpacket as one message."""
@@ -328,7 +332,8 @@ class socket(Endpoint):
         return self.connection
 
     @micropython.native
-    def _send(self, data, flags, everything):
+    def _send(self, data, flags, everything, done=0):
+        """Send what is left of `data` behind its first `done` bytes; how many have gone then."""
         conn = self.connection
         if self._state != num.IS_CONNECTED or flags & num.MSG_OOB:
             if self.mailbox is not None:
@@ -337,14 +342,14 @@ class socket(Endpoint):
         n, start = bytes_in(data), addressof(data)
         mark = 0
         seconds = self._timeout
-        if seconds is None:
+        if seconds is None and (flags or self.options.send_us is not None):
             seconds = may_take(self.options.send_us, flags)
         waits = seconds != 0
         copies = not waits or seconds is not None  # what is lent is back when the device likes
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n, waits)
-        done, end, staged = 0, None, False
+        end, staged = None, False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
             if conn.out is self._stack.loopback and n - done > credit.room(conn.at):

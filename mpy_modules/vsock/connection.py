@@ -149,18 +149,28 @@ class Connection:
 
     @micropython.viper
     def send_now(self, data) -> int:
-        """Send a little on a stream, as a whole: what most calls of send come to.
+        """Send a little, or bytes, on a stream, as a whole: what most calls of send come to.
 
-        Returns how much; 0 may mean anything, and `send` will tell.
+        Returns how much; negative if only a part of it went. 0 may mean anything, and `send` will
+        tell.
         """
         at = int(self.at)
         n = int(nbytes(data))
-        if n > w.INLINE or n == 0 or ptr32(at)[w.BORDERS] != 0:
+        if n == 0 or ptr32(at)[w.BORDERS] != 0:
             return 0
         room = int(credit.room(at))
-        if room < n or not self.out.small(at, addressof(data), n, 0):
+        if room < n:
             return 0
-        return n
+        if n <= w.INLINE:
+            if not self.out.small(at, addressof(data), n, 0):
+                return 0
+            return n
+        if type(data) is not bytes:
+            return 0
+        sent = int(self.send(addressof(data), n, data, 0, 0))
+        if sent == n:
+            return n
+        return 0 - sent
 
     @micropython.viper
     def send(self, data: int, n: int, buffer, flags: int, copies: int) -> int:

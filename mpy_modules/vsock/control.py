@@ -89,9 +89,11 @@ def _peer_ends(at: int, how: int):
 
 @micropython.viper
 def stays(at: int) -> int:
-    """1 if Linux's socket would still be connected."""
+    """1 if Linux's socket would still be connected: ours may be while the peer has our bytes."""
     c = ptr32(at)
-    return int(c[w.STATE] == w.ESTABLISHED or c[w.SHUT] & w.SHUT_UNREAD != 0)
+    if c[w.SHUT] & w.SHUT_PEER == w.SHUT_PEER:
+        return int(c[w.SHUT] & w.SHUT_UNREAD != 0)
+    return int(c[w.STATE] == w.ESTABLISHED)
 
 
 @micropython.viper

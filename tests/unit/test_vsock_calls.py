@@ -35,13 +35,13 @@ def send(conn, data, flags=0):
 
 def test_a_little_is_sent_at_once(host):
     conn = host.connected()
-    for data in b"x", NOISE[: w.INLINE]:
+    for data in b"x", bytearray(b"y"), NOISE[: w.INLINE], NOISE[: w.MAX_DATA + 1]:
         assert conn.send_now(data) == len(data)
         assert sent(host) == data
 
 
-@pytest.mark.parametrize("data", [b"", NOISE[: w.INLINE + 1]])
-def test_nothing_and_much_is_not_sent_at_once(host, data):
+@pytest.mark.parametrize("data", [b"", bytearray(w.INLINE + 1)])
+def test_nothing_and_much_that_may_change_is_not_sent_at_once(host, data):
     assert host.connected().send_now(data) == 0
     assert host.answers() == []
 
@@ -64,6 +64,13 @@ def test_what_has_no_slot_is_not_sent_at_once(host):
     slots(host, 1)
     assert [conn.send_now(b"bytes") for _ in range(2)] == [5, 0]
     assert sent(host) == b"bytes"
+
+
+def test_bytes_of_which_a_part_found_slots_are_told_apart(host):
+    conn = host.connected()
+    slots(host, 1)
+    assert conn.send_now(NOISE[: w.MAX_DATA + 1]) == -w.MAX_DATA
+    assert sent(host) == NOISE[: w.MAX_DATA]
 
 
 @pytest.mark.parametrize("free", [0, 1, 2])
