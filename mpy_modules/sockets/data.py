@@ -340,7 +340,7 @@ class socket(Endpoint):
                 return self.mailbox.send(data, flags, None)
             conn = self._sender(flags)
         n, start = bytes_in(data), addressof(data)
-        mark = 0
+        mark, end, staged = 0, None, False
         seconds = self._timeout
         if seconds is None and (flags or self.options.send_us is not None):
             seconds = may_take(self.options.send_us, flags)
@@ -349,7 +349,6 @@ class socket(Endpoint):
         if conn.block[w.BORDERS]:
             mark = w.SEQ_EOM | (w.SEQ_EOR if flags & num.MSG_EOR else 0)
             self._check_message(conn, n, waits)
-        end, staged = None, False
         patience = 2  # first spin, then wait a moment, then ask the peer; again after progress
         while True:
             if conn.out is self._stack.loopback and n - done > credit.room(conn.at):
