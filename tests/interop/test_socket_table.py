@@ -256,9 +256,12 @@ def receive_in_all_ways(port):
     parts = [sock.recv(3), sock.recv(4, socket.MSG_PEEK), sock.recv(4)]
     buffer = bytearray(b"----------")
     parts += [sock.recv_into(memoryview(buffer)[2:], 3), bytes(buffer)]
-    parts += [sock.recvfrom(2), sock.recv(9, socket.MSG_WAITALL), sock.recv(0)]
+    parts += [sock.recvfrom(2)]
+    # A time-out makes the descriptor one that does not block: MSG_WAITALL would then take what
+    # is there, and a call with MSG_DONTWAIT would wait for its first byte.
+    sock.settimeout(None)
+    parts += [sock.recv(9, socket.MSG_WAITALL), sock.recv(0)]
     print("read")
-    sock.settimeout(None)  # with one CPython waits, whatever the flags
     parts += [errno_of(sock.recv, 1, socket.MSG_DONTWAIT), sock.recv(10), sock.recv(10)]
     return parts
 
