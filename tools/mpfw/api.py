@@ -13,7 +13,7 @@ from mpfw import paths
 from mpfw.guest.driven import AGENT, SCRIPT, DrivenGuest
 from mpfw.guest.errors import NotPossible, StartError
 from mpfw.guest.guarded import GuardianError
-from mpfw.guest.machine import Entry, qemu_program
+from mpfw.guest.machine import Entry
 from mpfw.guest.snapshot import Snapshot
 from mpfw.guest.vsockhost import VhostUserVsock
 from mpfw.run import parts, program
@@ -82,7 +82,7 @@ class Guest(DrivenGuest):
             cpus=cpus,
             machine=machine,
             accel=accel,
-            qemu=qemu_program() if qemu is None else os.fspath(qemu),
+            qemu=None if qemu is None else os.fspath(qemu),
             qemu_args=tuple(qemu_args),
             environment=tuple(f"{name}={value}" for name, value in (env or {}).items()),
             folders=tuple(map(Path, app)),

@@ -7,9 +7,9 @@ mpfw.guest.guest for that.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpfw import paths
 
@@ -47,8 +47,7 @@ def qemu_program() -> str:
     return os.environ.get(QEMU_VARIABLE, QEMU)
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """What a guest is made of. Everything has the contract's default (the README's table)."""
 
     image: Path | None = paths.IMAGE  # the flash image; None: QEMU's own firmware
@@ -60,14 +59,14 @@ class Machine:
     accel: str = "auto"  # "auto", "tcg" or "kvm"
     display: tuple[str, ...] = ("-display", "none")
     devices: tuple[str, ...] = ()  # values of -device, in this order, before the vsock device
-    fw_cfg: Mapping[str, Entry] = field(default_factory=dict)  # by name
+    fw_cfg: Mapping[str, Entry] = MappingProxyType({})  # by name
     share_memory: bool = False  # vhost-user devices see the guest's memory
     extra: tuple[str, ...] = ()  # further options, last on the command line
-    qemu: str = field(default_factory=qemu_program)
+    qemu: str | None = None  # None: qemu_program()
 
     def with_options(self, **changes: Any) -> "Machine":
         """A copy with some fields replaced."""
-        return replace(self, **changes)
+        return self._replace(**changes)
 
     @property
     def accelerator(self) -> str:
@@ -100,7 +99,7 @@ class Machine:
         options += _fw_cfg_options({**common, **self.fw_cfg}, fw_cfg_dir)
         for device in self.devices:
             options += ["-device", device]
-        return [self.qemu, *options, *self.extra]
+        return [self.qemu or qemu_program(), *options, *self.extra]
 
     def _memory_backend(self) -> str:
         if self.share_memory:

@@ -6,7 +6,6 @@ host programs use Unix sockets. Each gives ordinary connected sockets.
 """
 
 import errno
-import json
 import os
 import socket
 import sys
@@ -276,6 +275,8 @@ class DatagramVsock(DeviceVsock):
         if self.carrier == carriers.TEST_DEVICE:
             value = f"{self.carrier},chardev=vsock{self.cid},virtio-id=19,num_vqs=3,config_size=8"
         elif self.carrier == carriers.VFIO_USER_PCI:
+            import json
+
             where = {"type": "unix", "path": str(self._control)}
             # The guest goes on when the device has seen its write, as with one of QEMU's own.
             options = {"driver": self.carrier, "x-no-posted-writes": True, "socket": where}

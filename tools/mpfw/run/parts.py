@@ -4,9 +4,8 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpfw import paths
 from mpfw.guest import channel, daemon
@@ -50,8 +49,7 @@ class Ended(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """The command's options, by their names there, with its defaults."""
 
     code: str | None = None
@@ -65,7 +63,7 @@ class Options:
     cpus: int = 1
     machine: str = "q35"
     accel: str = "auto"
-    qemu: str = field(default_factory=qemu_program)
+    qemu: str | None = None  # None: the machine's, as in Machine
     qemu_args: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
@@ -102,7 +100,7 @@ def machine(options: Options, fw_cfg: dict[str, Entry], reboots: bool) -> Machin
         disk=_disk(options),
         fw_cfg=fw_cfg | _services(options) | _overlay(options),
         extra=(*(() if reboots else ("-no-reboot",)), *options.qemu_args),
-        qemu=_find_program(options.qemu),
+        qemu=_find_program(options.qemu or qemu_program()),
     )
 
 
@@ -281,7 +279,7 @@ def datagram_carrier(options: Options) -> str:
         raise Refused("--datagrams: not with --group, and with no other --host than device")
     from mpfw.guest import carriers
 
-    carrier = carriers.choose(options.qemu)
+    carrier = carriers.choose(options.qemu or qemu_program())
     if carrier is None:
         raise Refused(
             "--datagrams: this QEMU has no device that lets a guest see them;"

@@ -7,8 +7,8 @@ mpy_modules/startup.py reads them. docs/run.md has them all.
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mpfw import paths
 from mpfw.guest.machine import Entry
@@ -22,15 +22,14 @@ class ProgramError(Exception):
     """A program that cannot be run: one sentence."""
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """A script and what it is called, or a module; `beside` is where its imports look first."""
 
     name: str
     source: bytes = b""
     file: Path | None = None  # where the source lies as it is
     module: str = ""  # run as `python -m` does, in place of a source
-    beside: Path = field(default_factory=Path)
+    beside: Path = Path()
     whole: bool = False  # everything in `beside` comes along
 
 

@@ -9,8 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mpfw import paths
 from mpfw.guest import channel, ending
@@ -32,8 +31,7 @@ _LOOK = 1.0  # how often its log is looked at meanwhile
 _END = 10.0  # and QEMU to end once its streams are closed
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(NamedTuple):
     """What a run should do besides running the program."""
 
     timeout: float | None = None  # seconds
