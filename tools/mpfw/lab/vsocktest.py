@@ -31,7 +31,7 @@ _OPTIONS = (
 )
 
 
-@click.command("vsock-test", epilog=examples("$(mpfw vsock-test sid) --list      its tests"))
+@click.command("vsock-test", epilog=examples("mpfw vsock-test sid      of the newest"))
 @click.argument("suite", type=click.Choice(SUITES))
 def vsock_test(suite: str) -> None:
     """Fetch and build Linux's vsock_test of a Debian release; print the program's path.
