@@ -26,9 +26,9 @@ ELSEWHERE = {
 LONG = (
     r"make coverage",
     r"mpfw fuzz( .*)?",
-    r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time|upstream)( .*)?",
+    r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time|upstream|vsock-test)( .*)?",
     r"(echo uname -r \| )?mpfw lab( .*)?",
-    r"\$\(mpfw (qemu|vsock-test) .*",
+    r"\$\(mpfw qemu .*",
 )
 STAYS = (r"mpfw forward .*",)
 
