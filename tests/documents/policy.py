@@ -26,7 +26,8 @@ ELSEWHERE = {
 LONG = (
     r"make coverage",
     r"mpfw fuzz( .*)?",
-    r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time|upstream|vsock-test)( .*)?",
+    r"mpfw (bench|compare|count|floods|mutate|overlay-time|profile|run-time)( .*)?",
+    r"mpfw (upstream|vsock-test)( .*)?",
     r"(echo uname -r \| )?mpfw lab( .*)?",
     r"\$\(mpfw qemu .*",
 )
