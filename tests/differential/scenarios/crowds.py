@@ -161,6 +161,7 @@ def guest_fills_the_host(cid, port, meet):
     meet()
     meet()
     print(polled(sock))
+    meet()  # the other end stays until then
     sock.close()
 
 
@@ -172,6 +173,7 @@ def host_fills_the_host(cid, port, meet):
     print(drained(sock, 262144), polled(sock))
     settle()
     meet()
+    meet()
 
 
 def guest_is_filled(cid, port, meet):
@@ -182,6 +184,7 @@ def guest_is_filled(cid, port, meet):
     print(drained(sock, 262144), polled(sock))
     settle()
     meet()
+    meet()
 
 
 def host_is_filled(cid, port, meet):
@@ -191,6 +194,7 @@ def host_is_filled(cid, port, meet):
     meet()
     meet()
     print(polled(sock))
+    meet()  # the other end stays until then
     sock.close()
 
 
