@@ -13,7 +13,10 @@ from terminals import Reader
 from mpfw import paths
 from mpfw.guest import daemon
 
-MAKE = f'#!/bin/sh\nexec {shutil.which("make")} --no-print-directory -C "{paths.ROOT}" "$@"\n'
+# What make runs has another one, or tests that run one of trees of their own would get this tree.
+MAKE = f"""#!/bin/sh
+PATH=${{PATH#*:}} exec {shutil.which("make")} --no-print-directory -C "{paths.ROOT}" "$@"
+"""
 # What documents call by a name, for a reader's own.
 APP = 'import sys\nprint("app.py", *sys.argv[1:])\n'
 REPORT = """\
