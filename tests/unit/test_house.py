@@ -59,11 +59,13 @@ def test_an_import_upwards_is_found(found, path, line):
         ("vsock/store.py", "from portable import addressof\nfrom . import packet"),
         ("vsock/packet.py", "import errnos, struct"),
         ("pci/scan.py", "import fw_cfg, machine"),
+        ("virtio/__init__.py", "def f():\n    from . import pci"),
         ("portable.py", "import machine, micropython, uctypes"),
     ],
 )
 def test_imports_down_and_beside_are_fine(found, path, line):
     beside = {"mpy_modules/vsock/packet.py": "", "mpy_modules/sockets/options.py": ""}
+    beside["mpy_modules/virtio/pci.py"] = ""
     assert found(layers, beside | {f"mpy_modules/{path}": line}) == []
 
 
@@ -84,6 +86,14 @@ def test_the_protocol_knows_no_device(found, line):
     files = {"mpy_modules/vsock/transmit.py": "", "mpy_modules/vsock/store.py": line}
     (one,) = found(layers, files)
     assert "mpy_modules/vsock/store.py:1: a module of the protocol imports" in one
+
+
+@pytest.mark.parametrize("line", ["import pci", "from pci.function import CAP_END"])
+def test_in_virtio_one_transport_knows_pci(found, line):
+    files = {f"mpy_modules/virtio/{name}.py": line for name in ("pci", "queue")}
+    (one,) = found(layers, files)
+    assert one.startswith("mpy_modules/virtio/queue.py:1: ")
+    assert "in virtio only virtio.pci knows PCI" in one
 
 
 def test_a_module_in_no_layer_is_found(found):

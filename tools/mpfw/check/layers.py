@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Which way imports point in the frozen modules: down, and in vsock the protocol knows no device.
+"""Which way imports point in the frozen modules: down; in vsock the protocol knows no device, in
+virtio only one transport knows PCI.
 
 Imports inside functions count as well. What is in no layer below, such as `time`, belongs to
 MicroPython and may be imported by everybody.
@@ -43,6 +44,9 @@ DRIVER = {
 NOT_FOR_PROTOCOL = {"machine", "micropython", "pci", "uctypes", "virtio"}
 SEAM = {"portable", "vsock.portable"}
 
+# The transport: another one is another module beside it.
+KNOWS_PCI = "virtio.pci"
+
 _RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
@@ -68,6 +72,8 @@ def check(tree: Path) -> Iterator[Finding]:
         yield from _upwards(module)
         if module.top == "vsock" and module.name not in DRIVER | SEAM:
             yield from _protocol(module, known)
+        if module.top == "virtio" and module.name != KNOWS_PCI:
+            yield from _no_pci(module, known)
 
 
 def _upwards(module: Module) -> Iterator[Finding]:
@@ -87,4 +93,12 @@ def _protocol(module: Module, known: set[str]) -> Iterator[Finding]:
             yield Finding(module.path, one.line, says)
         elif reached in DRIVER:
             says = f"a module of the protocol imports {reached}, which is the driver's"
+            yield Finding(module.path, one.line, says)
+
+
+def _no_pci(module: Module, known: set[str]) -> Iterator[Finding]:
+    for one in imports(module):
+        reached = target(one, known)
+        if reached.partition(".")[0] == "pci":
+            says = f"{module.name} imports {reached}: in virtio only {KNOWS_PCI} knows PCI"
             yield Finding(module.path, one.line, says)
