@@ -267,7 +267,7 @@ print("none")
 
 def test_ctrl_c_ends_a_program_beside_a_storm(storm):
     storm.exec("storm = True\nsend(vector.number)")
-    storm.start("while True: pass")
+    storm.start_endless()
     storm.interrupt()
     assert storm.eval("6 * 7") == 42
     storm.exec("storm = False")

@@ -170,7 +170,7 @@ def _bear(
         borne.bytes = max(borne.bytes, guest.console.eval(MEMORY, PATIENCE))
         if stream is not None:
             borne.echo.append(_timed(lambda: _echoes(stream)))
-    guest.console.start("while True: pass", PATIENCE)
+    guest.console.start_endless(PATIENCE)
     borne.ctrl_c = _timed(lambda: guest.console.interrupt(PATIENCE))
     taken, took = source.end(), time.monotonic() - began
     borne.rate = taken / took

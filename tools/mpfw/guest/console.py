@@ -222,6 +222,12 @@ class Console:
         self.send(CTRL_D)
         self.expect(rb"\x04", timeout)  # also reads the window increments not waited for
 
+    def start_endless(self, timeout: float = 30) -> None:
+        """Start a loop without an end; returns once it runs. What start() begins is compiled
+        first, and until then Ctrl-C is a character like others."""
+        self.start("print('endless')\nwhile True: pass", timeout)
+        self.expect(rb"endless\r\n", timeout)
+
     def finish(self, timeout: float = 30) -> str:
         """Wait for the end of what start() began; as exec()."""
         output = self.read_until(CTRL_D, timeout)[:-1]
