@@ -79,6 +79,19 @@ def test_what_does_not_compile_is_said_and_not_kept(archive, tmp_path):
     assert not list((tmp_path / "vsock-test").iterdir())
 
 
+def test_an_archive_that_is_cut_off_is_said(archive, tmp_path):
+    archive(vsock_test=PROGRAM)
+    tar = tmp_path / "linux-source-6.12-root/usr/src/linux-source-6.12.tar.xz"
+    tar.write_bytes(tar.read_bytes()[:-100])
+    subprocess.run(
+        ["dpkg-deb", "-b", tar.parents[2], tmp_path / "linux-source-6.12.deb"],
+        check=True,
+        capture_output=True,
+    )
+    with pytest.raises(deps.DependencyError, match=r"6\.12\.deb could not be unpacked: "):
+        vsocktest.provide("trixie", tmp_path)
+
+
 def test_no_such_package_is_said(archive, tmp_path):
     with pytest.raises(deps.DependencyError, match=r"deps\.toml\), Debian sid:\nUnable to locate"):
         vsocktest.provide("sid", tmp_path)

@@ -5,7 +5,9 @@ Debian packages the source of its kernels; of that only the test's directory and
 wants are unpacked, and one static program is built, which runs in any lab. Nothing is installed.
 """
 
+import lzma
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,9 +16,11 @@ import click
 
 from mpfw import paths
 from mpfw.build import debian, deps
+from mpfw.guest.programs import pipe
 from mpfw.usage import examples
 
 SUITES = ("bookworm", "trixie", "sid")
+_CHUNK = 1 << 18  # bytes that are unpacked at a time
 _SOURCES = (
     "vsock_test",
     "vsock_test_zerocopy",
@@ -85,21 +89,28 @@ def _fetch(packages: debian.Suite, dest: Path) -> Path:
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """The two directories out of the tarball in the package, without its leading directory."""
+    """The two directories out of the tarball in the package, without its leading directory. The
+    package is unpacked by dpkg-deb, the tarball here: there may be no xz."""
     outer = ["tar", "-x", "--to-stdout", "--wildcards", "*/linux-source-*.tar.xz"]
-    inner = ["tar", "-x", "--xz", "-C", str(root), "--strip-components=1", "--wildcards"]
+    inner = ["tar", "-x", "-C", str(root), "--strip-components=1", "--wildcards"]
     wanted = ["*/tools/testing/vsock/*", "*/tools/include/*"]
     package = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE)
     source = subprocess.Popen(outer, stdin=package.stdout, stdout=subprocess.PIPE)
-    ended = subprocess.run([*inner, *wanted], stdin=source.stdout, stderr=subprocess.PIPE)
-    for process in (source, package):
-        assert process.stdout is not None
-        process.stdout.close()
-        process.wait()
-    if ended.returncode != 0:
-        raise deps.DependencyError(
-            f"{archive.name} could not be unpacked: {ended.stderr.decode().strip()}"
-        )
+    why = ""
+    with tempfile.TemporaryFile() as said:
+        files = subprocess.Popen([*inner, *wanted], stdin=subprocess.PIPE, stderr=said)
+        try:
+            with lzma.open(pipe(source.stdout)) as tarball, pipe(files.stdin) as sink:
+                shutil.copyfileobj(tarball, sink, _CHUNK)
+        except (EOFError, lzma.LZMAError, BrokenPipeError) as error:
+            why = str(error)
+        for process in (source, package):
+            pipe(process.stdout).close()
+            process.wait()
+        if files.wait() != 0 or why:
+            said.seek(0)
+            why = said.read().decode().strip() or why
+            raise deps.DependencyError(f"{archive.name} could not be unpacked: {why}")
 
 
 def _compile(root: Path) -> None:
