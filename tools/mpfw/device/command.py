@@ -26,6 +26,7 @@ from mpfw.device.settings import (
     from_vm,
 )
 from mpfw.usage import examples, only_with
+from mpfw.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from mpfw.device.faults.injector import Injector
@@ -150,6 +151,7 @@ def _captured(path: str | None, snaplen: int, size: int) -> "Iterator[Tap | None
 
 
 def _serve(settings: list[Settings], tap: "Tap | None", faults: "Injector | None") -> None:
+    from mpfw.device.loop import IN
     from mpfw.device.switch import Switch
 
     _allow_descriptors()
@@ -161,7 +163,10 @@ def _serve(settings: list[Settings], tap: "Tap | None", faults: "Injector | None
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    signal.signal(signal.SIGUSR1, lambda *_: switch.report())
+    # Later: a handler may have cut in while a line was written.
+    signal.signal(signal.SIGUSR1, lambda *_: switch.loop.soon(switch.report))
+    wakeup = Wakeup()
+    switch.loop.add(wakeup.fileno(), IN, wakeup.drain)
     switch.open()
     gc.freeze()  # what is here stays, and what comes has no cycles: the collector has little to do
     gc.set_threshold(100_000)
@@ -170,6 +175,7 @@ def _serve(settings: list[Settings], tap: "Tap | None", faults: "Injector | None
     finally:
         switch.report()
         switch.close()
+        wakeup.close()
 
 
 def _allow_descriptors() -> None:

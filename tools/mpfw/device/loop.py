@@ -63,7 +63,7 @@ class Loop:
         self._gone.append(gone)
 
     def soon(self, function: Callable[[], None]) -> None:
-        """Call function() before anybody waits again."""
+        """Call function() before anybody waits again; also for a signal's handler."""
         self._soon.append(function)
 
     def after(self, seconds: float, function: Callable[[], None]) -> None:

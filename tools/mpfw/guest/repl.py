@@ -15,6 +15,7 @@ import click
 
 from mpfw.guest.addresses import Address, AddressError, hybrid_sockets, parse
 from mpfw.readable import readable
+from mpfw.wakeup import Wakeup
 
 PORT = 8266  # where apps.repl listens unless it was told otherwise
 ESCAPE = b"\x1d"  # Ctrl-], as mpremote and telnet have it
@@ -99,6 +100,7 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
     or a signal comes. Raises ClickException if there is something by that name."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
+    wakeup = Wakeup()
     ours, theirs = pty.openpty()  # theirs stays open: programs come and go
     tty.setraw(theirs)
     name = os.ttyname(theirs)
@@ -111,7 +113,7 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
     try:
         print(f"{link} -> {name}", flush=True)
         while True:
-            ready = readable([ours, connection.fileno()])
+            ready = readable([ours, connection.fileno(), wakeup.fileno()])
             if connection.fileno() in ready:
                 data = connection.recv(65536)
                 if not data:

@@ -17,6 +17,7 @@ from mpfw.guest.guest import Guest
 from mpfw.run.marks import mark
 from mpfw.run.parts import Ended
 from mpfw.run.streams import Streams
+from mpfw.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from mpfw.capture.writer import Passing
@@ -171,6 +172,8 @@ class _Interrupts:
         self._streams = streams
         self._last = -_TWICE
         self._handled: list[int] = []
+        self._wakeup = Wakeup()
+        streams.watched[self._wakeup.fileno()] = self._wakeup.drain
 
     def __enter__(self) -> None:
         self._handled = handle({**dict.fromkeys(ENDING, end), signal.SIGINT: self._interrupt})
@@ -178,6 +181,8 @@ class _Interrupts:
     def __exit__(self, *_: object) -> None:
         for number in self._handled:
             signal.signal(number, signal.SIG_IGN)  # the end is under way
+        del self._streams.watched[self._wakeup.fileno()]
+        self._wakeup.close()
 
     def _interrupt(self, number: int, _frame: object) -> None:
         now = time.monotonic()
