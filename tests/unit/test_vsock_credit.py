@@ -143,6 +143,22 @@ def test_who_is_about_to_sleep_tells_of_each_byte_once(start):
 
 
 @pytest.mark.parametrize(
+    "unread, shut, tells",
+    [(0, 0, 1), (1, 0, 0), (0, w.SHUT_LOCAL_RCV, 0), (0, w.SHUT_LOCAL_SEND, 1)],
+)
+def test_over_the_loopback_only_who_has_read_all_and_reads_on_tells_of_it(unread, shut, tells):
+    """A packet that is read in part counts as none, and what shutdown has thrown away neither."""
+    c = established()
+    c[w.OPTIONS] = w.OPT_LOOPBACK
+    come(c, 100)
+    credit.count(c, 100 - unread)
+    c[w.SHUT] |= shut
+    assert credit.tell(c) == tells
+    assert c[w.FWD_CNT] == 100 * tells
+    assert owed(c) == [w.OP_CREDIT_UPDATE] * tells
+
+
+@pytest.mark.parametrize(
     "base, read, wider",
     [
         (262144, 1048575, 0),
