@@ -763,6 +763,19 @@ def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host
         assert host.find(2, peer, 1234).block[w.DST_PORT] == peer
 
 
+def test_a_connection_that_is_gone_holds_no_other(host):
+    """Its socket may live on for long."""
+    peers = crowd(host, 3)
+    host.listen(1234, backlog=9)
+    for peer in peers:
+        host.packet(w.OP_REQUEST, 1234, peer)
+    conns = [host.find(2, peer, 1234) for peer in peers]
+    assert any(conn.twin is not None for conn in conns)
+    for peer in reversed(peers):  # the first one in their bucket goes first
+        host.packet(w.OP_RST, 1234, peer)
+    assert [conn.twin for conn in conns] == [None] * 3
+
+
 def crowd(host, count):
     """Ports of the host's whose connections to our port 1234 share a key."""
     mask = host.stack.table._mask
