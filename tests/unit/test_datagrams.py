@@ -230,8 +230,10 @@ def test_a_port_that_is_closed_has_no_message_no_memory_and_takes_none(pair):
 def test_a_queue_grows_by_a_single_byte(case):
     case.socket("a")
     case.play("a", "bind", [ANY, 700])
+    promised = case.engine.stack.store.promised()
     assert case.engine.call("~a.mailbox.port.promise", 212993) is True
     assert case.engine.full("~a")[1] == 212993
+    assert case.engine.stack.store.promised() == promised + 1
 
 
 def test_a_message_arrives_without_heap(expanded):

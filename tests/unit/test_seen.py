@@ -258,7 +258,10 @@ def test_what_fills_a_packet_up_is_zero_also_where_others_were(road):
     for data in (b"\xff" * 100, b"\xff" * 100, b"abc", b"abc", b"abcd"):
         road.send(Packet((2, 5000, 99), w.OP_RW, STREAM, 0, SIZE, 0, data))
         road.engine.clock.advance(20_000)
+    for _ in range(2):
+        road.send(Packet((2, 5000, 99), w.OP_RST, STREAM))
     inside = [each for kind, each in blocks(road.engine.seen.stop("odd")) if kind == 6]
+    assert {each[:4] for each in inside} == {bytes(4)}  # the one interface that there is
     ends = [each[20 + 76 :] for each in inside if each[20 + 76 :][:3] == b"abc"]
     flags = struct.pack("<HHIHH", 2, 4, 1, 0, 0)
     assert ends == [b"abc\0" + flags] * 2 + [b"abcd" + flags]
@@ -269,7 +272,7 @@ def test_what_is_being_written_stays_while_more_packets_come(road):
     usual(road)
     road.engine.seen.start("peer", 100, ROOM, [70, 71])
     for i in range(4):
-        road.engine.seen.takes("peer", [60])
+        road.engine.seen.takes("peer", [60, 0])
         road.send(Packet((2, 5000 + i, 99), w.OP_RST, STREAM))
         road.engine.clock.advance(10_000)
         road.send(Packet((2, 6000 + i, 99), w.OP_RST, STREAM))
@@ -379,6 +382,16 @@ def test_what_is_spliced_is_seen_once(road, n):
     assert road.engine.program.splice(name, name) == n
     found = [each for each in records(usual(road)) if operation(each) == w.OP_RW]
     assert [(each.direction, each.length) for each in found] == [("in", n), ("out", n)]
+
+
+def test_packets_that_carry_the_capture_are_no_news(road):
+    usual(road)
+    road.engine.seen.start("peer", 100, ROOM, [99, 5000])
+    assert road.engine.clock.until_timer() is None
+    road.send(Packet((2, 5000, 99), w.OP_RST, STREAM))
+    assert road.engine.clock.until_timer() is None
+    road.send(Packet((2, 5001, 99), w.OP_RST, STREAM))
+    assert road.engine.clock.until_timer() == 10_000
 
 
 def test_packets_wait_for_room_for_answers_with_a_capture_too(engine):

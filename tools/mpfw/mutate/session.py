@@ -60,7 +60,7 @@ class Survey:
         lines = self.reached.get(mutant.path, {})
         found = {test for line in mutant.lines for test in lines.get(line, ())}
         # When the module is imported, be it by the first test that needs it: whoever uses it.
-        if "" in found or not mutant.function:
+        if "" in found or mutant.early:
             found = self._all(mutant.path)
         if not found:  # it has constants alone
             found = set().union(*map(self._all, users(mutant.path)))
