@@ -401,7 +401,7 @@ def test_packets_wait_for_room_for_answers_with_a_capture_too(engine):
     heads = engine.host.heads()[:8]
     engine.host.give([[head, asked, b"", w.HEADER_LEN] for head in heads])
     taken = engine.device.poll()
-    assert 0 < taken < 8
+    assert taken == 5  # and three slots are left
     assert engine.device.poll() == 0
     engine.host.work()
     assert engine.device.poll() == 8 - taken
@@ -417,6 +417,12 @@ def test_a_look_without_waiting_is_one_with_a_capture_too(road):
     start = clock.ticks_us()
     assert road.engine.device.poll(500) == 0
     assert 500 <= clock.ticks_us() - start <= 600
+    assert road.engine.ring(0, "armed")
+    rst = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, SIZE, 0]
+    road.engine.host.give([[road.engine.host.heads()[0], rst, b"", w.HEADER_LEN]])
+    assert road.engine.device.poll(500) == 1
+    assert road.engine.device.poll(0) == 0
+    assert not road.engine.ring(0, "armed")
 
 
 @pytest.mark.parametrize("ports", [[99, 5000], [5000, 99]])
