@@ -204,11 +204,36 @@ def test_memory_for_messages_is_promised_and_without_any_bind_fails(case):
     assert case.road.engine.program.connections() == 0
 
 
+def test_a_queue_takes_as_many_bytes_as_its_limit_and_none_more(pair):
+    limit = pair.engine.full("~a")[1]
+    for _ in range(3):
+        pair.call("b", "send", bytes(w.MAX_DATA))
+    rest = limit - 3 * w.MAX_DATA
+    assert 0 < rest <= w.MAX_DATA
+    assert pair.play("b", "send", bytes(rest)) == [rest, None]
+    assert pair.engine.full("~a")[0] == 0
+    assert pair.play("b", "send", b"x") == [1, None]
+    assert pair.engine.full("~a")[0] == 1
+
+
+def test_a_port_that_is_closed_has_no_message_no_memory_and_takes_none(pair):
+    pair.call("b", "send", bytes(9000))
+    free = pair.engine.free_blocks()
+    pair.engine.call("~a.mailbox.port.close")
+    assert pair.engine.free_blocks() == free + 3
+    assert pair.engine.call("~a.mailbox.port.receive", 0, 0, False) is None
+    full = pair.engine.full("~a")[0]
+    assert pair.play("b", "send", b"x") == [1, None]
+    assert pair.engine.full("~a") == [full + 1, 0]
+
+
 def test_a_queue_grows_by_a_single_byte(case):
     case.socket("a")
     case.play("a", "bind", [ANY, 700])
+    promised = case.engine.stack.store.promised()
     assert case.engine.call("~a.mailbox.port.promise", 212993) is True
     assert case.engine.full("~a")[1] == 212993
+    assert case.engine.stack.store.promised() == promised + 1
 
 
 def test_a_message_arrives_without_heap(expanded):

@@ -126,6 +126,15 @@ def test_what_shutdown_throws_away_gives_no_credit(pair):
     assert engine.call("~c.ioctl", POLL, WRITABLE) == WRITABLE
 
 
+def test_a_peer_that_has_read_a_message_tells_when_the_next_one_needs_that(engine):
+    """It has not of itself: more than the least is queued, and more than a packet fits still."""
+    Pair(engine, kind=SEQPACKET)
+    for _ in range(4):
+        assert engine.call("~c.send", NOISE[:60_000]) == 60_000
+    assert len(engine.call("~s.recv", 60_000)) == 60_000
+    assert engine.call("~c.send", NOISE[:60_000]) == 60_000
+
+
 def test_many_tiny_packets_are_read_as_they_came(pair):
     engine = pair.engine
     for _ in range(600):  # more than each have an edge of their own

@@ -12,7 +12,7 @@ import pytest
 from mpfw.mutate import equivalent
 from mpfw.mutate.cli import SUBJECTS, all_mutants
 from mpfw.mutate.mutants import mutants
-from mpfw.mutate.session import MODULES, Survey
+from mpfw.mutate.session import MODULES, Survey, users
 
 SOURCES = {str(path.relative_to(MODULES)): path.read_text() for path in SUBJECTS}
 
@@ -147,9 +147,22 @@ def test_survivors_are_written_as_the_table_has_them(tmp_path):
 def test_a_modules_own_lines_concern_all_its_tests():
     """Also when it was the first of them that imported the module."""
     seen = Survey({"first": 2.0, "other": 1.0}, {"m.py": {1: ["first"], 3: ["first", "other"]}})
-    constant, inner = mutants("m.py", "x = const(1)\ndef f():\n    return 1\n")
-    assert list(seen.tests(constant)) == ["other", "first"]
-    assert list(seen.tests(inner)) == ["other", "first"]
+    text = "x = const(1)\ndef f(a=0):\n    return 1\nclass C:\n    y = 1\n"
+    constant, default, inner, attribute = mutants("m.py", text)
+    assert [each.early for each in (constant, default, inner, attribute)] == [1, 1, 0, 1]
+    for each in constant, default, inner, attribute:
+        assert list(seen.tests(each)) == ["other", "first"]
+
+
+def test_constants_concern_the_tests_of_the_modules_that_import_them():
+    """Their own lines run once, when the first of those is imported."""
+    assert users("vsock/pcapng.py") == [
+        f"vsock/{name}.py" for name in ("blocks", "notes", "packets", "tap")
+    ]
+    reached = {"vsock/pcapng.py": {1: [""]}, "vsock/notes.py": {1: [""], 5: ["one"]}}
+    seen = Survey({"one": 1.0, "other": 1.0}, {**reached, "vsock/store.py": {1: ["other"]}})
+    [constant] = mutants("vsock/pcapng.py", "x = const(1)\n")
+    assert list(seen.tests(constant)) == ["one"]
 
 
 # -- trials, in a process that has not imported the modules

@@ -7,6 +7,7 @@ it needs our processor it answers so long after we have gone to sleep.
 
 from itertools import pairwise
 
+import pytest
 import vsock_bench
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +125,20 @@ def test_what_a_short_spin_would_have_found_excuses_nothing(answers):
         wait_beside(learned, there)
         wasted += wait_for_the_processor(learned, answer)
     assert wasted <= (SHORT + MOST / RAREST) * len(answers) + (8 + EXCUSED) * MOST
+
+
+@pytest.mark.parametrize("failures", range(1, 9))
+def test_each_row_of_spins_that_pay_halves_the_time_to_the_next_try(failures):
+    """A row is as long as there are waits from one try to the next; ROW more, and it is sure."""
+    learned = patience.Patience()
+    for _ in range(EXCUSED):
+        learned.slept(0)
+    for _ in range(failures):
+        learned.spin = MOST
+        learned.slept(0)
+    rarest = min(1 << failures, RAREST)
+    paid = 0
+    while not learned.sure:
+        learned.found(SHORT)
+        paid += 1
+    assert paid == 2 * rarest - 2 + ROW

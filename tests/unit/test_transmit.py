@@ -698,6 +698,23 @@ def test_the_rest_of_a_message_waits_for_slots(engine):
     assert [each[1][w.FLAGS] for each in sent] == [0] * (len(sent) - 1) + [w.SEQ_EOM]
 
 
+def test_a_message_that_is_copied_in_small_parts_ends_with_the_last(engine):
+    """There is no receive buffer to spare for a copy."""
+    road = Road(engine)
+    road.send(Packet((2, 6000, 1235), w.OP_REQUEST, SEQPACKET, alloc=SIZE))
+    name = road.accept(1235)
+    while engine.stack.store.spare() > 8:
+        engine.stack.store.take_large()
+    data = road.noise(2 * w.INLINE + 100)
+    assert engine.program.write_once(name, data) == len(data)
+    sent = [(each[2], each[1][w.FLAGS]) for each in engine.host.collect(True)]
+    assert sent == [
+        (data[: w.INLINE], 0),
+        (data[w.INLINE : 2 * w.INLINE], 0),
+        (data[2 * w.INLINE :], w.SEQ_EOM),
+    ]
+
+
 def test_a_message_without_room_is_not_begun_with_dontwait(engine):
     road = Road(engine)
     road.send(Packet((2, 6000, 1235), w.OP_REQUEST, SEQPACKET, alloc=1000))

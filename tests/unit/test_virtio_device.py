@@ -108,7 +108,14 @@ def test_only_offered_and_known_features_are_accepted(engine, bit):
 
 @pytest.mark.parametrize(
     "offered, wanted, size",
-    [(256, 1024, 256), (256, 64, 64), (100, 1024, 64), (4096, 1024, 1024), (1, 1024, 1)],
+    [
+        (256, 1024, 256),
+        (256, 64, 64),
+        (100, 1024, 64),
+        (7, 1024, 4),
+        (4096, 1024, 1024),
+        (1, 1024, 1),
+    ],
 )
 def test_queue_size_is_a_power_of_two_that_both_can(engine, offered, wanted, size):
     negotiated(engine, sizes=[offered])

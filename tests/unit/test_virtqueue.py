@@ -298,11 +298,19 @@ def test_rings_may_lie_across_a_boundary_of_4_gib(engines, event_idx, before):
         assert d.rung()
         assert q.pop() == -1
         assert not queue_module.spin(q.state(), 3)
+        d.ask_after(1)
+        heads.append(q.add1(9, 10, True))
+        queue_module.show(q.state(), 0)
+        assert d.take() == [heads[3], [[9, 10, True]]]
+        assert d.rung() is None
         for head in heads:
             d.put(head, 1)
         assert queue_module.spin(q.state(), 1)  # one look is enough
         assert engine.call("q.enable_interrupts") is True
-        assert [q.pop() for _ in heads] == [heads[0] << 32 | 1, heads[1] << 32, heads[2] << 32 | 1]
+        lengths = [1, 0, 1, 1]  # nothing was written to what is only read
+        assert [q.pop() for _ in heads] == [
+            head << 32 | n for head, n in zip(heads, lengths, strict=True)
+        ]
 
 
 # -- devices that lie

@@ -82,7 +82,9 @@ def test_nothing_is_due_of_nothing_even_to_who_wants_more_than_there_is():
     assert owed(c) == []
 
 
-@pytest.mark.parametrize("lowat, unread, due", [(5, 4, 1), (5, 5, 0), (5, 6, 0), (1, 0, 0)])
+@pytest.mark.parametrize(
+    "lowat, unread, due", [(5, 4, 1), (5, 5, 0), (5, 6, 0), (2, 1, 1), (2, 2, 0), (1, 0, 0)]
+)
 def test_who_waits_for_more_than_is_there_has_every_byte_told(lowat, unread, due):
     c = established()
     c[w.LOWAT] = lowat
@@ -140,6 +142,22 @@ def test_who_is_about_to_sleep_tells_of_each_byte_once(start):
     assert owed(c) == [w.OP_CREDIT_UPDATE]
     assert c[w.FWD_SENT] == (start + 1) & M32
     assert credit.tell(c) == 0
+
+
+@pytest.mark.parametrize(
+    "unread, shut, tells",
+    [(0, 0, 1), (1, 0, 0), (0, w.SHUT_LOCAL_RCV, 0), (0, w.SHUT_LOCAL_SEND, 1)],
+)
+def test_over_the_loopback_only_who_has_read_all_and_reads_on_tells_of_it(unread, shut, tells):
+    """A packet that is read in part counts as none, and what shutdown has thrown away neither."""
+    c = established()
+    c[w.OPTIONS] = w.OPT_LOOPBACK
+    come(c, 100)
+    credit.count(c, 100 - unread)
+    c[w.SHUT] |= shut
+    assert credit.tell(c) == tells
+    assert c[w.FWD_CNT] == 100 * tells
+    assert owed(c) == [w.OP_CREDIT_UPDATE] * tells
 
 
 @pytest.mark.parametrize(
@@ -357,6 +375,7 @@ def test_an_end_waits_for_the_bytes_that_the_peer_still_holds(start):
     control.send(c, 100, 0)
     assert credit.unread(c) == 100
     control.on_control(c, w.OP_SHUTDOWN, BOTH, 262144, start)
+    assert control.settle(c) == 0  # no news
     assert owed(c) == [w.OP_CREDIT_REQUEST]
     assert control.on_credit(c, 262144, start + 99 & M32) == 0
     assert c[w.STATE] == w.ESTABLISHED

@@ -480,6 +480,18 @@ def test_a_buffer_that_comes_back_empty_is_posted_again(road):
             road.send(Packet((2, 5000, 1234), w.OP_INVALID, STREAM), head=head, blank=True, used=0)
 
 
+def test_the_log_tells_of_the_first_packet_of_a_kind_that_goes_no_further(road):
+    """A buffer that comes back without one is none."""
+    before = len(road.engine.machine.logged())
+    stray = [2, 0, CID + 1, 0, 5000, 1234, 0, STREAM | w.OP_RST << w.OP_SHIFT, 0, 0, 0]
+    for header in (stray, []) * 3:
+        given = [road.engine.host.heads()[0], header, b"", w.HEADER_LEN]
+        road.engine.many(["host.give", [given]], ["device.poll"])
+    assert road.engine.machine.logged()[before:] == [
+        ["WARNING", "vsock", "dropped a packet not for this CID"]
+    ]
+
+
 def test_two_resets_at_once(road):
     road.open(1234, 5000)
     road.engine.host.event(w.EVENT_BYTES)

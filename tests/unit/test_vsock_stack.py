@@ -618,6 +618,47 @@ def test_staged_bytes_wait_for_a_slot(host):
     assert (conn.staged, sent(host)) == (-1, data)
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_staged_bytes_go_as_far_as_there_is_credit(host, more):
+    host.have_large_buffers(10)
+    conn = host.connected()
+    data = bytes(range(250)) * 40
+    assert conn.stage(vsock_bench.memory.addressof(data), len(data))
+    seg = conn.staged
+    host.packet(w.OP_CREDIT_UPDATE, 1234, 5000, alloc=len(data) + more)
+    assert conn.send_staged() == len(data) + min(more, 0)
+    assert (conn.staged, conn.block[w.WANTED]) == ((seg, 1) if more < 0 else (-1, 0))
+    assert sent(host) == data[: len(data) + more]
+
+
+@pytest.mark.parametrize("alloc, held", [(1 << 18, 0), (5, 1)])
+def test_what_a_device_that_breaks_did_not_take_of_a_splice_is_free_or_stays(host, alloc, held):
+    """Whole segments have left their queue by then, of others the rest is there."""
+    source, to = host.connected(), host.connected(port=1235)
+    host.packet(w.OP_CREDIT_UPDATE, 1235, 5000, alloc=alloc)
+    before = host.store._words[w.STORE_BLOCKS]
+    host.data(1234, 5000, b"something")
+    host.out.put_segment = lambda *arguments: 0
+    assert source.splice(to) == -1
+    assert source.block[w.HELD] == held
+    assert host.store._words[w.STORE_BLOCKS] == before - held
+
+
+def test_the_first_segment_of_all_can_be_taken(host):
+    host.have_large_buffers(3)
+    conn = host.connected()
+    seg = host.store.take_large()
+    assert seg == 0
+    n = 5000
+    data = host.store.address(seg)
+    vsock_bench.memory.find(data, n)[:] = NOISE[:n]
+    header = array("I", [2, 0, CID, 0, 5000, 1234, n, STREAM | w.OP_RW << 16, 0, 1 << 18, 0])
+    at = portable.addressof(header)
+    kept = host.receiver.packet(host.receiver.at, at, data, w.HEADER_LEN + n, seg)
+    assert kept > 0
+    assert conn.take() == seg
+
+
 def test_a_peer_that_is_stuck_again_gets_the_reserve_first(host):
     conn = host.connected()
 
@@ -761,6 +802,19 @@ def test_connections_that_share_a_key_are_told_apart_and_removed_one_by_one(host
     assert host.find(2, peer, 1234) is None
     for peer in peers:
         assert host.find(2, peer, 1234).block[w.DST_PORT] == peer
+
+
+def test_a_connection_that_is_gone_holds_no_other(host):
+    """Its socket may live on for long."""
+    peers = crowd(host, 3)
+    host.listen(1234, backlog=9)
+    for peer in peers:
+        host.packet(w.OP_REQUEST, 1234, peer)
+    conns = [host.find(2, peer, 1234) for peer in peers]
+    assert any(conn.twin is not None for conn in conns)
+    for peer in reversed(peers):  # the first one in their bucket goes first
+        host.packet(w.OP_RST, 1234, peer)
+    assert [conn.twin for conn in conns] == [None] * 3
 
 
 def crowd(host, count):

@@ -8,6 +8,7 @@ them may be left: no connection, no port, no segment of memory.
 import random
 from typing import Any
 
+import pytest
 import vsock_bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -326,3 +327,66 @@ def test_connections_that_were_never_accepted_are_reset_with_their_listener():
     stack.unlisten(listener, PORT)
     assert [side.conn.block[w.STATE] for side in conns] == [w.CLOSED] * 2
     assert_nothing_is_left(stack)
+
+
+def test_a_connection_whose_credit_is_not_linuxs_keeps_no_ends_of_packets():
+    stack = new_stack()
+    client, server = connect(stack, listen(stack))
+    assert not client.conn.block[w.OPTIONS] and server.conn.block[w.OPTIONS] & w.OPT_LOOPBACK
+    server.send(10)
+    client.send(10)
+    assert (client.conn.edges, server.conn.edges) == (None, [10])
+
+
+def test_256_packets_have_an_end_of_their_own_and_of_further_ones_those_with_more_bytes():
+    stack = new_stack()
+    client, server = connect(stack, listen(stack))
+    for n in (*[2] * 300, 128, 129, 1):
+        assert client.send(n) == n
+    assert server.conn.edges == [*range(2, 512, 2), 728, 858]
+
+
+@pytest.mark.parametrize("unread", [0, 10])
+def test_who_closes_over_unread_bytes_says_so_at_once_to_a_peer_that_has_none(unread):
+    """That peer waits for nothing else, to end the connection; one with bytes does on Linux, too,
+    and has no room meanwhile."""
+    stack = new_stack()
+    client, server = connect(stack, listen(stack))
+    assert client.send(100) == 100
+    if unread:
+        assert server.send(unread) == unread
+    server.close(stack)
+    if unread:
+        assert client.conn.block[w.STATE] == w.ESTABLISHED
+        assert credit.unread(client.conn.at) == 100
+        assert client.receive(server, unread, False) == unread
+    assert client.conn.block[w.STATE] == w.CLOSED
+    assert not stack.table.count
+
+
+def test_a_connection_that_is_over_says_nothing_to_the_next_one_between_its_ports():
+    stack = new_stack()
+    listener = listen(stack)
+    client, server = connect(stack, listener)
+    client.send(100)
+    server.receive(client, 50, False)
+    client.close(stack)
+    clock.now += 8_000_000
+    stack.expire()  # it has waited long enough for the rest to be read
+    assert server.conn.block[w.STATE] == w.CLOSED
+    after = stack.open(LOCAL, client.holder[1], LOCAL, PORT, STREAM, 1000)
+    control.connect(after.at)
+    after.flush()
+    assert after.block[w.STATE] == w.ESTABLISHED
+    server.close(stack)
+    assert (after.block[w.PEER_FWD], after.room()) == (0, 1000)
+
+
+def test_ends_are_forgotten_with_the_end_of_reading_and_sending_alone():
+    stack = new_stack()
+    client, server = connect(stack, listen(stack))
+    client.send(100)
+    server.conn.shutdown(w.SHUT_LOCAL_RCV)
+    assert server.conn.edges == [100] and credit.unread(client.conn.at) == 100
+    server.conn.shutdown(w.SHUT_LOCAL_SEND)
+    assert server.conn.edges is None and client.conn.block[w.STATE] == w.CLOSED

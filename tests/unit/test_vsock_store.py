@@ -525,3 +525,29 @@ def test_the_least_window_is_packed_where_it_lies():
     assert queue(store, block) == [2]
     assert read(store, block, 5000) == NOISE[3000:7000]
     assert read(store, others, 63 * 4096) == NOISE[: 63 * 4096]
+
+
+def test_of_a_message_what_was_taken_from_it_does_not_count(store):
+    block = control_block(SEQPACKET)
+    assert append(store, block, NOISE[:5000], EOM) == 0
+    store.lend(queue(store, block)[0], 100)
+    store.returned(queue(store, block)[0])
+    assert store.message(block) == 4900
+    assert read(store, block, 5000) == NOISE[100:5000]
+
+
+def test_what_the_device_reads_of_the_least_window_stays_where_it_is():
+    """Else what is unread moves to the beginning of its block, to make room."""
+    memory.clear()
+    store = store_module.Store(vsock_bench.DMABuffer, 2, CHUNK)
+    assert store.promise(2)
+    block = control_block(STREAM, 4096)
+    block[w.PLEDGE] = 1
+    assert append(store, block, NOISE[:3000]) == 0
+    [seg] = queue(store, block)
+    at = store.lend(seg, 1000)
+    assert append(store, block, NOISE[3000:4500]) == 0
+    assert bytes(memory.find(at, 1000)) == NOISE[:1000]
+    assert queue(store, block)[0] == seg
+    store.returned(seg)
+    assert read(store, block, 4096) == NOISE[1000:4500]

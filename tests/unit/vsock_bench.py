@@ -130,6 +130,7 @@ portable.memory = memory
 portable.addressof = _addressof
 for _name in ("ticks_ms", "ticks_add", "ticks_diff"):
     setattr(portable, _name, getattr(clock, _name))
+portable.log = bench_machine.log
 w = module("vsock.words")
 control = module("vsock.control")
 

@@ -53,3 +53,9 @@ def full(name):
     """[messages that found no room, bytes that may queue] of a socket."""
     port = objects[name].endpoint
     return [port.block[w.DG_FULL], port.block[w.DG_LIMIT]]
+
+
+@offered
+def free_blocks():
+    """Blocks of the store in which nothing is."""
+    return objects["stack"].store._words[w.STORE_BLOCKS]

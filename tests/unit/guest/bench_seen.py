@@ -42,6 +42,8 @@ class Peer:
 
     def send(self, data):
         n = self.takes.pop(0) if self.takes else len(data)
+        if n < 0:
+            raise OSError(32, "it has gone")
         if not n:
             raise OSError(11, "again")
         self.data += bytes(data[:n])
@@ -55,10 +57,17 @@ class Seen:
         self.sinks = {}
         self.captures = {}
 
-    def start(self, name, snaplen, room, ports=None):
-        """Into a file, or, with `ports`, a socket."""
+    def start(self, name, snaplen=None, room=None, ports=None):
+        """Into a file, or, with `ports`, a socket; without sizes, as vsock.capture has them."""
         self.sinks[name] = Sink() if ports is None else Peer(ports)
-        self.captures[name] = vsock.capture(self.sinks[name], snaplen, room)
+        sizes = () if snaplen is None else (snaplen, room)
+        self.captures[name] = vsock.capture(self.sinks[name], *sizes)
+
+    def within(self, name):
+        """A capture as a `with` has it; whether it was at work there."""
+        self.sinks[name] = Sink()
+        with vsock.capture(self.sinks[name]):
+            return not self.untouched()
 
     def written(self, name):
         return bytes(self.sinks[name].data)
@@ -82,11 +91,15 @@ class Seen:
 
     def stop(self, name):
         """Close it; what was written."""
+        self.close(name)
+        return self.written(name)
+
+    def close(self, name):
+        """Close it; the errno that this raises, None: none."""
         try:
             self.captures[name].close()
-        except OSError:
-            pass  # `failed` has it
-        return self.written(name)
+        except OSError as error:
+            return error.args[0]
 
     def untouched(self):
         """Whether everything is as without a capture."""
@@ -120,9 +133,14 @@ class RawMode:
     def send_chain(self, parts, writable):
         return self._try(lambda: self.raw.send_chain(parts, tuple(writable)))
 
-    def receive(self):
+    def within(self):
+        """The same as a `with` has it."""
+        with vsock.raw(0):
+            pass
+
+    def receive(self, seconds=0):
         """[header, payload] of the next packet, what is wrong with it, or None."""
-        found = self._try(lambda: self.raw.receive(0))
+        found = self._try(lambda: self.raw.receive(seconds))
         if isinstance(found, Packet):
             return [bytes(found.header), found.payload()]
         return found

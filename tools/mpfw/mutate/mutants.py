@@ -60,6 +60,7 @@ class Mutant:
     nth: int
     line: int
     lines: range  # of the statement that it is in
+    early: bool  # that statement runs when the module is imported, and then no more
     start: int
     end: int
     new: str
@@ -92,8 +93,8 @@ def mutants(path: str, source: str, zeros: Collection[str] = ()) -> list[Mutant]
     text = _Text(source, zeros)
     seen: Counter[tuple[str, str, str]] = Counter()
     found = []
-    for function, statement, edit in sorted(
-        _edits(tree, text), key=lambda each: (each[2].start, each[2].end, each[2].new)
+    for function, statement, early, edit in sorted(
+        _edits(tree, text), key=lambda each: (each[3].start, each[3].end, each[3].new)
     ):
         first, last = text.line(edit.start), text.line(edit.end)
         was, becomes = text.shown(edit, first, last)
@@ -107,6 +108,7 @@ def mutants(path: str, source: str, zeros: Collection[str] = ()) -> list[Mutant]
             seen[function, was, becomes],
             first,
             lines,
+            early,
             edit.start,
             edit.end,
             edit.new,
@@ -177,16 +179,16 @@ def _bare(lines: str) -> str:
     return " ".join(re.sub("(?m)  #.*$", "", lines).split())
 
 
-_Found = tuple[str, ast.stmt, _Edit]
+_Found = tuple[str, ast.stmt, bool, _Edit]
 
 
 def _edits(tree: ast.Module, text: _Text) -> Iterator[_Found]:
     for statement in tree.body:
-        yield from _statement(statement, "", text)
+        yield from _statement(statement, "", True, text)
 
 
-def _statement(statement: ast.stmt, function: str, text: _Text) -> Iterator[_Found]:
-    """The edits in a statement and in those that it holds."""
+def _statement(statement: ast.stmt, function: str, early: bool, text: _Text) -> Iterator[_Found]:
+    """The edits in a statement and in those that it holds; `early`: as Mutant has it."""
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -194,17 +196,18 @@ def _statement(statement: ast.stmt, function: str, text: _Text) -> Iterator[_Fou
     inner = function
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         inner = f"{function}.{statement.name}" if function else statement.name
+    early_inside = early and not isinstance(statement, ast.FunctionDef)
     for edit in _whole(statement, text):
-        yield inner, statement, edit
+        yield inner, statement, early, edit
     for child in ast.iter_child_nodes(statement):
         if isinstance(child, ast.stmt):
-            yield from _statement(child, inner, text)
+            yield from _statement(child, inner, early_inside, text)
         elif isinstance(child, ast.ExceptHandler):
             for each in child.body:
-                yield from _statement(each, inner, text)
+                yield from _statement(each, inner, early_inside, text)
         else:
             for edit in _expressions(statement, child, text):
-                yield inner, statement, edit
+                yield inner, statement, early, edit
 
 
 def _whole(statement: ast.stmt, text: _Text) -> Iterator[_Edit]:

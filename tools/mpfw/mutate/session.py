@@ -60,10 +60,24 @@ class Survey:
         lines = self.reached.get(mutant.path, {})
         found = {test for line in mutant.lines for test in lines.get(line, ())}
         # When the module is imported, be it by the first test that needs it: whoever uses it.
-        if "" in found or not mutant.function:
-            found = {test for each in lines.values() for test in each} - {""}
+        if "" in found or mutant.early:
+            found = self._all(mutant.path)
+        if not found:  # it has constants alone
+            found = set().union(*map(self._all, users(mutant.path)))
         order = sorted(found, key=lambda test: (self.seconds[test], test))
         return {test: self.seconds[test] for test in order}
+
+    def _all(self, path: str) -> set[str]:
+        """The tests that reach any line of a module."""
+        return {test for each in self.reached.get(path, {}).values() for test in each} - {""}
+
+
+def users(path: str) -> list[str]:
+    """The modules of its package that import a module."""
+    stem = Path(path).stem
+    wanted = re.compile(rf"^\s*from (\. import \(?.*\b{stem}\b|\.{stem} import)", re.M)
+    beside = sorted((MODULES / path).parent.glob("*.py"))
+    return [str(each.relative_to(MODULES)) for each in beside if wanted.search(each.read_text())]
 
 
 def test_files() -> list[str]:
