@@ -3,7 +3,7 @@ r"""How fast is a connection to the host? socat echoes there; the guest takes th
 
 How to run it:
 
-    $ socat UNIX-LISTEN:bench.vsock_7006,fork PIPE &
+    $ socat UNIX-LISTEN:bench.vsock_7006,fork PIPE 2>socat.log &
     $ mpfw run --host vhost-user --uds-path bench.vsock examples/benchmark.py
     round trip of 64 bytes: 105 us (median), 300 us (99 of 100)
     echoed in pieces of 32 KiB: 150 MB/s

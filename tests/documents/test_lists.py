@@ -18,7 +18,10 @@ from test_sessions import DOCUMENTS
 
 from mpfw import paths
 from mpfw.cli import main
+from mpfw.guest.carriers import PROXY
+from mpfw.guest.machine import QEMU_VARIABLE
 from mpfw.guest.programs import pipe
+from mpfw.lab.qemus import with_device
 from mpfw.readable import readable
 
 SECONDS = 60
@@ -111,16 +114,19 @@ def guest(place, environment):
         pipe(one.stdout).close()
 
 
-def prepare(command: str, place) -> None:
-    """Modules for an overlay are another directory than one with a program."""
+def prepare(command: str, place, environment: dict[str, str]) -> None:
+    """Modules for an overlay are another directory than one with a program; datagrams take a QEMU
+    that has a device for them."""
     if "--overlay directory" in command or "OVERLAY=directory" in command:
         (place / "directory/main.py").unlink()
+    if "--datagrams" in command:
+        environment[QEMU_VARIABLE] = with_device(PROXY, "bookworm")
 
 
 @pytest.mark.timeout(60 * MINUTES)
 @pytest.mark.parametrize("command", listed())
 def test_a_listed_command_works(command, place, environment, guest):
-    prepare(command, place)
+    prepare(command, place, environment)
     if bare(command).startswith("mpfw forward"):
         guest()
     shell = subprocess.Popen(

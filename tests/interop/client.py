@@ -9,6 +9,7 @@ import errno
 import select
 import socket
 import sys
+from array import array
 
 LINES = (b"first line\n", b"second line\n", "третья\n".encode())
 
@@ -43,7 +44,7 @@ def files(cid, port):
 
 
 def pattern(size):
-    return b"".join(n.to_bytes(4, "big") for n in range(size // 4))
+    return bytes(array("I", range(size // 4)))
 
 
 def bulk(cid, port, size):

@@ -65,10 +65,11 @@ class Listener:
             _make_room(path, kind)
             os.fchmod(self.socket.fileno(), mode)  # datagrams need no `listen` to arrive
             self.socket.bind(address)
+        if kind != socket.SOCK_DGRAM:
+            self.socket.listen(_BACKLOG)  # at once: who sees the path dials
+        if not path.startswith("@"):
             os.chmod(path, mode)  # also what the umask took away
             self._inode = os.stat(path).st_ino
-        if kind != socket.SOCK_DGRAM:
-            self.socket.listen(_BACKLOG)
 
     def close(self) -> None:
         """Listen no more; the path goes if it is still this socket's."""

@@ -18,6 +18,7 @@ from mpfw.guest.machine import escape
 
 GUEST_CID = 33
 KERNEL_DEVICE = Path("/dev/vhost-vsock")
+_LISTENS = 1.0  # seconds within which who has bound a socket listens
 
 
 class VsockHost:
@@ -307,8 +308,7 @@ class DatagramVsock(DeviceVsock):
         from mpfw.guest.guest import Guest
 
         if self.carrier == carriers.PROXY:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(str(self._control))
+            connection = _dialled(str(self._control))
             self._descriptor = Guest.first_channel + len(self.held)
             self.held.append(connection)
 
@@ -350,6 +350,22 @@ def _listener(family: int, address: str | tuple[int, int], backlog: int) -> sock
         listener.close()
         raise
     return listener
+
+
+def _dialled(path: str) -> socket.socket:
+    """A connection to a Unix socket that somebody makes: its path is there a moment before they
+    listen. Raises ConnectionRefusedError if they do not."""
+    deadline = time.monotonic() + _LISTENS
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(path)
+            return connection
+        except ConnectionRefusedError:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)
 
 
 def _is_served(path: Path) -> bool:
