@@ -7,7 +7,7 @@ How to run it:
     select server: CID 33, port 7005
     $ mpfw forward tcp:7005 vsock:33:7005 &
     tcp:127.0.0.1:7005 -> vsock:33:7005
-    $ (sleep 1; echo news) | socat -t 1 - TCP:localhost:7005,shut-none &
+    $ (sleep 1; echo news) | socat -t 1 - TCP:localhost:7005,shut-none 2>socat.log &
     $ head -n 1 </dev/tcp/localhost/7005
     news
     $ kill %2 %1
