@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,17 +165,16 @@ def _serve(settings: list[Settings], tap: "Tap | None", faults: "Injector | None
         signal.signal(number, end)
     # Later: a handler may have cut in while a line was written.
     signal.signal(signal.SIGUSR1, lambda *_: switch.loop.soon(switch.report))
-    wakeup = Wakeup()
-    switch.loop.add(wakeup.fileno(), IN, wakeup.drain)
-    switch.open()
-    gc.freeze()  # what is here stays, and what comes has no cycles: the collector has little to do
-    gc.set_threshold(100_000)
-    try:
-        switch.run()
-    finally:
-        switch.report()
-        switch.close()
-        wakeup.close()
+    with closing(Wakeup()) as wakeup:
+        switch.loop.add(wakeup.fileno(), IN, wakeup.drain)
+        switch.open()
+        gc.freeze()  # what is here stays, what comes has no cycles: the collector has little to do
+        gc.set_threshold(100_000)
+        try:
+            switch.run()
+        finally:
+            switch.report()
+            switch.close()
 
 
 def _allow_descriptors() -> None:

@@ -9,6 +9,7 @@ import socket
 import sys
 import termios
 import tty
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -100,7 +101,6 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
     or a signal comes. Raises ClickException if there is something by that name."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    wakeup = Wakeup()
     ours, theirs = pty.openpty()  # theirs stays open: programs come and go
     tty.setraw(theirs)
     name = os.ttyname(theirs)
@@ -112,15 +112,16 @@ def _serve_pty(connection: socket.socket, link: Path) -> None:
         raise click.ClickException(f"{link}: {error.strerror}") from None
     try:
         print(f"{link} -> {name}", flush=True)
-        while True:
-            ready = readable([ours, connection.fileno(), wakeup.fileno()])
-            if connection.fileno() in ready:
-                data = connection.recv(65536)
-                if not data:
-                    return
-                _write(data, ours)
-            if ours in ready:
-                connection.sendall(os.read(ours, 65536))
+        with closing(Wakeup()) as wakeup:
+            while True:
+                ready = readable([ours, connection.fileno(), wakeup.fileno()])
+                if connection.fileno() in ready:
+                    data = connection.recv(65536)
+                    if not data:
+                        return
+                    _write(data, ours)
+                if ours in ready:
+                    connection.sendall(os.read(ours, 65536))
     except OSError:
         return
     finally:
