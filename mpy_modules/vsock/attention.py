@@ -18,11 +18,12 @@ The state is one of
     POLLED  the timer; packets were counted since          POLLED  the count is 0, the timer is set
     POLLED  the timer; none were                           ARMED   interrupts on, and a look
     any     an interrupt; a program waits in its own way   ARMED   interrupts on, and a look
-    ARMED   so many packets that looks find no end         POLLED  the timer is set
+    ARMED   packets without an end, for a while            POLLED  the timer is set
 
 Without interrupts (no MSI-X) ARMED is all there is: whoever waits must look now and then.
 """
 
+import time
 from array import array
 
 import machine
@@ -34,8 +35,11 @@ from . import words as w
 
 _IDLE_US = const(2000)  # a program that polls does so more often than that
 _LOOKS = const(1000)  # at the ring between looks at the clock: about ten microseconds under TCG
-# A flood of packets must not keep Ctrl-C out, which is looked for in bytecode only.
-_ROUNDS = const(16)  # times that a look finds more packets
+# A look that finds more packets goes on, so many times and so long. They must not keep programs
+# from going on, nor Ctrl-C out, which is looked for in bytecode only: on a busy machine 1,000
+# connections came within one interrupt, more than may wait for accept().
+_ROUNDS = const(16)
+_LONGEST_US = const(1000)
 
 
 class Attention:
@@ -98,12 +102,17 @@ class Attention:
         if words[w.ATT_STATE] == w.ATT_POLLED:
             words[w.ATT_STATE] = w.ATT_ARMED
         news = False
+        start = 0
         for _ in range(_ROUNDS):
             if words[w.ATT_STATE] == w.ATT_CLOSED or not self._queue.enable_interrupts():
                 return news
-            news = True
+            if not news:
+                news = True
+                start = time.ticks_us()
             if not self._take():
                 return True
+            if time.ticks_us() - start > _LONGEST_US:
+                break
         self.keep_polling()
         return True
 

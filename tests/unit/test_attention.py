@@ -306,6 +306,19 @@ def test_packets_without_end_make_it_polled(guest):
     assert guest.all_taken()
 
 
+@pytest.mark.parametrize("look_us, looks", [(499, 3), (500, 3), (501, 2), (1000, 2), (1001, 1)])
+def test_packets_without_end_do_not_hold_a_program_up_for_long(guest, look_us, looks):
+    """However long each takes: what a program has to do about them waits for it."""
+    guest.engine.clock.looks_take(look_us)
+    guest.engine.host.floods(TO_NOBODY, b"")
+    guest.come(8)
+    before = guest.engine.ring(RX, "done") - 8
+    guest.interrupt()
+    assert guest.timer() is not None and not guest.armed()
+    taken = guest.engine.ring(RX, "done") - before
+    assert (1 + looks) * 64 <= taken <= (1 + looks) * 64 + 16
+
+
 def test_a_closed_device_has_no_timer_and_takes_nothing(guest):
     guest.polled()
     guest.engine.vsock.close()
