@@ -8,7 +8,7 @@ The poll bits are those that sockets answer with (sockets/polling.py), if they a
 
 import errnos
 import uselect
-from portable import const
+from portable import const, micropython
 from sockets import descriptors
 from sockets import numbers as num
 from sockets.endpoint import Endpoint
@@ -95,6 +95,7 @@ class poll:
                 return thing
         return None
 
+    @micropython.native
     def poll(self, timeout=None):
         """[(what was registered, its events)] after `timeout` milliseconds at most."""
         found = self._poll.poll(-1 if timeout is None else _milliseconds(timeout))

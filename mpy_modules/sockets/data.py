@@ -46,8 +46,14 @@ def may_take(us, flags):
 class socket(Endpoint):
     """A vsock socket. `stack` names another vsock device than the first: vsock.get(1)."""
 
+    # Names that every connection and every poll need are found here, not two classes further on:
+    # that took 1,000 instructions of the 4,600 that poll needs for a socket.
+    accept = Endpoint.accept
+    close = Endpoint.close
+    ioctl = Endpoint.ioctl
+
     def __init__(self, family=num.AF_VSOCK, type=SOCK_STREAM, proto=0, fileno=None, *, stack=None):
-        super().__init__(stack or vsock.get(), family, type, proto, _default_timeout)
+        Endpoint.__init__(self, stack or vsock.get(), family, type, proto, _default_timeout)
         if fileno is not None:
             self._adopt(fileno)
 
@@ -64,8 +70,10 @@ class socket(Endpoint):
         conn = self.connection
         if conn is not None and not flags:
             n = conn.receive_now(buffer, nbytes, self._timeout != 0)
-            if n:
+            if n > 0:
                 return n
+            if n < 0 and self._state == num.IS_CONNECTED:
+                return 0
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         n = bytes_in(buffer, True)
@@ -102,7 +110,7 @@ class socket(Endpoint):
             bufsize = min(bufsize, queued)
         buffer = bytearray(+bufsize)
         n = 0 if flags else conn.receive_now(buffer, 0, False)
-        if bufsize and not n:
+        if bufsize and n <= 0:
             n = self._receive(addressof(buffer), bufsize, flags)
         return bytes(buffer) if n >= bufsize else bytes(memoryview(buffer)[:n])
 

@@ -54,7 +54,7 @@ class Connection:
         """Copy received bytes of a stream to `buffer`: what most calls of recv_into come to.
 
         At most `want`, or with 0 as many as fit. `wait`: for a moment, if there are none. Returns
-        how many; 0 may mean anything, and `receive` will tell.
+        how many; -1 at the end of the stream; 0 may mean anything, and `receive` will tell.
         """
         at = int(self.at)
         c = ptr32(at)
@@ -78,6 +78,8 @@ class Connection:
             news = int(credit.consumed(at, got))
             if news != 0:
                 self._follow(news)
+        elif c[w.SHUT] & w.SHUT_NO_MORE and not c[w.SHUT] & w.SHUT_LOST and c[w.ERROR] == 0:
+            return -1
         return got
 
     @micropython.native
@@ -377,7 +379,8 @@ class Connection:
     @micropython.native
     def close(self):
         """The program is done with it; the stack keeps it until the peer is too."""
-        self.hear(None)
+        if self.watch is not None:
+            self.hear(None)
         if self.staged >= 0:
             self.unstage()
         self._discard_all()

@@ -193,7 +193,28 @@ def test_who_finds_the_end_does_not_wait(host):
     conn = host.connected()
     host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=w.SHUTDOWN_SEND)
     host.stack.waiter = None
-    assert receive_now(conn, 9, wait=True) == b""
+    assert conn.receive_now(bytearray(9), 0, True) == -1
+
+
+def test_the_end_of_the_stream_is_told_behind_its_last_byte_unless_more_is_to_be_said(host):
+    conn = host.connected()
+    host.data(1234, 5000, b"last")
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=w.SHUTDOWN_RCV)
+    assert [conn.receive_now(bytearray(2), 0, False) for _ in range(3)] == [2, 2, 0]
+    host.packet(w.OP_SHUTDOWN, 1234, 5000, flags=w.SHUTDOWN_SEND)
+    assert conn.receive_now(bytearray(2), 0, False) == -1
+    assert conn.receive_now(bytearray(0), 0, False) == 0  # asked for nothing
+    conn.block[w.ERROR] = 1
+    assert conn.receive_now(bytearray(2), 0, False) == 0
+    conn.block[w.ERROR] = 0
+    conn.block[w.SHUT] |= w.SHUT_LOST
+    assert conn.receive_now(bytearray(2), 0, False) == 0
+
+
+def test_a_program_that_wants_no_more_has_reached_the_end(host):
+    conn = host.connected()
+    conn.shutdown(w.SHUT_LOCAL_RCV)
+    assert conn.receive_now(bytearray(2), 0, True) == -1
 
 
 def test_half_of_the_window_read_at_once_is_told(host):
