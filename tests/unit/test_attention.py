@@ -139,17 +139,47 @@ def test_packets_found_while_polled_are_counted_and_the_timer_stays(guest):
     assert not guest.armed()
 
 
-def test_the_timer_finds_packets_counted_and_is_set_again(guest):
+def test_the_timer_finds_packets_counted_and_is_set_again_for_twice_as_long(guest):
+    guest.polled()
+    for times in 1, 2, 4, 8, 8:
+        assert guest.timer() == times * IDLE_US and not guest.armed()
+        guest.pass_us(times * IDLE_US - 1)
+        guest.polled()
+        guest.pass_us(1)
+
+
+@pytest.mark.parametrize("how", ["polls no more", "is interrupted"])
+def test_the_timer_is_short_again_once_it_found_none_counted(guest, how):
     guest.polled()
     guest.pass_us(IDLE_US)
-    assert guest.timer() == IDLE_US and not guest.armed()
+    guest.come()
+    if how == "is interrupted":
+        guest.interrupt()
+    guest.pass_us(2 * IDLE_US)
+    assert guest.armed() and guest.timer() is None
+    guest.polled()
+    assert guest.timer() == IDLE_US
+
+
+def test_the_timer_stays_long_for_a_program_that_polls_again_and_again_though_in_vain_at_times(
+    guest,
+):
+    guest.engine.clock.looks_take(SPIN_US)
+    guest.polled()
+    guest.pass_us(IDLE_US)
+    guest.polled()
+    assert guest.poll() == 0 and guest.armed()
+    guest.pass_us(2 * IDLE_US)
+    assert guest.armed() and guest.timer() is None
+    guest.polled()
+    assert guest.timer() == 4 * IDLE_US
 
 
 def test_the_timer_finds_none_counted_and_arms_it_and_looks(guest):
     guest.polled()
     guest.pass_us(IDLE_US)
     guest.come(2)
-    guest.pass_us(IDLE_US - 1)
+    guest.pass_us(2 * IDLE_US - 1)
     assert not guest.armed()
     guest.pass_us(1)
     assert guest.timer() is None  # or it would look again, without interrupts
@@ -331,7 +361,7 @@ def test_a_device_that_breaks_while_the_timer_looks_is_remembered(guest):
     guest.polled()
     guest.pass_us(IDLE_US)
     guest.engine.host.put(127, 0)
-    guest.pass_us(IDLE_US)
+    guest.pass_us(2 * IDLE_US)
     assert "used id is not the head" in guest.engine.host.broken()
     assert guest.timer() is None
 
@@ -383,6 +413,7 @@ class Table:
         self.asked = False  # one did, and it has not come yet
         self.due = None  # when the timer looks
         self.counted = False
+        self.idle = IDLE_US  # until the timer looks the next time
         self.waiting = 0  # packets in the ring
 
     def come(self, count):
@@ -404,7 +435,7 @@ class Table:
             self.counted = True
             if not self.polled:
                 self.polled = True
-                self.due = self.due or self.now + IDLE_US
+                self.due = self.due or self.now + self.idle
         elif spin:
             self.now += 2 * SPIN_US  # two looks at the clock
             self.arm()
@@ -421,9 +452,10 @@ class Table:
         end = self.now + micros
         while self.due is not None and self.due <= end:
             self.now, self.due = max(self.now, self.due), None
-            if self.polled and self.counted:
-                self.counted = False
-                self.due = self.now + IDLE_US
+            self.idle = min(2 * self.idle, 8 * IDLE_US) if self.counted else IDLE_US
+            counted, self.counted = self.counted, False
+            if self.polled and counted:
+                self.due = self.now + self.idle
             elif self.polled:
                 self.arm()
         self.now = end
@@ -468,7 +500,7 @@ def test_any_order_of_everything_follows_the_table_and_no_packet_waits_for_ever(
             assert table.waiting == 0 or table.asked or table.timer is not None
         if table.asked:
             guest.interrupt()
-        guest.pass_us(2 * IDLE_US)
+        guest.pass_us(16 * IDLE_US)
         assert guest.all_taken()
 
     run()

@@ -137,7 +137,7 @@ class Road:
     def _at_look(self):
         """A program looks at the clock, which it does when it waits: packets may come."""
         if self._source.byte() < 12:
-            self._bring(self._source.below(len(self.fars)))
+            self.bring(self._source.below(len(self.fars)))
 
     def _fence(self):
         """The device works at the same time."""
@@ -150,7 +150,7 @@ class Road:
         self._in_fence = True
         which = self._source.below(len(self.fars))
         if self._source.chance(128):
-            self._bring(which)
+            self.bring(which)
         else:
             self.fars[which].collect()
         self._in_fence = False
@@ -214,7 +214,7 @@ class Road:
     def _storm(self):
         self._storms.step()
 
-    def _bring(self, which):
+    def bring(self, which):
         """Packets come from a device; unseen until it interrupts or somebody looks."""
         far = self.fars[which]
         far.refresh()
@@ -228,7 +228,7 @@ class Road:
         self._given += n
 
     def _packets(self):
-        self._bring(self._source.below(len(self.fars)))
+        self.bring(self._source.below(len(self.fars)))
 
     def _program(self):
         self._programs.step()

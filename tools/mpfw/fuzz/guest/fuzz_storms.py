@@ -8,6 +8,7 @@ from sockets.data import socket
 from sockets.numbers import AF_VSOCK
 from sockets.options import SO_VM_SOCKETS_LATE_SEND, SO_VM_SOCKETS_LATE_SEND_TIMEOUT
 from vsock import words as w
+from vsock.wait import READING, SENDING
 
 _PORT = 7000  # where storms of requests go
 _MOST = 90  # packets of a storm
@@ -24,7 +25,7 @@ class Storms:
         self._waits = waits
         self._kinds = (self._requests, self._collisions, self._messages, self._pump, self._pump)
         self._kinds += (self._late, self._large, self._large, self._large)
-        self._kinds += (self._large, self._home, self._letters)
+        self._kinds += (self._large, self._home, self._letters, self._looks, self._looks)
 
     def step(self):
         """One storm, on one of the devices."""
@@ -178,6 +179,26 @@ class Storms:
         data = (PATTERN * 2)[: self._source.pick((5000, 20000, 65000, 120000))]
         self._programs.attempt(lambda: sock.send(bytearray(data)))
         self._programs.attempt(lambda: sock.sendall(data))
+
+    def _looks(self, which):
+        """A program looks for packets again and again before it sleeps; some of that pays."""
+        source = self._source
+        waiter = self._road.stacks[which].waiter
+        found = self._talks(which, w.TYPE_STREAM)
+        for _ in range(2 + source.below(30)):
+            if source.chance(128):
+                self._road.bring(which)
+            kind = source.pick((READING, READING, SENDING))
+            if source.chance(128) or not self._waits:
+                self._programs.attempt(lambda kind=kind: waiter.spin(kind))
+            elif source.chance(128) or found is None:
+                left = source.pick((0, 50, 400, 5000))
+                self._programs.attempt(lambda left=left, kind=kind: waiter.wait(left, None, kind))
+            else:
+                found[1].settimeout(None)
+                self._programs.attempt(lambda: found[1].recv_into(bytearray(50)))
+            if source.chance(60):
+                self._road.time()
 
     def _home(self, which):
         """A program talks to another one of this guest."""
