@@ -14,7 +14,7 @@ from road_model import SIZE, STREAM, w
 
 RX = 0
 IDLE_US = 2000  # a program that polls does so more often than that
-SPIN_US = 300
+SPIN_US = 600
 READING, SENDING = 0, 1
 TO_NOBODY = [2, 0, CID, 0, 5000, 99, 0, STREAM | w.OP_RST << 16, 0, SIZE, 0]
 
@@ -249,21 +249,21 @@ def spun(guest, sleep=1000, kind=READING):
 
 def test_a_spin_is_half_as_long_after_a_long_sleep_and_whole_after_a_short_one(guest):
     guest.engine.clock.looks_take(1)
-    assert [spun(guest) for _ in range(10)] == [300, 150, 75, 37, 18, 9, 4, 2, 1, 1]
-    assert [spun(guest, sleep) for sleep in (SPIN_US - 3, SPIN_US - 4, 1000)] == [1, 1, 300]
+    assert [spun(guest) for _ in range(11)] == [600, 300, 150, 75, 37, 18, 9, 4, 2, 1, 1]
+    assert [spun(guest, sleep) for sleep in (SPIN_US - 3, SPIN_US - 4, 1000)] == [1, 1, 600]
 
 
 def test_each_kind_of_wait_learns_for_itself(guest):
     guest.engine.clock.looks_take(1)
-    assert [spun(guest), spun(guest), spun(guest, kind=SENDING)] == [300, 150, 300]
+    assert [spun(guest), spun(guest), spun(guest, kind=SENDING)] == [600, 300, 600]
 
 
 def test_a_wait_that_was_over_for_no_news_teaches_nothing(guest):
     engine = guest.engine
     engine.clock.looks_take(1)
-    assert [spun(guest), spun(guest)] == [300, 150]
+    assert [spun(guest), spun(guest)] == [600, 300]
     engine.call("stack.waiter.wait", 10)
-    assert spun(guest) == 75
+    assert spun(guest) == 150
 
 
 def test_who_has_spun_in_vain_does_not_spin_again_before_he_sleeps(guest):
@@ -271,7 +271,7 @@ def test_who_has_spun_in_vain_does_not_spin_again_before_he_sleeps(guest):
     engine.clock.looks_take(1)
     assert engine.call("stack.waiter.spin") is False
     assert spun(guest) < 1
-    assert spun(guest) == 150
+    assert spun(guest) == 300
 
 
 @pytest.mark.parametrize(
