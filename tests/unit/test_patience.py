@@ -142,3 +142,74 @@ def test_each_row_of_spins_that_pay_halves_the_time_to_the_next_try(failures):
         learned.found(SHORT)
         paid += 1
     assert paid == 2 * rarest - 2 + ROW
+
+
+# -- the table, row by row
+
+QUICK, FAR = SHORT, SHORT + 1  # answers that a short spin finds, and that only a long one does
+
+
+def told(*steps):
+    """What is learned from (us that spins took to find news, times), or the us of a sleep."""
+    learned = patience.Patience()
+    for step in steps:
+        if isinstance(step, tuple):
+            us, times = step
+            for _ in range(times):
+                learned.found(us)
+        else:
+            learned.slept(step)
+    return learned
+
+
+SOON = MOST - 1  # a sleep that was over soon
+IN_VAIN = [SOON] * EXCUSED  # all excuses used up
+
+
+def spins(learned, sleeps):
+    """How long it spins after each of so many sleeps that were over soon."""
+    found = []
+    for _ in range(sleeps):
+        learned.slept(SOON)
+        found.append(learned.spin)
+    return found
+
+
+def test_at_first_some_spins_in_vain_are_excused():
+    assert spins(patience.Patience(), EXCUSED + 1) == [MOST] * EXCUSED + [SHORT]
+
+
+def test_a_spin_that_only_a_long_one_wins_is_half_of_an_excuse():
+    assert spins(told(*IN_VAIN, (FAR, PER_MISS - 1)), 1) == [SHORT]
+    assert spins(told(*IN_VAIN, (FAR, PER_MISS)), 2) == [MOST, SHORT]
+    assert spins(told(*IN_VAIN, (QUICK, PER_MISS)), 1) == [SHORT]
+
+
+def test_so_many_excuses_are_remembered_and_no_more():
+    assert spins(told(SOON, (FAR, 1), (FAR, 9)), EXCUSED + 1) == [MOST] * EXCUSED + [SHORT]
+    assert spins(told(SOON, (FAR, 9), *IN_VAIN, (FAR, PER_MISS - 1)), 1) == [SHORT]
+
+
+def test_a_row_of_spins_that_pay_makes_sure_and_gives_all_excuses_back():
+    assert not told(SOON, (QUICK, ROW - 1)).sure
+    learned = told(SOON, (QUICK, ROW))
+    assert learned.sure
+    assert spins(learned, EXCUSED + 1) == [MOST] * EXCUSED + [SHORT]
+
+
+def test_the_next_row_begins_anew():
+    assert not told(SOON, (QUICK, ROW), SOON, (QUICK, ROW - 1)).sure
+    assert told(SOON, (QUICK, ROW), SOON, (QUICK, ROW)).sure
+
+
+def test_a_short_spin_in_vain_is_not_excused():
+    """It would not have been a long one's, however many of those have won."""
+    learned = told(*IN_VAIN, SOON, SOON, SOON, SOON, (FAR, PER_MISS))
+    assert learned.spin == SHORT
+    assert spins(learned, 4) == [SHORT, SHORT, SHORT, MOST]
+
+
+def test_an_excuse_makes_a_spin_whole_again_that_a_slow_peer_has_made_shorter():
+    learned = told(MOST)
+    assert learned.spin == MOST // 2
+    assert spins(learned, 1) == [MOST]
