@@ -151,7 +151,7 @@ class Mailbox:
             if not self._wait(flags):
                 return b"", None
             found = self.port.receive_all(size, flags & num.MSG_PEEK)
-        return bytes(found[0]), found[2]
+        return bytes(found[0]), found[1]
 
     def recvfrom_into(self, buffer, size, flags):
         """(bytes copied, or with MSG_TRUNC how long the message was; sender)."""

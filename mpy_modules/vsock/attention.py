@@ -93,16 +93,16 @@ class Attention:
         """The timer: has a program polled since the last time?"""
         words = self.words
         words[w.ATT_TIMED] = 0
-        polled = words[w.ATT_STATE] == w.ATT_POLLED
+        polls = words[w.ATT_STATE] == w.ATT_POLLED
         if words[w.ATT_TAKEN]:
             words[w.ATT_TAKEN] = 0
             if self._idle < _IDLE_MOST_US:
                 self._idle *= 2
-            if polled:
+            if polls:
                 self._set_timer()
         else:
             self._idle = _IDLE_US
-            if polled:
+            if polls:
                 self.arm()
 
     @micropython.native

@@ -43,7 +43,7 @@ def record(when_ns, way, head, kept, whole, dropped=0):
     return before + head, behind + struct.pack("<I", size)
 
 
-def packet(when_ns, inbound, header, payload, length, dropped=0):
+def packet(when_ns, inbound, header, payload, length, dropped):
     """A packet's block but for `payload`, which goes between the two parts: (before, behind).
 
     `header` is the packet's, as long as it is; `payload` the first bytes of what follows, `length`

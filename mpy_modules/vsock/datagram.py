@@ -199,12 +199,12 @@ class Port:
 
     @micropython.native
     def receive_all(self, want, peek):
-        """The same into a buffer of its own: (that, its length, its sender), or None."""
+        """The same into a buffer of its own: (that, its sender), or None."""
         block = self.block
         row = w.DG_RECORDS + block[w.DG_FIRST] * w.REC_WORDS
         buffer = octets(min(want, block[row + w.REC_LEN]))
         found = self.receive(addressof(buffer), want, peek)
-        return None if found is None else (buffer, found[1], found[2])
+        return None if found is None else (buffer, found[2])
 
     @micropython.native
     def _skip(self, n):

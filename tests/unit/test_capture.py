@@ -59,6 +59,13 @@ def test_what_was_lost_is_told_with_the_next_packet():
     assert [(r.dropped, r.payload) for r in read(file)] == [(7, b"abc")]
 
 
+def test_options_end_as_the_format_has_it():
+    """opt_endofopt, which readers may do without."""
+    _, behind = blocks.packet(1, True, header(), b"abcd", 4, 7)
+    assert behind[-8:-4] == bytes(4)
+    assert struct.unpack("<HH", behind[-20:-16]) == (4, 8)  # epb_dropcount before it
+
+
 def test_a_file_that_is_full_goes_on_in_the_next(tmp_path):
     path = tmp_path / "a.pcapng"
     with Capture(str(path), limit=1000, keep=3) as capture:
@@ -85,7 +92,7 @@ def test_of_a_block_that_found_no_room_nothing_stays(tmp_path, monkeypatch):
     path = tmp_path / "a.pcapng"
     sink = FileSink(path)
     sink.head = blocks.begin(0, "test", "vsock")
-    before, behind = blocks.packet(1, True, header(), b"", 0)
+    before, behind = blocks.packet(1, True, header(), b"", 0, 0)
     sink.put([before, behind])
     real = os.writev
     monkeypatch.setattr(os, "writev", lambda number, parts: real(number, [parts[0][:50]]))

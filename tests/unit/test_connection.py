@@ -556,6 +556,18 @@ def test_what_is_unread_as_the_peer_ends_keeps_the_socket_connected(unread, room
     assert bool(control.stays(c)) == room
 
 
+@pytest.mark.parametrize("window, limit, flying", [(99, 500, 99), (500, 99, 99), (100, 100, 99)])
+def test_a_socket_kept_by_unread_bytes_remembers_whether_its_peer_had_room(window, limit, flying):
+    """Nothing tells of room any more: as it was then it stays, for poll."""
+    c = established(peer_window=window)
+    c[w.SEND_LIMIT] = limit
+    control.send(c, flying, 0)
+    control.admit(c, 5, 0, window, 0)
+    control.on_control(c, w.OP_SHUTDOWN, w.SHUTDOWN_BOTH, window, 0)
+    assert c[w.SHUT] & w.SHUT_UNREAD
+    assert bool(c[w.SHUT] & w.SHUT_FULL) == (min(window, limit) == flying)
+
+
 def test_a_lost_connection_is_not_connected_whatever_is_unread():
     c = established()
     control.admit(c, 5, 0, 262144, 0)

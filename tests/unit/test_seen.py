@@ -607,6 +607,15 @@ def test_packets_one_behind_the_other_are_received_one_by_one(raw):
         assert raw.engine.rawmode.receive() == [HEADER.pack(*header), data]
 
 
+def test_what_is_sent_is_not_received(raw):
+    """Neither the script's own packets nor those of sockets beside it."""
+    assert raw.engine.rawmode.send(HEADER.pack(*LIE), b"", []) is None
+    raw.engine.host.work()
+    assert raw.engine.rawmode.receive() is None
+    header, data = came_with(raw, b"this is")
+    assert raw.engine.rawmode.receive() == [HEADER.pack(*header), data]
+
+
 def came_with(road, data):
     kind = STREAM | w.OP_RW << w.OP_SHIFT
     header = [2, 0, CID, 0, 5000, 99, len(data), kind, 0, SIZE, 0]

@@ -69,6 +69,14 @@ def test_a_reset_is_waited_for(engine):
     assert engine.virtio.status() == OFF
 
 
+def test_a_device_that_was_reset_has_no_queues_and_no_features(engine):
+    negotiated(engine)
+    engine.keep("q", "virtio.queue", 0)
+    engine.call("virtio.reset")
+    assert engine.virtio.queues() == []
+    assert engine.virtio.features() == 0
+
+
 def test_a_device_that_never_resets_times_out_and_is_taken_off_the_bus(engine):
     engine.power_on({"reset_reads": 10**9})
     fails(engine.open_device, ETIMEDOUT, "the bench's device does not reset")

@@ -130,6 +130,19 @@ def test_who_was_not_chosen_has_a_place(table, choice):
     assert sum(cost(table, each)[1] for each in others) / len(others) < 5
 
 
+@pytest.mark.parametrize("most", [1, 16, 33, 1000, 4096])
+def test_honest_connections_are_spread_over_half_as_many_buckets(most):
+    vsock_bench.memory.clear()
+    table = table_module.Table(most)
+    keys = set()
+    for n in range(8 * most):
+        conn = Connection(PORT, 30000 + n, 2)
+        if table.add(conn):
+            keys.add(conn.key)
+            table.remove(conn)
+    assert len(keys) >= most / 2
+
+
 def test_buckets_are_given_back(table):
     addresses = [each for each, _ in zip(by_ports(table), range(100), strict=False)]
     for _ in range(3):
