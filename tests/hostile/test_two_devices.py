@@ -42,7 +42,7 @@ def connecting(stack):
     try:
         sock.connect((2, 5002))
     except OSError:
-        liars.wrong_id(liar.ring(queue))
+        pass
     return sock
 def listening(stack):
     sock = made(stack, 5001)

@@ -607,8 +607,7 @@ def test_packets_one_behind_the_other_are_received_one_by_one(raw):
         assert raw.engine.rawmode.receive() == [HEADER.pack(*header), data]
 
 
-def test_what_is_sent_is_not_received(raw):
-    """Neither the script's own packets nor those of sockets beside it."""
+def test_what_a_script_sends_it_does_not_receive(raw):
     assert raw.engine.rawmode.send(HEADER.pack(*LIE), b"", []) is None
     raw.engine.host.work()
     assert raw.engine.rawmode.receive() is None
